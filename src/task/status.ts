@@ -1,0 +1,108 @@
+import type { Status } from "./task.js";
+
+/*
+ * The one transition table. Both brokers move tasks by it, and history refuses what it does not hold.
+ *
+ *                 unblock                                         complete
+ *   BLOCKED ───────────────► PENDING ◄───────────────┐       ┌──────────────► COMPLETED
+ *      │ unblockLater         ▲    │ grant, adopt    │       │  fail, poison
+ *      ▼          promote     │    ▼                 │       ├──────────────► FAILED ────┐
+ *   SCHEDULED ────────────────┤  RUNNING ────────────┤       │  cancel                   │ revive
+ *      ▲                      │    │   release, lose │       ├──────────────► CANCELLED ─┤ (next run)
+ *      └──── releaseLater ────┼────┤                 └───────┤  expire                   │
+ *                     promote │    │ retry, loseLater        └──────────────► EXPIRED ───┤
+ *                         RETRYING ◄                                                     ▼
+ *                                                                                     PENDING
+ *
+ * Cancel leads out of every live status, expire out of every one but RUNNING. A waiting task whose lease was lost may
+ * still be completed late, or be adopted by the session that kept running it. COMPLETED is never left.
+ */
+export type StatusEvent =
+  | "unblock"
+  | "unblockLater"
+  | "promote"
+  | "grant"
+  /** A session that was taken for dead, or a store that forgot, gets its running task back. */
+  | "adopt"
+  | "complete"
+  /** A success reported after its lease was lost and before the next grant. */
+  | "completeLate"
+  | "retry"
+  | "fail"
+  | "release"
+  | "releaseLater"
+  | "lose"
+  | "loseLater"
+  | "poison"
+  | "cancel"
+  | "expire"
+  | "revive";
+
+type Row = Partial<Record<StatusEvent, Status>>;
+
+const ended: Row = { revive: "pending" };
+
+const table: Readonly<Record<Status, Row>> = Object.freeze({
+  blocked: {
+    unblock: "pending",
+    unblockLater: "scheduled",
+    cancel: "cancelled",
+    expire: "expired",
+  },
+  scheduled: {
+    promote: "pending",
+    adopt: "running",
+    cancel: "cancelled",
+    expire: "expired",
+  },
+  pending: {
+    grant: "running",
+    adopt: "running",
+    completeLate: "completed",
+    cancel: "cancelled",
+    expire: "expired",
+  },
+  retrying: {
+    promote: "pending",
+    adopt: "running",
+    completeLate: "completed",
+    cancel: "cancelled",
+    expire: "expired",
+  },
+  running: {
+    complete: "completed",
+    retry: "retrying",
+    fail: "failed",
+    release: "pending",
+    releaseLater: "scheduled",
+    lose: "pending",
+    loseLater: "retrying",
+    poison: "failed",
+    cancel: "cancelled",
+  },
+  completed: {},
+  failed: ended,
+  cancelled: ended,
+  expired: ended,
+});
+
+/** The status after `event`, or undefined: the event is not allowed in this status and must change nothing. */
+export const next = (status: Status, event: StatusEvent): Status | undefined =>
+  table[status][event];
+
+/** As `next`, where the caller has checked that the event is allowed; a defect otherwise. */
+export function mustNext(status: Status, event: StatusEvent): Status {
+  const to = next(status, event);
+  if (to === undefined) {
+    throw new Error(`status table: ${event} is not allowed for a ${status} task`);
+  }
+  return to;
+}
+
+/** The status of a task that comes in: it waits for its time only if that is still to come. */
+export const firstStatus = (readyAt: number | undefined, now: number): "scheduled" | "pending" =>
+  readyAt !== undefined && readyAt > now ? "scheduled" : "pending";
+
+/** Whether one event leads from one status to the other: history's check of what it is told. */
+export const isAllowed = (from: Status, to: Status): boolean =>
+  (Object.values(table[from]) as Status[]).includes(to);
