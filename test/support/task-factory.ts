@@ -1,0 +1,104 @@
+import type { Lane, SessionInfo } from "../../src/broker/broker.js";
+import type { Random } from "../../src/clock.js";
+import { limits } from "../../src/limits.js";
+import { formTaskId, slotOfQueue } from "../../src/task/ids.js";
+import { firstStatus } from "../../src/task/status.js";
+import type { Task } from "../../src/task/task.js";
+
+export interface TaskFactory {
+  /** A whole task as submitted at `now`; a row of a test names only what differs. */
+  task(change?: Partial<Task>): Task;
+}
+
+/** Ids rise with every task, whatever `now` says. */
+export function createTaskFactory(random: Random, now: () => number): TaskFactory {
+  let made = 0;
+  return {
+    task(change = {}) {
+      const namespace = change.namespace ?? "default";
+      const queue = change.queue ?? "default";
+      const createdAt = change.createdAt ?? now();
+      const readyAt = change.readyAt ?? change.runAt;
+      const id = formTaskId(createdAt + made, slotOfQueue(namespace, queue), random.bytes(8));
+      made += 1;
+      return {
+        ...blank,
+        id,
+        createdAt,
+        status: firstStatus(readyAt, createdAt),
+        ...change,
+        namespace,
+        queue,
+        readyAt,
+      };
+    },
+  };
+}
+
+const blank: Omit<Task, "id" | "createdAt" | "status" | "readyAt"> = Object.freeze({
+  namespace: "default",
+  queue: "default",
+  type: "send_email",
+  priority: 1,
+  payload: { contentType: "application/json", data: Buffer.from('{"n":1}') },
+  maxRetries: limits.maxRetries,
+  retry: Object.freeze({
+    initialBackoffMs: limits.backoffInitialMs,
+    maxBackoffMs: limits.backoffMaxMs,
+    multiplier: limits.backoffMultiplier,
+    jitter: limits.backoffJitter,
+    nonRetryableCodes: [],
+  }),
+  runAt: undefined,
+  timeoutMs: limits.attemptTimeoutMs,
+  groupKey: "",
+  requiredLabels: Object.freeze({}),
+  tags: [],
+  idempotencyKey: "",
+  retentionMs: limits.retentionMs,
+  traceContext: Object.freeze({}),
+  durability: "durable",
+  version: 1,
+  run: 1,
+  attempt: 0,
+  retryCount: 0,
+  leaseLosses: 0,
+  releases: 0,
+  fencingToken: 0,
+  sessionId: "",
+  workerId: "",
+  startedAt: undefined,
+  completedAt: undefined,
+  cancelRequestedAt: undefined,
+  result: undefined,
+  error: undefined,
+  progress: undefined,
+});
+
+export const laneOf = (
+  task: Pick<Task, "namespace" | "queue" | "type" | "requiredLabels">,
+): Lane => ({
+  namespace: task.namespace,
+  queue: task.queue,
+  type: task.type,
+  requiredLabels: task.requiredLabels,
+});
+
+export const sessionInfo = (change: Partial<SessionInfo> = {}): SessionInfo => ({
+  sessionId: "session-1",
+  namespace: "default",
+  workerId: "worker-1",
+  coordinatorId: "coordinator-1",
+  host: "localhost",
+  sdk: "drover-ts/0.1.0",
+  subscriptions: [{ queue: "default", types: ["send_email"] }],
+  labels: {},
+  slots: 10,
+  running: 0,
+  draining: false,
+  connectedAt: 0,
+  lastHeartbeatAt: 0,
+  eventLoopDelayMs: 0,
+  cpu: 0,
+  ...change,
+});
