@@ -1,0 +1,329 @@
+import type { Attempt, Payload, Progress, Task, TaskError } from "../task/task.js";
+
+/**
+ * The live queue. Two implementations, `redis/redis-broker.ts` and `memory-broker.ts`, pass one conformance suite, whose
+ * tests cite these promises:
+ *
+ * - B1  A task enqueued stands in exactly one place until it ends; a second enqueue of a known id, or of a tombstone of
+ *       the same or a later run, changes nothing.
+ * - B2  Within (lane, group, priority) first leases are in enqueue order; a task that comes back keeps its place. Higher
+ *       priority first, except every 16th grant of a queue, which comes from below the top level if there is work.
+ * - B3  Groups share a lane's level evenly, ungrouped tasks being one flow; a newcomer waits behind at most one task of
+ *       each other group.
+ * - B4  A lease is granted only to a live session of the given generation, never above the quota, never twice at a time.
+ *       Every grant has a larger fencing number than any before it in the partition.
+ * - B5  `settle` is the only way out of RUNNING. It compares the whole token and the session: equal and running ->
+ *       accepted, once; the same again -> duplicate; anything else -> stale. A late success is accepted only if the
+ *       lease was lost and the task has not been leased again.
+ * - B6  A session not renewed for its lease is dead: its leases are offered by `sweep` until settled as lost, and a
+ *       renewal never revives it. An older generation neither renews, cuts, leases nor settles.
+ * - B7  A delayed or retrying task is leased neither before its time nor later than one sweep after it.
+ * - B8  After cancel answers `cancelled` the task is never leased. For a running task the request stands in its record,
+ *       is hinted at once, and `sweep` offers the lease once the grace is over.
+ * - B9  Every transition except grants and promotions is in the outbox, written in the same step, until `recorded`.
+ *       A finished task is readable until then; then a tombstone holds its last token for 15 min.
+ * - B10 Limits hold: paused queues lease nothing; a full outbox stops leasing and RELAXED enqueues only.
+ * - B11 Counts equal the structures after every call.
+ * - B12 A wake-up reaches one waiter per insert and is never lost: what nobody takes stays for the next waiter.
+ * - B13 A partition whose store was emptied or replaced is COLD: it leases nothing until `open`.
+ *
+ * All calls are batches; replies have the order of the request. Every call rejects with `broker_unavailable` when the
+ * store does not answer in 2 s: the outcome is then unknown. The broker's clock is its store's.
+ */
+export interface Broker {
+  /** Power of two. Partition of a task = slot of its id mod partitions. */
+  readonly partitions: number;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** True while the store answers. */
+  readonly available: boolean;
+  /** Milliseconds since 1970 by the store's clock. */
+  now(): Promise<number>;
+
+  /** Takes tasks in; with `eager`, leases what just came in as `lease` would, to sessions with room (one partition). */
+  enqueue(items: readonly EnqueueItem[], eager?: LeaseRequest): Promise<EnqueueReply>;
+  lease(request: LeaseRequest): Promise<LeaseReply>;
+  settle(settlements: readonly Settlement[]): Promise<SettleReply[]>;
+  /** Latest wins, per token; unknown or stale tokens are ignored. */
+  progress(items: readonly ProgressItem[]): Promise<void>;
+  cancel(items: readonly CancelItem[]): Promise<CancelReply[]>;
+  /** A retrying or scheduled task becomes ready now. False: it does not wait for a time. */
+  promoteNow(taskId: string): Promise<Task | undefined>;
+  /** Undefined: not live and not waiting to be recorded. Payloads are included. */
+  get(taskIds: readonly string[]): Promise<(Task | undefined)[]>;
+
+  openSession(open: SessionOpen): Promise<SessionOpenReply>;
+  /** One step for all sessions of a coordinator in a partition. */
+  renewSessions(partition: number, sessions: readonly SessionRenewal[]): Promise<RenewVerdict[]>;
+  /** The stream broke: at most `leaseMs` remain, unless a newer generation took over. */
+  cutSession(sessionId: string, generation: number, leaseMs: number): Promise<void>;
+  /** The worker has said goodbye. Leases it still held are offered by the next sweep as released. */
+  closeSession(sessionId: string, generation: number): Promise<void>;
+  listSessions(): Promise<SessionInfo[]>;
+  /** Says this coordinator lives; returns all that did within 10 s, itself included. */
+  announce(coordinator: CoordinatorInfo): Promise<CoordinatorInfo[]>;
+
+  /** One maintenance step of a partition: promotes what is due, offers leases that must end. Safe to run anywhere. */
+  sweep(partition: number): Promise<SweepReply>;
+  /** Outbox entries at least `idleMs` old, oldest first: their coordinator may be dead. */
+  readOutbox(partition: number, idleMs: number, limit: number): Promise<Transition[]>;
+  /** History holds these versions (or later): outbox entries go, finished records become tombstones. */
+  recorded(items: readonly RecordedItem[]): Promise<void>;
+
+  /** Lanes known in a queue, at most 4,096. */
+  lanes(namespace: string, queue: string): Promise<Lane[]>;
+  /** Resolves to a lane with new work, or undefined after `timeoutMs`. At most one waiter per partition. */
+  waitForWork(
+    partition: number,
+    lanes: readonly Lane[],
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<Lane | undefined>;
+  /** Puts a wake-up back that its taker could not use. */
+  wake(lane: Lane): Promise<void>;
+  /** Fast, lossy news; the sure way is always a sweep or a heartbeat. */
+  onHint(listener: (hint: Hint) => void): () => void;
+
+  setQueue(queue: QueueControl): Promise<void>;
+  /** Tasks by (queue, priority, status), from incremental counts; never walks a backlog. */
+  counts(namespace: string): Promise<QueueCount[]>;
+
+  status(partition: number): Promise<PartitionStatus>;
+  /** Refuses if the partition is served; makes it COLD and forgets nothing. */
+  close(partition: number, reason: string): Promise<void>;
+  /** Serves the partition: from now on fencing numbers start above epoch * 2^40. */
+  open(partition: number, epoch: number): Promise<void>;
+}
+
+/** Tasks that the same workers can run: (namespace, queue, type, required labels). */
+export interface Lane {
+  readonly namespace: string;
+  readonly queue: string;
+  readonly type: string;
+  readonly requiredLabels: Readonly<Record<string, string>>;
+}
+
+export interface EnqueueItem {
+  readonly task: Task;
+  /**
+   * `submit`: new. `restore`: history has it, Redis may not (rebuild, lost enqueue, retry of an ended task): a live record
+   * or a tombstone of this run or a later one wins, and the call is refused when `asOf` is over 1 min old.
+   */
+  readonly origin: "submit" | "restore";
+  /** Store time read before history was, for `restore`. */
+  readonly asOf?: number;
+  /** RELAXED queues: wins the idempotency key in the same step, for 24 h. */
+  readonly claimKey?: boolean;
+}
+
+export type EnqueueOutcome =
+  | { readonly kind: "enqueued"; readonly outboxId: string | undefined }
+  | { readonly kind: "known" }
+  | { readonly kind: "key_taken"; readonly taskId: string }
+  | { readonly kind: "too_old" }
+  | { readonly kind: "outbox_full" }
+  | { readonly kind: "too_many_lanes" };
+
+export interface EnqueueReply {
+  readonly outcomes: EnqueueOutcome[];
+  readonly leases: Lease[];
+}
+
+export interface LeaseRequest {
+  readonly partition: number;
+  /** In the order to serve, at most 64. */
+  readonly lanes: readonly Lane[];
+  readonly sessions: readonly { readonly sessionId: string; readonly generation: number; readonly slots: number }[];
+  /** Payload and record bytes in one reply. */
+  readonly maxBytes: number;
+}
+
+export interface LeaseReply {
+  /** `cold`: see B13. `outbox_full`: history is behind. */
+  readonly kind: "ok" | "cold" | "outbox_full";
+  readonly leases: Lease[];
+  /** Lanes that still have leasable work: the call stopped for want of slots or bytes. */
+  readonly more: boolean;
+  /** Sessions that the store does not know in that generation. */
+  readonly lostSessions: string[];
+}
+
+export interface Lease {
+  readonly token: Uint8Array;
+  readonly sessionId: string;
+  /** As it stands after the grant: status running, attempt and fencingToken of this grant. */
+  readonly task: Task;
+  /** Left for this attempt. */
+  readonly timeoutMs: number;
+}
+
+interface SettlementBase {
+  readonly token: Uint8Array;
+  /** Of the session that reports; undefined for the coordinator's own (timeout, grace over, lost). */
+  readonly sessionId: string | undefined;
+}
+export type Settlement = SettlementBase &
+  (
+    | { readonly kind: "complete"; readonly result: Payload | undefined }
+    | {
+        readonly kind: "fail";
+        readonly cause: "handler" | "timeout";
+        readonly error: TaskError;
+        /** undefined: no retry, the task ends FAILED. */
+        readonly retryInMs: number | undefined;
+      }
+    | { readonly kind: "release"; readonly delayMs: number }
+    | { readonly kind: "cancel" }
+    /** The session died. Applies only while it is dead (or unknown). */
+    | { readonly kind: "lose"; readonly then: "pending" | "quarantine" | "poison"; readonly delayMs: number }
+  );
+
+export interface SettleReply {
+  readonly verdict: "accepted" | "duplicate" | "stale";
+  /** The transition, when accepted. A duplicate of a finished task says whether history has it. */
+  readonly transition: Transition | undefined;
+  readonly recorded: boolean;
+}
+
+/** A change that history must learn. */
+export interface Transition {
+  readonly partition: number;
+  /** Undefined for changes that need no outbox (grants). */
+  readonly outboxId: string | undefined;
+  /** After the change. Payload may be missing where history already has the row: see `payloadOmitted`. */
+  readonly task: Task;
+  readonly payloadOmitted: boolean;
+  /** The attempt that ended by it, if one did. */
+  readonly attempt: Attempt | undefined;
+}
+
+export interface ProgressItem {
+  readonly token: Uint8Array;
+  readonly sessionId: string;
+  readonly progress: Progress;
+}
+
+export interface CancelItem {
+  readonly taskId: string;
+  readonly namespace: string;
+  readonly graceMs: number;
+}
+export type CancelReply =
+  | { readonly kind: "cancelled"; readonly transition: Transition }
+  /** It runs: the request stands (again). */
+  | { readonly kind: "requested"; readonly task: Task }
+  | { readonly kind: "final"; readonly task: Task }
+  /** Not live here. A tombstone was planted: a late enqueue of this run will do nothing. */
+  | { readonly kind: "unknown" };
+
+export interface SessionOpen {
+  readonly sessionId: string;
+  /** Highest wins; from 1. */
+  readonly generation: number;
+  readonly leaseMs: number;
+  readonly info: SessionInfo;
+  /** Tokens the worker still holds: running, or finished and not acked. */
+  readonly heldTokens: readonly Uint8Array[];
+  readonly partitions: readonly number[];
+}
+export type SessionOpenReply =
+  | {
+      readonly kind: "opened";
+      readonly resumed: boolean;
+      /** Held and valid (again). */
+      readonly kept: Lease[];
+      /** Held, but ended or granted anew meanwhile. */
+      readonly revoked: Uint8Array[];
+      /** Held, but the record is not here: restore it from history, then open again with the same generation. */
+      readonly missing: Uint8Array[];
+      /** Granted to this session, but not held by it: lost on the way. Settle as released. */
+      readonly lostInTransit: Lease[];
+    }
+  | { readonly kind: "superseded"; readonly generation: number }
+  | { readonly kind: "cold" };
+
+export interface SessionRenewal {
+  readonly sessionId: string;
+  readonly generation: number;
+  readonly leaseMs: number;
+  /** Replaces the info shown, when given. */
+  readonly info?: SessionInfo;
+}
+/** `gone`: reaped or unknown; open it again with what it holds. */
+export type RenewVerdict = "renewed" | "superseded" | "gone";
+
+export interface SessionInfo {
+  readonly sessionId: string;
+  readonly namespace: string;
+  readonly workerId: string;
+  readonly coordinatorId: string;
+  readonly host: string;
+  readonly sdk: string;
+  readonly subscriptions: readonly { readonly queue: string; readonly types: readonly string[] }[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly slots: number;
+  readonly running: number;
+  readonly draining: boolean;
+  readonly connectedAt: number;
+  readonly lastHeartbeatAt: number;
+  readonly eventLoopDelayMs: number;
+  readonly cpu: number;
+}
+
+export interface CoordinatorInfo {
+  readonly coordinatorId: string;
+  readonly sessions: number;
+  readonly startedAt: number;
+}
+
+export interface SweepReply {
+  /** Leases of dead sessions: settle as lost. */
+  readonly lost: Lease[];
+  /** Leases of sessions that said goodbye: settle as released. */
+  readonly left: Lease[];
+  readonly timedOut: Lease[];
+  /** Cancel grace is over: settle as cancelled. */
+  readonly cancelOverdue: Lease[];
+  readonly promoted: number;
+  /** Milliseconds until the next delayed task, undefined if there is none. */
+  readonly nextDueInMs: number | undefined;
+  readonly outboxEntries: number;
+  readonly oldestOutboxMs: number;
+}
+
+export interface RecordedItem {
+  readonly partition: number;
+  readonly outboxId: string;
+  readonly taskId: string;
+  readonly version: number;
+}
+
+export type Hint =
+  /** A running task of this session was asked to stop. */
+  | { readonly kind: "cancel"; readonly sessionId: string; readonly taskId: string }
+  | { readonly kind: "lanes"; readonly namespace: string; readonly queue: string }
+  | { readonly kind: "settled"; readonly taskId: string }
+  | { readonly kind: "queue"; readonly namespace: string; readonly queue: string };
+
+export interface QueueControl {
+  readonly namespace: string;
+  readonly queue: string;
+  readonly paused: boolean;
+}
+
+export interface QueueCount {
+  readonly queue: string;
+  readonly priority: number;
+  /** Live statuses only; ended tasks are counted by history. */
+  readonly status: Task["status"];
+  readonly tasks: number;
+}
+
+export interface PartitionStatus {
+  readonly cold: boolean;
+  /** Of the store process; changes with every restart of it. */
+  readonly storeId: string;
+  /** The one the partition was opened on; "" if it never was. */
+  readonly openedOn: string;
+  readonly epoch: number;
+}

@@ -1,0 +1,77 @@
+import type { SessionInfo } from "../broker/broker.js";
+import type { DroverError } from "../errors.js";
+import type { ListQuery } from "../history/history.js";
+import type { TaskDraft } from "../task/draft.js";
+import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
+import type { Session, SessionHello, SessionPort } from "./frames.js";
+
+/**
+ * The decisions, against the broker's and the history's interfaces only. The doors (api/) parse, make one of these calls,
+ * and reply. Every call takes the namespace of the authenticated caller and never reaches beyond it.
+ * Calls reject with a DroverError of the catalog.
+ */
+export interface Coordinator {
+  /** Unique per process start. */
+  readonly id: string;
+  start(): Promise<void>;
+  /** Readiness off, GoAway to every session, waits for them to move (at most 25 s), flushes. */
+  drain(): Promise<void>;
+  stop(): Promise<void>;
+  /** Undefined: ready. Otherwise one line for people. */
+  notReady(): string | undefined;
+
+  /** One outcome per item, in order; never rejects for one item's sake. */
+  submit(namespace: string, items: readonly Submission[]): Promise<SubmitOutcome[]>;
+  get(namespace: string, taskId: string): Promise<TaskView>;
+  list(query: ListQuery): Promise<{ tasks: TaskView[]; nextPageToken: string }>;
+  attempts(namespace: string, taskId: string): Promise<Attempt[]>;
+  cancel(namespace: string, taskId: string, graceMs: number): Promise<TaskView>;
+  retry(namespace: string, taskId: string): Promise<TaskView>;
+  wait(
+    namespace: string,
+    taskId: string,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<{ task: TaskView; finished: boolean }>;
+  stats(namespace: string, queue: string | undefined): Promise<Stats>;
+
+  queue(namespace: string, name: string): Promise<QueueView>;
+  queues(namespace: string, page: Page): Promise<{ queues: QueueView[]; nextPageToken: string }>;
+  updateQueue(namespace: string, name: string, change: QueueChange): Promise<QueueView>;
+  workers(namespace: string, page: Page): Promise<{ workers: SessionInfo[]; nextPageToken: string }>;
+
+  /** Opens or resumes a session; the port is how it speaks to its stream. */
+  openSession(namespace: string, hello: SessionHello, port: SessionPort): Promise<Session>;
+}
+
+export interface Submission {
+  readonly draft: TaskDraft;
+  /** UUIDv7 of the client, or "". */
+  readonly requestId: string;
+}
+
+export type SubmitOutcome =
+  | { readonly kind: "submitted" | "existing"; readonly taskId: string }
+  | { readonly kind: "refused"; readonly error: DroverError };
+
+export type PendingReason = "paused" | "no_worker" | "no_slot" | "cold";
+
+export interface TaskView extends Task {
+  readonly pendingReason: PendingReason | undefined;
+}
+
+export type Stats = Readonly<Record<Status, number>> & { readonly workers: number };
+
+export interface Page {
+  readonly pageSize: number;
+  readonly pageToken: string;
+}
+
+export interface QueueView extends QueueSettings {
+  readonly stats: Stats;
+}
+
+export interface QueueChange extends Partial<Omit<QueueSettings, "namespace" | "name" | "version">> {
+  /** Refuse unless the queue still has this version. */
+  readonly ifVersion?: number;
+}

@@ -1,0 +1,121 @@
+/**
+ * Every bound of Drover in one place, with the unit last in the name. Start-up asserts the relations between them, so a
+ * number changed here cannot silently break a promise that rests on another one.
+ */
+export const limits = Object.freeze({
+  /** A session that is not renewed for this long is dead; its leases are taken back. */
+  sessionLeaseMs: 15_000,
+  heartbeatMs: 5_000,
+  heartbeatJitter: 0.1,
+  /** A worker whose heartbeat is unanswered for this long dials again. */
+  heartbeatAnswerMs: 3_000,
+  /** After a broken stream the session's lease is cut to this, so that a killed worker's tasks move on soon. */
+  brokenStreamLeaseMs: 5_000,
+  /** The SDK aborts its handlers this long after it *sent* the last heartbeat that was renewed. */
+  workerAbortMs: 13_500,
+  sweepMs: 500,
+  /** After a sweep gap this long, a stepped clock or a changed Redis, nothing is reaped for a while. */
+  sweepGapMs: 2_000,
+  reapGraceMs: 15_000,
+  timeoutGraceMs: 5_000,
+  /** A late promotion of due tasks, a lost wake-up and a lost cancel hint cost at most one sweep. */
+  redialFirstMs: 250,
+  redialMaxMs: 5_000,
+  pingIntervalMs: 10_000,
+  pingTimeoutMs: 5_000,
+  cancelGraceMs: 30_000,
+  attemptTimeoutMs: 900_000,
+  attemptTimeoutMaxMs: 7 * 86_400_000,
+  maxRetries: 3,
+  maxRetriesMax: 1_000,
+  backoffInitialMs: 1_000,
+  backoffMaxMs: 600_000,
+  backoffMultiplier: 2,
+  backoffJitter: 0.2,
+  backoffCeilingMs: 30 * 86_400_000,
+  /** The third lease loss of a run ends it FAILED with code `poison`. */
+  leaseLossesMax: 3,
+  /** From this release in a row on a task waits 1 s, doubling. */
+  releasesFree: 2,
+  releaseBackoffMs: 1_000,
+  releaseBackoffMaxMs: 60_000,
+  retentionMs: 7 * 86_400_000,
+  retentionMaxMs: 365 * 86_400_000,
+  tombstoneMs: 900_000,
+  idempotencyKeyMs: 86_400_000,
+  /** A submit id's own time is kept only if it is younger than this; the SDK stops retrying before it. */
+  submitIdAgeMs: 600_000,
+  submitRetryMs: 300_000,
+  /** Furthest future of run_at and delay. */
+  runAtMaxMs: 365 * 86_400_000,
+  payloadBytes: 256 * 1024,
+  payloadDepth: 64,
+  messageBytes: 4 * 1024 * 1024,
+  frameBytes: 1024 * 1024,
+  submitItems: 1_000,
+  nameLength: 128,
+  idempotencyKeyLength: 256,
+  groupKeyLength: 256,
+  labels: 32,
+  tags: 32,
+  tagLength: 256,
+  traceContextLength: 1_024,
+  errorMessageLength: 4_096,
+  errorStackLength: 16_384,
+  pageSize: 50,
+  pageSizeMax: 500,
+  slotsMax: 10_000,
+  subscriptionsMax: 256,
+  unackedResultsMin: 1_000,
+  unackedResultsPerSlot: 4,
+  unackedBytes: 16 * 1024 * 1024,
+  outboundBytes: 1024 * 1024,
+  outboundFrames: 64,
+  outboxEntries: 100_000,
+  outboxBytes: 256 * 1024 * 1024,
+  /** Transitions a coordinator keeps in memory until Postgres has them; beyond it the outbox is read again. */
+  unrecordedBytes: 64 * 1024 * 1024,
+  /** DURABLE rows per namespace taken while Redis is down. */
+  unqueuedRows: 100_000,
+  leaseBatch: 200,
+  leaseBatchBytes: 1024 * 1024,
+  laneBatch: 64,
+  wakeLanes: 128,
+  lanesPerQueue: 4_096,
+  sweepBatch: 200,
+  promoteBatch: 1_000,
+  outboxIdleMs: 5_000,
+  outboxBatch: 500,
+  recordBatch: 1_000,
+  /** RUNNING is written to history only if it lasts; a short task is one row write. */
+  runningRecordDelayMs: 500,
+  commitMarkerIdleMs: 10_000,
+  commitMarkerKeepMs: 120_000,
+  restoreBatch: 500,
+  restoreStaleMs: 60_000,
+  starvationEvery: 16,
+  groupStride: 1_000,
+  partitionSlots: 4_096,
+  waitTaskMs: 60_000,
+  pendingSubmits: 20_000,
+  rebalanceRatio: 1.25,
+  drainMs: 25_000,
+  storeCommandMs: 2_000,
+});
+
+export type Limits = typeof limits;
+
+const relations: readonly [string, boolean][] = [
+  ["two heartbeats may be lost", limits.sessionLeaseMs >= 3 * limits.heartbeatMs],
+  ["a worker aborts before its session can be reaped", limits.workerAbortMs < limits.sessionLeaseMs],
+  ["a broken stream shortens a lease", limits.brokenStreamLeaseMs < limits.sessionLeaseMs],
+  ["an SDK stops retrying before its tombstone ends", limits.submitRetryMs < limits.tombstoneMs],
+  ["a submit id is refused before its tombstone ends", limits.submitIdAgeMs < limits.tombstoneMs],
+  ["a re-enqueue is refused before its tombstone ends", limits.restoreStaleMs < limits.tombstoneMs],
+  ["a payload fits a frame", limits.payloadBytes < limits.frameBytes],
+  ["a frame fits a message", limits.frameBytes <= limits.messageBytes],
+];
+
+for (const [rule, holds] of relations) {
+  if (!holds) throw new Error(`limits.ts contradicts itself: ${rule}`);
+}

@@ -1,0 +1,70 @@
+/**
+ * The one catalog of what happens inside a coordinator. Logic emits; logs, metrics and traces subscribe, so that none of
+ * them can change a decision. Payloads are never part of an event.
+ */
+export interface EventCatalog {
+  "server.started": { coordinatorId: string; grpcPort: number; httpPort: number };
+  "server.stopping": { coordinatorId: string; reason: string };
+  "server.stopped": { coordinatorId: string };
+  "loop.failed": { loop: string; error: unknown };
+  "store.unavailable": { store: "broker" | "history"; error: unknown };
+  "store.available": { store: "broker" | "history" };
+  "task.submitted": { namespace: string; queue: string; type: string; priority: number; taskId: string };
+  "task.leased": {
+    namespace: string;
+    queue: string;
+    type: string;
+    taskId: string;
+    attempt: number;
+    sessionId: string;
+    /** Milliseconds since it became ready. */
+    waitedMs: number;
+  };
+  "task.settled": {
+    namespace: string;
+    queue: string;
+    type: string;
+    taskId: string;
+    attempt: number;
+    status: string;
+    outcome: "complete" | "fail" | "timeout" | "release" | "cancel" | "lose";
+    /** Milliseconds of the attempt. */
+    ranMs: number;
+  };
+  "result.refused": { taskId: string; verdict: string; sessionId: string };
+  "session.opened": { sessionId: string; workerId: string; resumed: boolean; generation: number };
+  "session.closed": { sessionId: string; reason: string };
+  "session.lost": { sessionId: string; leases: number };
+  "history.recorded": { rows: number; ms: number };
+  "outbox.drained": { partition: number; entries: number };
+  "partition.cold": { partition: number; reason: string };
+  "partition.rebuilt": { partition: number; tasks: number; epoch: number; ms: number };
+  "commit.recovered": { tasks: number };
+}
+export type EventName = keyof EventCatalog;
+export type Listener<N extends EventName = EventName> = (name: N, fields: EventCatalog[N]) => void;
+
+export interface Events {
+  emit<N extends EventName>(name: N, fields: EventCatalog[N]): void;
+  /** Returns the call that ends the subscription. A listener that throws is dropped from the call, never heard. */
+  subscribe(listener: (name: EventName, fields: EventCatalog[EventName]) => void): () => void;
+}
+
+export function createEvents(): Events {
+  const listeners = new Set<(name: EventName, fields: EventCatalog[EventName]) => void>();
+  return {
+    emit(name, fields) {
+      for (const listener of listeners) {
+        try {
+          listener(name, fields);
+        } catch {
+          // Telemetry must never break the work it watches.
+        }
+      }
+    },
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
