@@ -19,7 +19,8 @@ import type { Attempt, Payload, Progress, Task, TaskError } from "../task/task.j
  *       renewal never revives it. An older generation neither renews, cuts, leases nor settles.
  * - B7  A delayed or retrying task is leased neither before its time nor later than one sweep after it.
  * - B8  After cancel answers `cancelled` the task is never leased. For a running task the request stands in its record,
- *       is hinted at once, and `sweep` offers the lease once the grace is over.
+ *       is hinted at once, and `sweep` offers the lease once the grace is over; repeating it postpones nothing. An attempt
+ *       that ends meanwhile without ending the task (retry, release, loss) ends it CANCELLED.
  * - B9  Every transition except grants and promotions is in the outbox, written in the same step, until `recorded`.
  *       A finished task is readable until then; then a tombstone holds its last token for 15 min.
  * - B10 Limits hold: paused queues lease nothing; a full outbox stops leasing and RELAXED enqueues only.
@@ -69,6 +70,12 @@ export interface Broker {
   readOutbox(partition: number, idleMs: number, limit: number): Promise<Transition[]>;
   /** History holds these versions (or later): outbox entries go, finished records become tombstones. */
   recorded(items: readonly RecordedItem[]): Promise<void>;
+  /**
+   * History holds these ended tasks and the store may have forgotten it (emptied, or came back without its last second):
+   * plants their tombstones, also while COLD. A live record of the same or an earlier run goes without an outbox entry,
+   * and its lease with it; a finished record that waits to be recorded, and any of a later run, stays.
+   */
+  bury(tasks: readonly Task[]): Promise<void>;
 
   /** Lanes known in a queue, at most 4,096. */
   lanes(namespace: string, queue: string): Promise<Lane[]>;
@@ -89,7 +96,7 @@ export interface Broker {
   counts(namespace: string): Promise<QueueCount[]>;
 
   status(partition: number): Promise<PartitionStatus>;
-  /** Refuses if the partition is served; makes it COLD and forgets nothing. */
+  /** Stops serving the partition: it is COLD until `open`, and forgets nothing. */
   close(partition: number, reason: string): Promise<void>;
   /** Serves the partition: from now on fencing numbers start above epoch * 2^40. */
   open(partition: number, epoch: number): Promise<void>;
@@ -207,6 +214,8 @@ export interface CancelItem {
   readonly taskId: string;
   readonly namespace: string;
   readonly graceMs: number;
+  /** Of the row in history: the tombstone planted for an unknown id stops enqueues up to this run. Default 1. */
+  readonly run?: number;
 }
 export type CancelReply =
   | { readonly kind: "cancelled"; readonly transition: Transition }
@@ -240,6 +249,7 @@ export type SessionOpenReply =
       readonly lostInTransit: Lease[];
     }
   | { readonly kind: "superseded"; readonly generation: number }
+  /** The store is being replaced this moment. A COLD partition as such takes sessions: a rebuild adopts their tokens. */
   | { readonly kind: "cold" };
 
 export interface SessionRenewal {
