@@ -1469,7 +1469,7 @@ export declare type Welcome = Message<"drover.v1.Welcome"> & {
   heartbeatInterval?: Duration | undefined;
 
   /**
-   * Of the held ones: abort their handlers, drop their results.
+   * Of the held ones: abort their handlers. Results not yet acked are still sent, and answered.
    *
    * @generated from field: repeated bytes revoked_lease_tokens = 5;
    */

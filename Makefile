@@ -1,0 +1,62 @@
+# What a person or CI does here. Every target installs what it needs first.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+BIN := node_modules/.bin
+INSTALLED := node_modules/.installed
+CODE := $(wildcard src test bench examples scripts) vitest.config.ts
+FORMATTED := $(CODE) package.json tsconfig.json tsconfig.build.json tsconfig.examples.json .oxlintrc.json
+
+.PHONY: help
+help: ## Lists these targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
+
+$(INSTALLED): package.json package-lock.json .npmrc
+	@echo "== npm ci"
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: deps
+deps: $(INSTALLED) ## Installs the dependencies, where they changed
+
+.PHONY: gen
+gen: deps ## Generates gen/ from proto/ and third_party/
+	@echo "== generate"
+	@$(BIN)/tsx scripts/print-validate-proto.ts
+	@$(BIN)/buf generate
+
+.PHONY: baseline
+baseline: deps ## Moves the baseline of buf breaking; only with a version in CHANGELOG.md
+	@$(BIN)/buf build proto -o proto/baseline.binpb
+
+.PHONY: build
+build: deps ## Compiles dist/
+	@echo "== build"
+	@$(BIN)/tsx scripts/build.ts
+
+.PHONY: format
+format: deps ## Formats code and contract
+	@$(BIN)/oxfmt $(FORMATTED)
+	@$(BIN)/buf format -w proto
+
+.PHONY: lint
+lint: deps ## Checks types and style
+	@echo "== lint: tsc, oxlint"
+	@$(BIN)/tsc --noEmit -p tsconfig.json
+	@$(BIN)/oxlint --quiet --type-aware $(CODE)
+
+.PHONY: verify
+verify: deps ## Proves gen/ current, the contract sound and compatible, all formatted, nothing unused
+	@bash scripts/verify.sh $(FORMATTED)
+
+.PHONY: test
+test: deps lint verify build ## Runs every check and test; ends with N passed, N failed, N skipped
+	@echo "== test"
+	@DROVER_NO_SKIPS=1 $(BIN)/vitest run
+
+.PHONY: test-coverage
+test-coverage: deps build ## Runs the tests and reports which lines they reach
+	@$(BIN)/vitest run --coverage

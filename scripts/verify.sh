@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Proves that what is committed is what the sources say. Arguments: the files and folders that oxfmt formats.
+set -euo pipefail
+bin=node_modules/.bin
+
+echo "== verify: generated code is current"
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+cp -r buf.yaml buf.gen.yaml proto third_party "$fresh/"
+ln -s "$PWD/node_modules" "$PWD/package.json" "$fresh/"
+(cd "$fresh" && "$OLDPWD/$bin/tsx" "$OLDPWD/scripts/print-validate-proto.ts" && "$OLDPWD/$bin/buf" generate)
+if ! diff -r third_party "$fresh/third_party" || ! diff -r gen "$fresh/gen"; then
+  echo "gen/ or third_party/ differs from what the contract gives: run make gen and commit the result" >&2
+  exit 1
+fi
+
+echo "== verify: contract (lint, format, breaking changes)"
+"$bin/buf" lint
+"$bin/buf" format --diff --exit-code proto
+"$bin/buf" breaking proto --against proto/baseline.binpb
+
+echo "== verify: format"
+"$bin/oxfmt" --check "$@"
+
+echo "== verify: nothing unused (knip)"
+"$bin/knip" --no-progress
