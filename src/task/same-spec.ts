@@ -1,0 +1,49 @@
+import { isDeepStrictEqual } from "node:util";
+import type { Payload, TaskSpec } from "./task.js";
+
+/** The JSON value a payload stands for, or undefined if it has none (typed bytes, or bytes that do not decode). */
+export type PayloadDecoder = (payload: Payload) => { readonly value: unknown } | undefined;
+
+/**
+ * Whether a repeated submission asks for the same task. Judged on decoded values, never on bytes alone: the order of map
+ * entries differs between retries. What a producer cannot hold still is left out: trace context, and the queue's durability.
+ */
+export function sameSpec(a: TaskSpec, b: TaskSpec, decode: PayloadDecoder): boolean {
+  return (
+    a.namespace === b.namespace &&
+    a.queue === b.queue &&
+    a.type === b.type &&
+    a.priority === b.priority &&
+    a.maxRetries === b.maxRetries &&
+    a.timeoutMs === b.timeoutMs &&
+    a.groupKey === b.groupKey &&
+    a.idempotencyKey === b.idempotencyKey &&
+    a.retentionMs === b.retentionMs &&
+    sameTime(a, b) &&
+    isDeepStrictEqual(a.retry, b.retry) &&
+    isDeepStrictEqual({ ...a.requiredLabels }, { ...b.requiredLabels }) &&
+    isDeepStrictEqual(a.tags, b.tags) &&
+    samePayload(a.payload, b.payload, decode)
+  );
+}
+
+/** The same run_at, the same delay, or a run_at that had passed when the later one came. */
+function sameTime(a: TaskSpec, b: TaskSpec): boolean {
+  if (a.runAt === b.runAt) return true;
+  if (a.runAt === undefined) return b.runAt! <= a.createdAt;
+  if (b.runAt === undefined) return a.runAt <= b.createdAt;
+  return a.runAt - a.createdAt === b.runAt - b.createdAt;
+}
+
+function samePayload(
+  a: Payload | undefined,
+  b: Payload | undefined,
+  decode: PayloadDecoder,
+): boolean {
+  if (!a || !b) return a === b;
+  const sameType = a.contentType === b.contentType;
+  if (sameType && Buffer.compare(a.data, b.data) === 0) return true;
+  const left = decode(a);
+  const right = left && decode(b);
+  return left !== undefined && right !== undefined && isDeepStrictEqual(left.value, right.value);
+}

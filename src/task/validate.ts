@@ -1,0 +1,198 @@
+import { DroverError } from "../errors.js";
+import { limits } from "../limits.js";
+import type { TaskDraft } from "./draft.js";
+import {
+  checkDuration,
+  checkLength,
+  checkName,
+  checkNumber,
+  checkWhole,
+  refuse,
+  shown,
+} from "./rules.js";
+import type { Payload, Priority, QueueSettings, RetryPolicy, TaskSpec } from "./task.js";
+import { defaultQueue } from "./task.js";
+import { inspectValue } from "./value-bytes.js";
+
+/** Retry settings of a queue that never set any. */
+export const defaultRetry: RetryPolicy = Object.freeze({
+  initialBackoffMs: limits.backoffInitialMs,
+  maxBackoffMs: limits.backoffMaxMs,
+  multiplier: limits.backoffMultiplier,
+  jitter: limits.backoffJitter,
+  nonRetryableCodes: Object.freeze([]),
+});
+
+/** A queue exists from its first use, with these settings. */
+export const defaultQueueSettings = (namespace: string, name: string): QueueSettings => ({
+  namespace,
+  name,
+  paused: false,
+  durability: "durable",
+  maxRetries: limits.maxRetries,
+  retry: defaultRetry,
+  retentionMs: limits.retentionMs,
+  version: 0,
+});
+
+/** Where a task is put and what it falls back on. `now` is milliseconds since 1970. */
+export interface SpecContext {
+  readonly namespace: string;
+  readonly queue: QueueSettings;
+  readonly now: number;
+}
+
+/** Judges a draft and fills in what it leaves open. Throws a DroverError that names the field. */
+export function toSpec(draft: TaskDraft, context: SpecContext): TaskSpec {
+  checkDraft(draft);
+  const { namespace, queue, now } = context;
+  return {
+    namespace,
+    queue: draft.queue ?? defaultQueue,
+    type: draft.type,
+    priority: (draft.priority ?? 1) as Priority,
+    payload: draft.payload,
+    maxRetries: draft.maxRetries ?? queue.maxRetries,
+    retry: { ...queue.retry, ...roundRetry(draft.retry) },
+    runAt: runAtOf(draft, now),
+    timeoutMs: Math.ceil(draft.timeoutMs ?? limits.attemptTimeoutMs),
+    groupKey: draft.groupKey,
+    requiredLabels: draft.requiredLabels,
+    tags: draft.tags,
+    idempotencyKey: draft.idempotencyKey,
+    retentionMs: Math.ceil(draft.retentionMs ?? queue.retentionMs),
+    traceContext: draft.traceContext,
+    durability: queue.durability,
+    createdAt: now,
+  };
+}
+
+/** The rules that need no settings and no time. */
+export function checkDraft(draft: TaskDraft): void {
+  checkName("task.type", draft.type);
+  if (draft.queue !== undefined) checkName("task.queue", draft.queue);
+  if (draft.priority !== undefined && ![0, 1, 2, 3].includes(draft.priority)) {
+    refuse("task.priority", "0 (low), 1 (medium), 2 (high) or 3 (critical)", draft.priority);
+  }
+  if (draft.maxRetries !== undefined) {
+    checkWhole("task.max_retries", draft.maxRetries, 0, limits.maxRetriesMax);
+  }
+  checkPayload("task.payload", draft.payload);
+  if (draft.retry) checkRetry("task.retry_policy", draft.retry);
+  checkTimes(draft);
+  checkLength("task.group_key", draft.groupKey, 0, limits.groupKeyLength);
+  checkLength("task.idempotency_key", draft.idempotencyKey, 0, limits.idempotencyKeyLength);
+  checkLabels("task.required_labels", draft.requiredLabels);
+  checkTags(draft.tags);
+  checkTraceContext(draft.traceContext);
+}
+
+/** Sizes, and for a Value that every protobuf library can read it. `field` without `_blob`. */
+export function checkPayload(field: string, payload: Payload | undefined): void {
+  if (!payload) return;
+  const path = payload.contentType === "" ? field : `${field}_blob`;
+  if (payload.data.length > limits.payloadBytes) {
+    const message = `${path}: expected at most ${limits.payloadBytes} bytes, got ${payload.data.length}`;
+    throw new DroverError("payload_too_large", message, { field: path });
+  }
+  if (payload.contentType !== "") {
+    return checkLength(`${path}.content_type`, payload.contentType, 1, limits.nameLength);
+  }
+  checkValue(path, payload.data);
+}
+
+function checkValue(path: string, data: Uint8Array): void {
+  const verdict = inspectValue(data);
+  if (verdict === "ok") return;
+  if (verdict === "not_finite") refuse(path, "finite numbers", "NaN or Infinity");
+  if (verdict === "too_deep") {
+    const message = `${path}: nested too deep for protobuf (about ${Math.floor(limits.payloadDepth / 2)} levels)`;
+    const hint = `Flatten it, or send it as ${path}_blob with content type application/json.`;
+    throw new DroverError("invalid_field", message, { field: path, hint });
+  }
+  refuse(path, "a google.protobuf.Value with its kind set", shown(data));
+}
+
+/** `field`: path of the policy. */
+export function checkRetry(field: string, retry: Partial<RetryPolicy>): void {
+  const { initialBackoffMs, maxBackoffMs, multiplier, jitter, nonRetryableCodes } = retry;
+  const ceiling = limits.backoffCeilingMs;
+  if (initialBackoffMs !== undefined) {
+    checkDuration(`${field}.initial_backoff`, initialBackoffMs, 0, ceiling);
+  }
+  if (maxBackoffMs !== undefined) checkDuration(`${field}.max_backoff`, maxBackoffMs, 0, ceiling);
+  if (multiplier !== undefined) checkNumber(`${field}.multiplier`, multiplier, 1, 10);
+  if (jitter !== undefined) checkNumber(`${field}.jitter`, jitter, 0, 1);
+  const codes = nonRetryableCodes ?? [];
+  if (codes.length > 32) refuse(`${field}.non_retryable_codes`, "at most 32", codes.length);
+  for (const [index, code] of codes.entries()) {
+    checkLength(`${field}.non_retryable_codes[${index}]`, code, 1, limits.nameLength);
+  }
+}
+
+function checkTimes(draft: TaskDraft): void {
+  const { delayMs, runAt, timeoutMs, retentionMs } = draft;
+  if (delayMs !== undefined && runAt !== undefined) {
+    refuse("task.delay", "either run_at or delay", "both");
+  }
+  if (delayMs !== undefined) checkDuration("task.delay", delayMs, 0, limits.runAtMaxMs);
+  if (timeoutMs !== undefined) {
+    checkDuration("task.timeout", timeoutMs, 1, limits.attemptTimeoutMaxMs);
+  }
+  if (retentionMs !== undefined) {
+    checkDuration("task.retention", retentionMs, 0, limits.retentionMaxMs);
+  }
+}
+
+function checkLabels(field: string, labels: Readonly<Record<string, string>>): void {
+  const entries = Object.entries(labels);
+  if (entries.length > limits.labels) refuse(field, `at most ${limits.labels}`, entries.length);
+  for (const [name, value] of entries) {
+    checkName(`${field}[${shown(name)}]`, name);
+    checkName(`${field}[${shown(name)}]`, value);
+  }
+}
+
+function checkTags(tags: readonly string[]): void {
+  if (tags.length > limits.tags) refuse("task.tags", `at most ${limits.tags}`, tags.length);
+  for (const [index, tag] of tags.entries()) {
+    checkLength(`task.tags[${index}]`, tag, 1, limits.tagLength);
+  }
+}
+
+function checkTraceContext(context: Readonly<Record<string, string>>): void {
+  const field = "task.trace_context";
+  const entries = Object.entries(context);
+  if (entries.length > 8) refuse(field, "at most 8 entries", entries.length);
+  let total = 0;
+  for (const [name, value] of entries) {
+    checkLength(`${field}[${shown(name)}]`, name, 1, limits.nameLength);
+    total += name.length + value.length;
+  }
+  if (total > limits.traceContextLength) {
+    refuse(field, `at most ${limits.traceContextLength} characters together`, total);
+  }
+}
+
+/** A time in the past means now; then nothing is to be waited for. */
+function runAtOf(draft: TaskDraft, now: number): number | undefined {
+  const { delayMs, runAt } = draft;
+  const at = Math.ceil(delayMs !== undefined ? now + delayMs : (runAt ?? now));
+  if (Number.isNaN(at) || at > now + limits.runAtMaxMs) {
+    refuse("task.run_at", "a time at most 365 days ahead", shownTime(at));
+  }
+  return at > now ? at : undefined;
+}
+
+const shownTime = (at: number): string =>
+  Math.abs(at) <= 8.64e15 ? new Date(at).toISOString() : String(at);
+
+/** Fractions of a millisecond round up: a delay is never shorter than asked. */
+function roundRetry(retry: Partial<RetryPolicy> = {}): Partial<RetryPolicy> {
+  const { initialBackoffMs, maxBackoffMs } = retry;
+  return {
+    ...retry,
+    ...(initialBackoffMs !== undefined && { initialBackoffMs: Math.ceil(initialBackoffMs) }),
+    ...(maxBackoffMs !== undefined && { maxBackoffMs: Math.ceil(maxBackoffMs) }),
+  };
+}
