@@ -38,7 +38,8 @@ build: deps ## Compiles dist/
 	@$(BIN)/tsx scripts/build.ts
 
 .PHONY: format
-format: deps ## Formats code and contract
+format: deps ## Formats code, comments and contract
+	@$(BIN)/tsx scripts/wrap-comments.ts $(CODE)
 	@$(BIN)/oxfmt $(FORMATTED)
 	@$(BIN)/buf format -w proto
 

@@ -5,7 +5,8 @@ const source = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 
 export default defineConfig({
   resolve: {
-    // Examples import Drover by its package name, as its users do; here that name means the sources.
+    // Examples import Drover by its package name, as its users do; here that name means the
+    // sources.
     alias: {
       "drover/client": source("./src/client/index.ts"),
       "drover/worker": source("./src/worker/index.ts"),

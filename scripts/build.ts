@@ -1,6 +1,6 @@
 /**
- * Builds dist/: tsc for the sources, then every file it does not know (Lua, SQL) to the same place beside them.
- * `--out DIR` builds the sources elsewhere, for tests.
+ * Builds dist/: tsc for the sources, then every file it does not know (Lua, SQL) to the same place
+ * beside them. `--out DIR` builds the sources elsewhere, for tests.
  */
 import { execFileSync } from "node:child_process";
 import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";

@@ -1,6 +1,7 @@
 /**
- * Prints buf/validate/validate.proto from the descriptor inside @bufbuild/protovalidate: no npm package carries the
- * source. Comments and the CEL of predefined rules are left out; they do not matter to generated code.
+ * Prints buf/validate/validate.proto from the descriptor inside @bufbuild/protovalidate: no npm
+ * package carries the source. Comments and the CEL of predefined rules are left out; they do not
+ * matter to generated code.
  */
 import { mkdirSync, writeFileSync } from "node:fs";
 import {

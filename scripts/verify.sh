@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Proves that what is committed is what the sources say. Arguments: the files and folders that oxfmt formats.
+# Proves that what is committed is what the sources say. Arguments: the files and folders that oxfmt
+# formats.
 set -euo pipefail
 bin=node_modules/.bin
 

@@ -13,14 +13,16 @@ declare module "vitest" {
 
 export interface StoreAnswer {
   url?: string;
-  /** true where the store was given by the environment, so that tests clean up behind themselves. */
+  /**
+   * true where the store was given by the environment, so that tests clean up behind themselves.
+   */
   given?: boolean;
   error?: string;
 }
 
 /**
- * One Redis and one Postgres serve a whole run. They start when the first test asks, so that a run of pure tests
- * starts nothing.
+ * One Redis and one Postgres serve a whole run. They start when the first test asks, so that a run
+ * of pure tests starts nothing.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   await removeLeftovers();

@@ -1,7 +1,9 @@
 import { sleepOn, type Clock, type Timer } from "../../src/clock.js";
 
 export interface ManualClock extends Clock {
-  /** Moves time on, firing timers in their order, each at its own time; microtasks run in between. */
+  /**
+   * Moves time on, firing timers in their order, each at its own time; microtasks run in between.
+   */
   advance(ms: number): Promise<void>;
   /** Steps the wall clock alone, as an operator or NTP would: durations are not touched. */
   stepWall(ms: number): void;
@@ -15,7 +17,10 @@ interface Waiting {
   readonly fn: () => void;
 }
 
-/** A clock that stands still until it is moved: a simulated hour takes a millisecond. Starts in 2026. */
+/**
+ * A clock that stands still until it is moved: a simulated hour takes a millisecond. Starts in
+ * 2026.
+ */
 export function createManualClock(startMs = Date.UTC(2026, 0, 1)): ManualClock {
   const timers = new Set<Waiting>();
   let elapsed = 0;
@@ -63,6 +68,9 @@ export function createManualClock(startMs = Date.UTC(2026, 0, 1)): ManualClock {
   return clock;
 }
 
-/** Lets every promise that is ready run on. A macrotask turn drains them all, however deep they chain. */
+/**
+ * Lets every promise that is ready run on. A macrotask turn drains them all, however deep they
+ * chain.
+ */
 export const settleMicrotasks = (): Promise<void> =>
   new Promise((resolve) => setImmediate(resolve));

@@ -1,6 +1,9 @@
 import type { Reporter, TestModule } from "vitest/node";
 
-/** Ends a run with one plain line that people and machines read alike: `N passed, N failed, N skipped`. */
+/**
+ * Ends a run with one plain line that people and machines read alike: `N passed, N failed, N
+ * skipped`.
+ */
 export default class PlainLineReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandledErrors: readonly unknown[]): void {
     const count = { passed: 0, failed: unhandledErrors.length, skipped: 0 };

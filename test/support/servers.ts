@@ -103,7 +103,8 @@ export async function startRedis(options: OwnRedisOptions = {}): Promise<OwnServ
 
 export async function startPostgres(options: OwnPostgresOptions = {}): Promise<OwnServer> {
   const dir = await temporaryFolder("postgres");
-  // Kept until stop(), so that it can be killed and started again; speed is asked for by hand instead.
+  // Kept until stop(), so that it can be killed and started again; speed is asked for by hand
+  // instead.
   const settings = { fsync: "off", full_page_writes: "off", ...options.settings };
   const launch = (port: number | undefined): Promise<EmbeddedPostgres> =>
     startEmbeddedPostgres({

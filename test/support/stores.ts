@@ -1,6 +1,7 @@
 /**
- * Real stores for tests. Shared ones serve the whole run: use a fresh prefix or schema in them and never stop, flush,
- * fill or reconfigure them. A test that does any of that starts its own; it is stopped after the file, whatever happens.
+ * Real stores for tests. Shared ones serve the whole run: use a fresh prefix or schema in them and
+ * never stop, flush, fill or reconfigure them. A test that does any of that starts its own; it is
+ * stopped after the file, whatever happens.
  */
 import { afterAll, inject } from "vitest";
 import { systemRandom } from "../../src/clock.js";
@@ -43,14 +44,20 @@ export async function ownPostgres(options?: OwnPostgresOptions): Promise<OwnServ
   return server;
 }
 
-/** A key prefix nobody else uses, without braces; its keys are deleted after the file where the Redis was given. */
+/**
+ * A key prefix nobody else uses, without braces; its keys are deleted after the file where the
+ * Redis was given.
+ */
 export function freshPrefix(): string {
   const prefix = `drover-test-${randomHex()}`;
   prefixes.push(prefix);
   return prefix;
 }
 
-/** A schema name nobody else uses; the schema is dropped after the file where the Postgres was given. */
+/**
+ * A schema name nobody else uses; the schema is dropped after the file where the Postgres was
+ * given.
+ */
 export function freshSchema(): string {
   const schema = `drover_test_${randomHex()}`;
   schemas.push(schema);

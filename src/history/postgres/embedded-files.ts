@@ -22,8 +22,9 @@ export interface EmbeddedPlace {
 }
 
 /**
- * Finds the server's files and a home for its data that the user it will run as can enter. As root, or where the
- * install scripts did not run, that is a folder of the system's temporary directory with a copy of the server.
+ * Finds the server's files and a home for its data that the user it will run as can enter. As root,
+ * or where the install scripts did not run, that is a folder of the system's temporary directory
+ * with a copy of the server.
  */
 export async function findPlace(dataDir: string): Promise<EmbeddedPlace> {
   const installed = installedNative();
@@ -60,7 +61,10 @@ function installedNative(): string {
   }
 }
 
-/** npm packs no symbolic links; the package makes them in an install script, which may have been switched off. */
+/**
+ * npm packs no symbolic links; the package makes them in an install script, which may have been
+ * switched off.
+ */
 async function missingLinks(native: string): Promise<{ at: string; to: string }[]> {
   const list = await fs.readFile(path.join(native, "pg-symlinks.json"), "utf8").catch(() => "[]");
   const links: { at: string; to: string }[] = [];
@@ -73,8 +77,8 @@ async function missingLinks(native: string): Promise<{ at: string; to: string }[
 }
 
 /**
- * A 0755 folder below a temporary directory that everybody can enter. Its name follows from `dataDir`, so that the
- * next start finds the same data.
+ * A 0755 folder below a temporary directory that everybody can enter. Its name follows from
+ * `dataDir`, so that the next start finds the same data.
  */
 async function ownFolder(dataDir: string, runAs: RunAs | undefined): Promise<string> {
   const base = await enterableTmp();

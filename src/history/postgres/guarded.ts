@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from "node:child_process";
 
 /**
- * The shell stands between so that the program ends when we do: descriptor 3 closes with this process, however it
- * ends. The program gets a process group of its own, because Ctrl-C is for us: we stop it last.
+ * The shell stands between so that the program ends when we do: descriptor 3 closes with this
+ * process, however it ends. The program gets a process group of its own, because Ctrl-C is for us:
+ * we stop it last.
  */
 const script = [
   '"$@" 3<&- & p=$!',
@@ -69,7 +70,10 @@ export function exitOf(child: ChildProcess): Promise<number | string> {
   });
 }
 
-/** Resolves once the program has written `text`; rejects when it ends first or the signal is aborted. */
+/**
+ * Resolves once the program has written `text`; rejects when it ends first or the signal is
+ * aborted.
+ */
 export function untilItSays({ child, exited }: Guarded, text: string, signal: AbortSignal) {
   return new Promise<void>((resolve, reject) => {
     let seen = "";
