@@ -140,7 +140,11 @@ export interface LeaseRequest {
   readonly partition: number;
   /** In the order to serve, at most 64. */
   readonly lanes: readonly Lane[];
-  readonly sessions: readonly { readonly sessionId: string; readonly generation: number; readonly slots: number }[];
+  readonly sessions: readonly {
+    readonly sessionId: string;
+    readonly generation: number;
+    readonly slots: number;
+  }[];
   /** Payload and record bytes in one reply. */
   readonly maxBytes: number;
 }
@@ -182,7 +186,11 @@ export type Settlement = SettlementBase &
     | { readonly kind: "release"; readonly delayMs: number }
     | { readonly kind: "cancel" }
     /** The session died. Applies only while it is dead (or unknown). */
-    | { readonly kind: "lose"; readonly then: "pending" | "quarantine" | "poison"; readonly delayMs: number }
+    | {
+        readonly kind: "lose";
+        readonly then: "pending" | "quarantine" | "poison";
+        readonly delayMs: number;
+      }
   );
 
 export interface SettleReply {

@@ -1,0 +1,323 @@
+import type { Broker, Transition } from "../broker/broker.js";
+import type { Clock, Random, Timer } from "../clock.js";
+import type { Recorder } from "../coordinator/recorder.js";
+import { DroverError } from "../errors.js";
+import type { History, RecordOutcome } from "../history/history.js";
+import { limits } from "../limits.js";
+import type { Service } from "../service.js";
+import { partitionOfSlot, slotOfId } from "../task/ids.js";
+import { isFinal, type Task } from "../task/task.js";
+import type { Events } from "../telemetry/events.js";
+import { createEntry, type Batch, type Entry, RecordQueue, sizeOf } from "./record-queue.js";
+import { RunningWatch } from "./running-watch.js";
+
+export interface RecorderOptions {
+  readonly broker: Broker;
+  readonly history: History;
+  readonly events: Events;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Most bytes (estimated) kept while history is away. Default limits.unrecordedBytes. */
+  readonly maxBytes?: number;
+}
+
+/** Two, so that one batch is being formed and sent while Postgres still syncs the other. */
+const flightsMax = 2;
+/** Payloads and results of one statement; its rows are on the wire and in memory several times over. */
+const batchBytes = 8 * 1024 * 1024;
+const retryFirstMs = 100;
+const retryMaxMs = 5_000;
+/** An update whose row is not there yet is tried again so often, and for so long; then the outbox keeps it. */
+const missingRetryMs = 250;
+const missingMaxMs = 10_000;
+const runningTasksMax = 100_000;
+
+/** Group commit of what the broker decided: a flush starts as soon as the one before it is answered. */
+export class HistoryRecorder implements Recorder, Service {
+  readonly #options: RecorderOptions;
+  readonly #maxBytes: number;
+  readonly #queue = new RecordQueue();
+  readonly #watch: RunningWatch;
+  readonly #flights = new Set<Promise<void>>();
+  readonly #endings = new Set<Promise<void>>();
+  #parked: Entry[] = [];
+  #parkTimer: Timer | undefined;
+  #pauseTimer: Timer | undefined;
+  #failures = 0;
+  #pumpDue = false;
+  #stopped = false;
+
+  constructor(options: RecorderOptions) {
+    this.#options = options;
+    this.#maxBytes = options.maxBytes ?? limits.unrecordedBytes;
+    this.#watch = new RunningWatch({
+      clock: options.clock,
+      delayMs: limits.runningRecordDelayMs,
+      maxTasks: runningTasksMax,
+      onDue: (tasks) => this.#addRunning(tasks),
+    });
+  }
+
+  /** Estimated bytes held. */
+  get bytes(): number {
+    return this.#queue.bytes;
+  }
+
+  async start(): Promise<void> {
+    this.#stopped = false;
+    this.#pump();
+  }
+
+  /** Gives up what is not written yet: call `flush` first. The outbox holds it for whoever drains it. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#watch.clear();
+    this.#pauseTimer?.cancel();
+    this.#parkTimer?.cancel();
+    this.#pauseTimer = this.#parkTimer = undefined;
+    await Promise.all(this.#flights);
+    await Promise.all(this.#endings);
+    this.#parked = [];
+    const error = new DroverError(
+      "history_unavailable",
+      "the recorder stopped before history answered",
+    );
+    for (const entry of this.#queue.clear()) entry.reject(error);
+  }
+
+  record(transition: Transition): Promise<RecordOutcome> {
+    this.#watch.forget(transition.task.id, transition.task.version);
+    if (this.#stopped) return Promise.reject(unavailable("the recorder has stopped"));
+    const known = this.#queue.find(transition);
+    if (known) return known.done;
+    if (this.#queue.bytes + sizeOf(transition.task) > this.#maxBytes) {
+      const held = `${this.#queue.held.size} transitions (${this.#queue.bytes} bytes) wait for history`;
+      return Promise.reject(unavailable(`${held}, at most ${this.#maxBytes} bytes may`));
+    }
+    return this.#add(transition).done;
+  }
+
+  running(task: Task): void {
+    if (!this.#stopped) this.#watch.note(task);
+  }
+
+  async flush(): Promise<void> {
+    await Promise.allSettled([...this.#queue.held].map((entry) => entry.done));
+  }
+
+  #add(transition: Transition): Entry {
+    const entry = createEntry(transition);
+    this.#queue.add(entry);
+    this.#pumpSoon();
+    return entry;
+  }
+
+  #addRunning(tasks: readonly Task[]): void {
+    for (const task of tasks) {
+      // They must not take the room of what has to be written.
+      if (this.#queue.bytes > this.#maxBytes / 2) return;
+      this.#add(runningTransition(task, this.#options.broker.partitions)).done.catch(
+        () => undefined,
+      );
+    }
+  }
+
+  /** What comes in the same turn travels together. */
+  #pumpSoon(): void {
+    if (this.#pumpDue) return;
+    this.#pumpDue = true;
+    queueMicrotask(() => {
+      this.#pumpDue = false;
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    while (!this.#stopped && !this.#pauseTimer && this.#flights.size < flightsMax) {
+      const batch = this.#queue.take(limits.recordBatch, batchBytes);
+      if (batch.entries.length === 0) return;
+      const flight = this.#fly(batch).finally(() => {
+        this.#flights.delete(flight);
+        this.#pump();
+      });
+      this.#flights.add(flight);
+    }
+  }
+
+  async #fly(batch: Batch): Promise<void> {
+    const { clock, events } = this.#options;
+    const startedAt = clock.monotonic();
+    try {
+      const answered = await this.#write(batch.entries);
+      const over = await this.#sort(answered);
+      this.#queue.landed(batch);
+      this.#recovered();
+      events.emit("history.recorded", {
+        rows: batch.slices.size,
+        ms: clock.monotonic() - startedAt,
+      });
+      // Not awaited: the next flush must not wait for the broker.
+      const ending = this.#finish(over).finally(() => this.#endings.delete(ending));
+      this.#endings.add(ending);
+    } catch (error) {
+      this.#queue.landed(batch);
+      this.#queue.giveBack(batch.entries.filter((entry) => this.#queue.held.has(entry)));
+      this.#failed(error);
+    }
+  }
+
+  /** By halves when history refuses the whole for another reason than being away: one bad row must not hold up the rest. */
+  async #write(entries: readonly Entry[]): Promise<Map<Entry, RecordOutcome>> {
+    try {
+      const outcomes = await this.#options.history.record(entries.map((entry) => entry.current));
+      return new Map(entries.map((entry, index) => [entry, outcomes[index]!]));
+    } catch (error) {
+      if (DroverError.from(error).id === "history_unavailable") throw error;
+      if (entries.length === 1) return this.#giveUp(entries, error);
+      const middle = entries.length >> 1;
+      const first = await this.#write(entries.slice(0, middle));
+      return new Map([...first, ...(await this.#write(entries.slice(middle)))]);
+    }
+  }
+
+  #giveUp(entries: readonly Entry[], error: unknown): Map<Entry, RecordOutcome> {
+    this.#options.events.emit("loop.failed", { loop: "recorder", error });
+    this.#queue.dismiss(entries);
+    for (const entry of entries) entry.reject(error);
+    return new Map();
+  }
+
+  /** Returns what is answered for good; the rest goes back to the queue. */
+  async #sort(answers: ReadonlyMap<Entry, RecordOutcome>): Promise<[Entry, RecordOutcome][]> {
+    const missing: Entry[] = [];
+    const overtaken: Entry[] = [];
+    const over: [Entry, RecordOutcome][] = [];
+    for (const [entry, outcome] of answers) {
+      if (outcome === "missing" && this.#mayWait(entry)) missing.push(entry);
+      else if (outcome === "superseded" && isFinal(entry.given.task.status)) overtaken.push(entry);
+      else over.push([entry, outcome]);
+    }
+    // This one first: it may fail, and then the whole batch goes back as it was.
+    if (overtaken.length > 0) over.push(...(await this.#liftVersions(overtaken)));
+    if (missing.length > 0) await this.#fetchPayloads(missing);
+    return over;
+  }
+
+  #mayWait(entry: Entry): boolean {
+    if (entry.given.outboxId === undefined) return false;
+    const now = this.#options.clock.monotonic();
+    entry.missingSince ??= now;
+    return now - entry.missingSince < missingMaxMs;
+  }
+
+  /** The insert may never come (its coordinator died): with the payload, the transition is the whole task. */
+  async #fetchPayloads(entries: readonly Entry[]): Promise<void> {
+    const found = await this.#options.broker
+      .get(entries.map((entry) => entry.given.task.id))
+      .catch(() => []);
+    const whole = entries.filter((entry, index) => {
+      const task = found[index];
+      if (!task) return false;
+      const { current } = entry;
+      entry.current = {
+        ...current,
+        task: { ...current.task, payload: task.payload },
+        payloadOmitted: false,
+      };
+      return true;
+    });
+    this.#queue.giveBack(whole);
+    this.#park(entries.filter((entry) => !whole.includes(entry)));
+  }
+
+  /**
+   * A store that came back without its last second counts versions from further back, so the end of a task may carry a
+   * smaller one than its live row. The end of the same run wins all the same.
+   */
+  async #liftVersions(entries: readonly Entry[]): Promise<[Entry, RecordOutcome][]> {
+    const rows = await this.#options.history.get(
+      undefined,
+      entries.map((entry) => entry.given.task.id),
+    );
+    const lifted = entries.filter((entry, index) => {
+      const row = rows[index];
+      const { current } = entry;
+      if (!row || isFinal(row.status) || row.run !== current.task.run) return false;
+      entry.current = { ...current, task: { ...current.task, version: row.version + 1 } };
+      return true;
+    });
+    this.#queue.giveBack(lifted);
+    return entries.filter((entry) => !lifted.includes(entry)).map((entry) => [entry, "superseded"]);
+  }
+
+  #park(entries: readonly Entry[]): void {
+    if (entries.length === 0) return;
+    this.#parked.push(...entries);
+    this.#parkTimer ??= this.#options.clock.after(missingRetryMs, () => {
+      this.#parkTimer = undefined;
+      this.#queue.giveBack(this.#parked.splice(0));
+      this.#pump();
+    });
+  }
+
+  /** Tells the broker, then whoever waits. If the broker does not hear it, an outbox drain repeats the whole. */
+  async #finish(over: readonly [Entry, RecordOutcome][]): Promise<void> {
+    const items = over.flatMap(([{ given }, outcome]) =>
+      given.outboxId === undefined || outcome === "missing"
+        ? []
+        : [
+            {
+              partition: given.partition,
+              outboxId: given.outboxId,
+              taskId: given.task.id,
+              version: given.task.version,
+            },
+          ],
+    );
+    if (items.length > 0) await this.#options.broker.recorded(items).catch(() => undefined);
+    this.#queue.dismiss(over.map(([entry]) => entry));
+    for (const [entry, outcome] of over) entry.resolve(outcome);
+  }
+
+  #failed(error: unknown): void {
+    const { events, clock, random } = this.#options;
+    if (this.#failures === 0) events.emit("store.unavailable", { store: "history", error });
+    const waitMs = Math.min(retryMaxMs, retryFirstMs * 2 ** Math.min(this.#failures, 10));
+    this.#failures += 1;
+    if (this.#stopped) return;
+    this.#pauseTimer ??= clock.after(waitMs * (0.5 + random.next() / 2), () => {
+      this.#pauseTimer = undefined;
+      this.#pump();
+    });
+  }
+
+  #recovered(): void {
+    if (this.#failures > 0) this.#options.events.emit("store.available", { store: "history" });
+    this.#failures = 0;
+  }
+}
+
+const unavailable = (message: string): DroverError =>
+  new DroverError("history_unavailable", message);
+
+/** A grant needs no outbox: if it is lost, history learns the attempt from its end. */
+function runningTransition(task: Task, partitions: number): Transition {
+  return {
+    partition: partitionOfSlot(slotOfId(task.id), partitions),
+    outboxId: undefined,
+    task,
+    payloadOmitted: true,
+    attempt: {
+      taskId: task.id,
+      fencingToken: task.fencingToken,
+      attempt: task.attempt,
+      run: task.run,
+      sessionId: task.sessionId,
+      workerId: task.workerId,
+      startedAt: task.startedAt ?? 0,
+      endedAt: undefined,
+      outcome: undefined,
+      error: undefined,
+    },
+  };
+}
