@@ -38,7 +38,10 @@ export interface Coordinator {
   queue(namespace: string, name: string): Promise<QueueView>;
   queues(namespace: string, page: Page): Promise<{ queues: QueueView[]; nextPageToken: string }>;
   updateQueue(namespace: string, name: string, change: QueueChange): Promise<QueueView>;
-  workers(namespace: string, page: Page): Promise<{ workers: SessionInfo[]; nextPageToken: string }>;
+  workers(
+    namespace: string,
+    page: Page,
+  ): Promise<{ workers: SessionInfo[]; nextPageToken: string }>;
 
   /** Opens or resumes a session; the port is how it speaks to its stream. */
   openSession(namespace: string, hello: SessionHello, port: SessionPort): Promise<Session>;
@@ -71,7 +74,9 @@ export interface QueueView extends QueueSettings {
   readonly stats: Stats;
 }
 
-export interface QueueChange extends Partial<Omit<QueueSettings, "namespace" | "name" | "version">> {
+export interface QueueChange extends Partial<
+  Omit<QueueSettings, "namespace" | "name" | "version">
+> {
   /** Refuse unless the queue still has this version. */
   readonly ifVersion?: number;
 }

@@ -28,7 +28,11 @@ export interface Subscription {
 
 export interface WorkerFrame {
   readonly results: readonly WorkerResult[];
-  readonly progress: readonly { readonly token: Uint8Array; readonly fraction: number; readonly message: string }[];
+  readonly progress: readonly {
+    readonly token: Uint8Array;
+    readonly fraction: number;
+    readonly message: string;
+  }[];
   readonly offer: Offer | undefined;
   readonly heartbeat: Heartbeat | undefined;
   readonly leaving: boolean;

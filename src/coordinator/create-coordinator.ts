@@ -1,0 +1,147 @@
+import { limits } from "../limits.js";
+import type { SettleDesk } from "./settle-desk.js";
+import { Canceller } from "./canceller.js";
+import type { Coordinator } from "./coordinator.js";
+import { Dispatcher } from "./dispatcher.js";
+import type { Parts } from "./parts.js";
+import { QueueBook } from "./queue-book.js";
+import { Reader } from "./reader.js";
+import { Rebalancer } from "./rebalancer.js";
+import { ResultDesk } from "./results.js";
+import { SessionBook } from "./session-book.js";
+import { Settler } from "./settle.js";
+import { Submitter } from "./submitter.js";
+import { createLoop, type Loop } from "../service.js";
+import { Waiters } from "./waiters.js";
+import { WakeLoop } from "./wake-loop.js";
+
+/** How often the sure ways behind hints and wake-ups are walked. */
+const refreshMs = 2_000;
+const drainPollMs = 50;
+/** With no other coordinator to go to, workers get this long to take the news. */
+const loneDrainMs = 1_000;
+const shutdownSpreadMs = 1_000;
+
+/** The parts of a coordinator, wired once. */
+export class CoordinatorParts {
+  readonly parts: Parts;
+  readonly queues: QueueBook;
+  readonly waiters: Waiters;
+  readonly dispatcher: Dispatcher;
+  readonly submitter: Submitter;
+  readonly settler: Settler;
+  readonly reader: Reader;
+  readonly canceller: Canceller;
+  readonly sessions: SessionBook;
+  readonly rebalancer: Rebalancer;
+  readonly wakes: WakeLoop[];
+  readonly refresh: Loop;
+
+  constructor(parts: Parts) {
+    this.parts = parts;
+    this.queues = new QueueBook(parts);
+    this.waiters = new Waiters(parts);
+    this.dispatcher = new Dispatcher(parts);
+    this.submitter = new Submitter(parts, this.queues, this.dispatcher);
+    this.settler = new Settler(parts, this.waiters);
+    this.reader = new Reader(parts, this.queues, this.waiters);
+    this.canceller = new Canceller(parts, this.reader, this.waiters, this.dispatcher);
+    const results = new ResultDesk(parts, this.settler);
+    this.sessions = new SessionBook(parts, this.dispatcher, results, this.settler);
+    this.rebalancer = new Rebalancer(parts, this.sessions);
+    this.wakes = Array.from(
+      { length: parts.broker.partitions },
+      (_, partition) => new WakeLoop(parts, partition, this.dispatcher),
+    );
+    this.refresh = createLoop({
+      name: "refresh",
+      clock: parts.clock,
+      everyMs: refreshMs,
+      run: async () => {
+        await this.dispatcher.refresh();
+        return undefined;
+      },
+      onError: (error, loop) => parts.events.emit("loop.failed", { loop, error }),
+    });
+    this.dispatcher.onUnmet = (partition) => this.wakes[partition]?.want();
+    this.canceller.onRequested = (task, graceMs) =>
+      this.sessions.requestCancel(task.sessionId, task.id, graceMs);
+  }
+
+  async start(): Promise<void> {
+    this.queues.start();
+    this.waiters.start();
+    this.dispatcher.start();
+    this.sessions.start();
+    await Promise.all([...this.wakes.map((wake) => wake.start()), this.refresh.start()]);
+    await this.rebalancer.start();
+  }
+
+  /** Loops first, so that nothing new is leased; then what is under way is finished. */
+  async stop(): Promise<void> {
+    await this.rebalancer.stop();
+    await Promise.all([...this.wakes.map((wake) => wake.stop()), this.refresh.stop()]);
+    this.sessions.stop();
+    this.dispatcher.stop();
+    await Promise.all([this.submitter.drained(), this.settler.drained()]);
+    this.waiters.stop();
+    this.queues.stop();
+  }
+}
+
+/** The coordinator, and the desk where sweeps bring leases that must end. */
+export function createCoordinator(parts: Parts): { coordinator: Coordinator; desk: SettleDesk } {
+  const inner = new CoordinatorParts(parts);
+  const { reader, canceller, queues, sessions } = inner;
+  let state: "new" | "serving" | "draining" | "stopped" = "new";
+  const coordinator: Coordinator = {
+    id: parts.coordinatorId,
+    start: async () => {
+      await inner.start();
+      state = "serving";
+    },
+    drain: async () => {
+      state = "draining";
+      await drain(inner);
+    },
+    stop: async () => {
+      state = "stopped";
+      await inner.stop();
+    },
+    notReady: () => {
+      if (state !== "serving") return `the coordinator is ${state}`;
+      if (!parts.history.available) return "history (Postgres) does not answer";
+      // DURABLE submits go on without Redis, and stay acknowledged; leasing waits.
+      return parts.broker.available ? undefined : "the broker (Redis) does not answer";
+    },
+    submit: (namespace, items) => inner.submitter.submit(namespace, items),
+    get: (namespace, taskId) => reader.get(namespace, taskId),
+    list: (query) => reader.list(query),
+    attempts: (namespace, taskId) => reader.attempts(namespace, taskId),
+    cancel: (namespace, taskId, graceMs) => canceller.cancel(namespace, taskId, graceMs),
+    retry: (namespace, taskId) => canceller.retry(namespace, taskId),
+    wait: (namespace, taskId, timeoutMs, signal) =>
+      reader.wait(namespace, taskId, timeoutMs, signal),
+    stats: (namespace, queue) => queues.stats(namespace, queue),
+    queue: (namespace, name) => queues.view(namespace, name),
+    queues: (namespace, page) => queues.list(namespace, page),
+    updateQueue: (namespace, name, change) => queues.update(namespace, name, change),
+    workers: (namespace, page) => reader.workers(namespace, page),
+    openSession: (namespace, hello, port) => sessions.open(namespace, hello, port),
+  };
+  return { coordinator, desk: inner.settler };
+}
+
+/** Every session is asked to move; running handlers go on, and their leases with them. */
+async function drain(inner: CoordinatorParts): Promise<void> {
+  const { clock } = inner.parts;
+  await inner.rebalancer.stop();
+  const patienceMs = inner.rebalancer.peers > 1 ? limits.drainMs : loneDrainMs;
+  const endsAt = clock.monotonic() + patienceMs;
+  inner.sessions.goAway(
+    "shutdown",
+    inner.sessions.size,
+    Math.min(shutdownSpreadMs, patienceMs / 2),
+  );
+  while (inner.sessions.size > 0 && clock.monotonic() < endsAt) await clock.sleep(drainPollMs);
+}

@@ -1,0 +1,154 @@
+import type { Lane } from "../broker/broker.js";
+import { limits } from "../limits.js";
+import { partitionOfSlot, slotOfQueue } from "../task/ids.js";
+import type { Offer } from "./frames.js";
+import { carries } from "./reader.js";
+import { laneKey } from "./submitter.js";
+import type { WorkerSession } from "./worker-session.js";
+
+/** Lease calls of one crew in one partition: at most one under way. */
+export interface CrewPartition {
+  readonly partition: number;
+  lanes: Lane[];
+  keys: Set<string>;
+  leasing: boolean;
+  /** Something changed while a call was under way. */
+  again: boolean;
+  /** The last call found nothing more: a wake-up, not a freed slot, is the reason to ask again. */
+  empty: boolean;
+  /** Where the next call starts in `lanes`. */
+  start: number;
+}
+
+/** Sessions that can run the same things (equal subscriptions and labels) share their lease calls. */
+export class Crew {
+  readonly key: string;
+  readonly namespace: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly sessions = new Set<WorkerSession>();
+  readonly partitions = new Map<number, CrewPartition>();
+  readonly queues: readonly string[];
+  readonly #subscriptions: Offer["subscriptions"];
+  readonly #partitionCount: number;
+  #turn = 0;
+
+  constructor(key: string, session: WorkerSession, partitionCount: number) {
+    this.key = key;
+    this.namespace = session.namespace;
+    this.labels = session.hello.labels;
+    this.#subscriptions = session.offer.subscriptions;
+    this.#partitionCount = partitionCount;
+    this.queues = [...new Set(this.#subscriptions.map((subscription) => subscription.queue))];
+    this.setLanes([]);
+  }
+
+  static keyOf(session: WorkerSession): string {
+    const labels = Object.entries(session.hello.labels).sort(([a], [b]) => (a < b ? -1 : 1));
+    const wanted = session.offer.subscriptions.map(({ queue, types, weight }) => [
+      queue,
+      [...types].sort(),
+      weight,
+    ]);
+    return JSON.stringify([session.namespace, wanted, labels]);
+  }
+
+  get labelled(): boolean {
+    return Object.keys(this.labels).length > 0;
+  }
+
+  /** Lanes without labels follow from the subscriptions; those with labels must be discovered. */
+  setLanes(discovered: readonly Lane[]): void {
+    const lanes = new Map<string, Lane>();
+    for (const { queue, types } of this.#subscriptions) {
+      for (const type of types) {
+        const lane = { namespace: this.namespace, queue, type, requiredLabels: {} };
+        lanes.set(laneKey(lane), lane);
+      }
+    }
+    for (const lane of discovered) {
+      if (this.#subscribes(lane) && carries(this.labels, lane.requiredLabels))
+        lanes.set(laneKey(lane), lane);
+    }
+    for (const part of this.partitions.values()) {
+      part.lanes = [];
+      part.keys.clear();
+    }
+    for (const [key, lane] of lanes) {
+      const part = this.#part(
+        partitionOfSlot(slotOfQueue(lane.namespace, lane.queue), this.#partitionCount),
+      );
+      part.lanes.push(lane);
+      part.keys.add(key);
+    }
+  }
+
+  #subscribes(lane: Lane): boolean {
+    return this.#subscriptions.some(
+      (subscription) => subscription.queue === lane.queue && subscription.types.includes(lane.type),
+    );
+  }
+
+  #part(partition: number): CrewPartition {
+    let part = this.partitions.get(partition);
+    if (!part) {
+      const none = {
+        lanes: [],
+        keys: new Set<string>(),
+        leasing: false,
+        again: false,
+        empty: false,
+      };
+      part = { partition, start: 0, ...none };
+      this.partitions.set(partition, part);
+    }
+    return part;
+  }
+
+  get free(): number {
+    let free = 0;
+    for (const session of this.sessions) free += session.free;
+    return free;
+  }
+
+  /** Takes up to `limit` free slots, beginning with another session each time; the caller gives them back. */
+  reserve(limit: number): { session: WorkerSession; slots: number }[] {
+    const sessions = [...this.sessions];
+    const taken: { session: WorkerSession; slots: number }[] = [];
+    const fair = Math.max(1, Math.ceil(limit / Math.max(1, sessions.length)));
+    let left = limit;
+    this.#turn += 1;
+    for (let index = 0; index < sessions.length && left > 0; index += 1) {
+      const session = sessions[(index + this.#turn) % sessions.length]!;
+      const slots = Math.min(session.free, left, this.free > limit ? fair : left);
+      if (slots <= 0) continue;
+      session.reserved += slots;
+      left -= slots;
+      taken.push({ session, slots });
+    }
+    return taken;
+  }
+
+  /** At most 64 lanes, from a start that moves, so that no lane is always asked last; weights move it unevenly. */
+  nextLanes(part: CrewPartition, chance: () => number): Lane[] {
+    if (part.lanes.length <= 1) return part.lanes;
+    part.start = this.#drawStart(part, chance);
+    const rotated = [...part.lanes.slice(part.start), ...part.lanes.slice(0, part.start)];
+    return rotated.slice(0, limits.laneBatch);
+  }
+
+  #drawStart(part: CrewPartition, chance: () => number): number {
+    const weights = part.lanes.map((lane) => this.#weightOf(lane));
+    if (weights.every((weight) => weight === weights[0]))
+      return (part.start + 1) % part.lanes.length;
+    let point = chance() * weights.reduce((sum, weight) => sum + weight, 0);
+    const drawn = weights.findIndex((weight) => (point -= weight) < 0);
+    return Math.max(0, drawn);
+  }
+
+  #weightOf(lane: Lane): number {
+    const found = this.#subscriptions.find(
+      (subscription) => subscription.queue === lane.queue && subscription.types.includes(lane.type),
+    );
+    return Math.max(1, found?.weight ?? 1);
+  }
+}

@@ -1,0 +1,275 @@
+import type { Lane, Lease, LeaseReply, LeaseRequest } from "../broker/broker.js";
+import { limits } from "../limits.js";
+import { partitionOfSlot, slotOfQueue } from "../task/ids.js";
+import { Crew, type CrewPartition } from "./crew.js";
+import type { Parts } from "./parts.js";
+import { type Demand, laneKey } from "./submitter.js";
+import type { WorkerSession } from "./worker-session.js";
+
+/** After a refusal or an error of the broker, in ms. */
+const pauseMs = 250;
+
+type Reserved = readonly { session: WorkerSession; slots: number }[];
+
+/** Worker credit -> lease calls -> leases pushed to streams. One call under way per crew and partition. */
+export class Dispatcher implements Demand {
+  readonly #parts: Parts;
+  readonly #crews = new Map<string, Crew>();
+  readonly #crewOf = new Map<WorkerSession, Crew>();
+  readonly #eager = new Map<LeaseRequest, Reserved>();
+  #unsubscribe: (() => void) | undefined;
+  #timer: { cancel(): void } | undefined;
+  /** Called when a partition has unmet demand on lanes that were found empty. */
+  onUnmet: (partition: number) => void = () => undefined;
+  onLostSession: (session: WorkerSession) => void = () => undefined;
+
+  constructor(parts: Parts) {
+    this.#parts = parts;
+  }
+
+  start(): void {
+    this.#unsubscribe ??= this.#parts.broker.onHint((hint) => {
+      if (hint.kind === "lanes") this.#discoverIn(hint.namespace, hint.queue);
+      if (hint.kind === "queue") this.#pumpQueue(hint.namespace, hint.queue);
+    });
+  }
+
+  stop(): void {
+    this.#unsubscribe?.();
+    this.#unsubscribe = undefined;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  /** Puts a session where its subscriptions and labels belong; call again when its offer changed. */
+  join(session: WorkerSession): void {
+    const key = Crew.keyOf(session);
+    const before = this.#crewOf.get(session);
+    if (before && before.key !== key) this.leave(session);
+    let crew = this.#crews.get(key);
+    if (!crew) {
+      crew = new Crew(key, session, this.#parts.broker.partitions);
+      this.#crews.set(key, crew);
+      if (crew.labelled) void this.#discover(crew);
+    }
+    crew.sessions.add(session);
+    this.#crewOf.set(session, crew);
+    this.demandChanged(session);
+  }
+
+  leave(session: WorkerSession): void {
+    const crew = this.#crewOf.get(session);
+    this.#crewOf.delete(session);
+    crew?.sessions.delete(session);
+    if (crew?.sessions.size === 0) this.#crews.delete(crew.key);
+  }
+
+  /** A slot came free: ask again, unless the lanes were found empty, for then a wake-up will come. */
+  demandChanged(session: WorkerSession): void {
+    const crew = this.#crewOf.get(session);
+    if (!crew || session.free === 0) return;
+    for (const part of crew.partitions.values()) {
+      if (part.empty) this.onUnmet(part.partition);
+      else this.#pump(crew, part);
+    }
+  }
+
+  nudge(lanes: readonly Lane[]): void {
+    for (const lane of lanes) this.woken(lane);
+  }
+
+  /** True if somebody here could use work in this lane. */
+  woken(lane: Lane): boolean {
+    const key = laneKey(lane);
+    const partition = partitionOfSlot(
+      slotOfQueue(lane.namespace, lane.queue),
+      this.#parts.broker.partitions,
+    );
+    let usable = false;
+    for (const crew of this.#crews.values()) {
+      const part = crew.partitions.get(partition);
+      if (!part?.keys.has(key)) continue;
+      part.empty = false;
+      if (!part.leasing && crew.free === 0) continue;
+      usable = true;
+      this.#pump(crew, part);
+    }
+    return usable;
+  }
+
+  /** Lanes of a partition that have free slots waiting for them, at most 128. */
+  wantedLanes(partition: number): Lane[] {
+    const wanted = new Map<string, Lane>();
+    for (const crew of this.#crews.values()) {
+      const part = crew.partitions.get(partition);
+      if (!part || !part.empty || crew.free === 0) continue;
+      for (const lane of part.lanes) {
+        if (wanted.size < limits.wakeLanes) wanted.set(laneKey(lane), lane);
+      }
+    }
+    return [...wanted.values()];
+  }
+
+  /** The sure way behind every hint and wake-up: labelled lanes are looked for, partitions with demand asked again. */
+  async refresh(): Promise<void> {
+    const labelled = [...this.#crews.values()].filter((crew) => crew.labelled);
+    await Promise.all(labelled.map((crew) => this.#discover(crew)));
+  }
+
+  reserve(lane: Lane): LeaseRequest | undefined {
+    const key = laneKey(lane);
+    const partition = partitionOfSlot(
+      slotOfQueue(lane.namespace, lane.queue),
+      this.#parts.broker.partitions,
+    );
+    for (const crew of this.#crews.values()) {
+      const part = crew.partitions.get(partition);
+      // Only where everything else is known to be empty: eager leases must not overtake waiting tasks.
+      if (!part?.keys.has(key) || !part.empty || part.leasing) continue;
+      const reserved = crew.reserve(limits.leaseBatch);
+      if (reserved.length === 0) continue;
+      const request = requestFor(partition, [lane], reserved);
+      this.#eager.set(request, reserved);
+      return request;
+    }
+    return undefined;
+  }
+
+  took(request: LeaseRequest, leases: readonly Lease[]): void {
+    const reserved = this.#eager.get(request);
+    this.#eager.delete(request);
+    if (reserved) this.#deliver(reserved, leases);
+  }
+
+  #pump(crew: Crew, part: CrewPartition): void {
+    if (part.leasing) {
+      part.again = true;
+      return;
+    }
+    if (part.lanes.length === 0) return;
+    const reserved = crew.reserve(limits.leaseBatch);
+    if (reserved.length === 0) return;
+    part.leasing = true;
+    part.again = false;
+    const lanes = crew.nextLanes(part, () => this.#parts.random.next());
+    const request = requestFor(part.partition, lanes, reserved);
+    void this.#lease(crew, part, request, reserved);
+  }
+
+  async #lease(
+    crew: Crew,
+    part: CrewPartition,
+    request: LeaseRequest,
+    reserved: Reserved,
+  ): Promise<void> {
+    let reply: LeaseReply | undefined;
+    try {
+      reply = await this.#parts.broker.lease(request);
+    } catch {
+      // Counted and reported by the broker's connection; demand asks again below.
+    }
+    part.leasing = false;
+    this.#deliver(reserved, reply?.leases ?? []);
+    for (const sessionId of reply?.lostSessions ?? []) {
+      const lost = reserved.find(({ session }) => session.sessionId === sessionId);
+      if (lost) this.onLostSession(lost.session);
+    }
+    if (!reply || reply.kind !== "ok" || reply.lostSessions.length > 0) {
+      this.#pumpLater();
+      return;
+    }
+    const asked = reserved.reduce((sum, { slots }) => sum + slots, 0);
+    const windowed = part.lanes.length > limits.laneBatch && reply.leases.length > 0;
+    if (reply.more || part.again || windowed || reply.leases.length >= asked)
+      this.#pump(crew, part);
+    else {
+      part.empty = true;
+      if (crew.free > 0) this.onUnmet(part.partition);
+    }
+  }
+
+  #deliver(reserved: Reserved, leases: readonly Lease[]): void {
+    for (const { session, slots } of reserved) session.reserved -= slots;
+    const bySession = new Map<string, Lease[]>();
+    for (const lease of leases) {
+      const list = bySession.get(lease.sessionId);
+      if (list) list.push(lease);
+      else bySession.set(lease.sessionId, [lease]);
+      this.#granted(lease);
+    }
+    for (const { session } of reserved) {
+      const granted = bySession.get(session.sessionId);
+      if (granted) session.deliver(granted);
+      bySession.delete(session.sessionId);
+    }
+  }
+
+  #granted(lease: Lease): void {
+    const { task } = lease;
+    this.#parts.recorder.running(task);
+    this.#parts.events.emit("task.leased", {
+      namespace: task.namespace,
+      queue: task.queue,
+      type: task.type,
+      taskId: task.id,
+      attempt: task.attempt,
+      sessionId: lease.sessionId,
+      waitedMs: Math.max(0, (task.startedAt ?? 0) - (task.readyAt ?? task.createdAt)),
+    });
+  }
+
+  #pumpLater(): void {
+    this.#timer ??= this.#parts.clock.after(pauseMs, () => {
+      this.#timer = undefined;
+      this.pumpAll();
+    });
+  }
+
+  pumpAll(): void {
+    for (const crew of this.#crews.values()) {
+      for (const part of crew.partitions.values()) this.#pump(crew, part);
+    }
+  }
+
+  #pumpQueue(namespace: string, queue: string): void {
+    for (const crew of this.#crews.values()) {
+      if (crew.namespace !== namespace || !crew.queues.includes(queue)) continue;
+      for (const part of crew.partitions.values()) this.#pump(crew, part);
+    }
+  }
+
+  #discoverIn(namespace: string, queue: string): void {
+    for (const crew of this.#crews.values()) {
+      if (!crew.labelled || crew.namespace !== namespace || !crew.queues.includes(queue)) continue;
+      void this.#discover(crew);
+    }
+  }
+
+  async #discover(crew: Crew): Promise<void> {
+    try {
+      const found = await Promise.all(
+        crew.queues.map((queue) => this.#parts.broker.lanes(crew.namespace, queue)),
+      );
+      const before = [...crew.partitions.values()].reduce(
+        (sum, part) => sum + part.lanes.length,
+        0,
+      );
+      crew.setLanes(found.flat());
+      const after = [...crew.partitions.values()].reduce((sum, part) => sum + part.lanes.length, 0);
+      if (after === before) return;
+      for (const part of crew.partitions.values()) this.#pump(crew, part);
+    } catch {
+      // The next refresh looks again.
+    }
+  }
+}
+
+function requestFor(partition: number, lanes: readonly Lane[], reserved: Reserved): LeaseRequest {
+  const sessions = reserved.map(({ session, slots }) => ({
+    sessionId: session.sessionId,
+    generation: session.generation,
+    slots,
+  }));
+  const offered = reserved.map(({ session }) => session.offer.maxBytes || limits.leaseBatchBytes);
+  return { partition, lanes, sessions, maxBytes: Math.min(limits.leaseBatchBytes, ...offered) };
+}

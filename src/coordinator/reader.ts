@@ -1,0 +1,135 @@
+import type { SessionInfo } from "../broker/broker.js";
+import { DroverError } from "../errors.js";
+import type { ListQuery } from "../history/history.js";
+import { type Attempt, isFinal, type Task } from "../task/task.js";
+import type { Page, PendingReason, TaskView } from "./coordinator.js";
+import { decodePageToken, encodePageToken } from "./page.js";
+import type { Parts } from "./parts.js";
+import type { QueueBook } from "./queue-book.js";
+import type { Waiters } from "./waiters.js";
+
+/** How long a look at the connected sessions serves for telling why a task waits. */
+const sessionsFreshMs = 1_000;
+
+/** What people see of tasks: Redis first, then the Postgres primary. */
+export class Reader {
+  readonly #parts: Parts;
+  readonly #queues: QueueBook;
+  readonly #waiters: Waiters;
+  #sessions: { at: number; found: SessionInfo[] } | undefined;
+
+  constructor(parts: Parts, queues: QueueBook, waiters: Waiters) {
+    this.#parts = parts;
+    this.#queues = queues;
+    this.#waiters = waiters;
+  }
+
+  async get(namespace: string, taskId: string): Promise<TaskView> {
+    const task = await this.find(namespace, taskId);
+    if (!task) throw notFound(taskId);
+    return this.view(task);
+  }
+
+  /** The task as it may be shown: a final status only once it can no longer be lost (P13). */
+  async find(namespace: string, taskId: string): Promise<Task | undefined> {
+    const [live] = await this.#parts.broker.get([taskId]).catch(() => [undefined]);
+    if (live && live.namespace !== namespace) return undefined;
+    if (live && !(isFinal(live.status) && live.durability === "durable")) return live;
+    const [stored] = await this.#parts.history.get(namespace, [taskId]);
+    if (live && (!stored || stored.version < live.version)) return unsettled(live);
+    return stored;
+  }
+
+  async view(task: Task): Promise<TaskView> {
+    return { ...task, pendingReason: await this.#pendingReason(task) };
+  }
+
+  async list(query: ListQuery): Promise<{ tasks: TaskView[]; nextPageToken: string }> {
+    const { tasks, nextPageToken } = await this.#parts.history.list(query);
+    return { tasks: await Promise.all(tasks.map((task) => this.view(task))), nextPageToken };
+  }
+
+  async attempts(namespace: string, taskId: string): Promise<Attempt[]> {
+    const attempts = await this.#parts.history.attempts(namespace, taskId);
+    if (attempts.length === 0 && !(await this.find(namespace, taskId))) throw notFound(taskId);
+    return attempts;
+  }
+
+  async wait(
+    namespace: string,
+    taskId: string,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<{ task: TaskView; finished: boolean }> {
+    const done = await this.#waiters.until(taskId, timeoutMs, signal, async () => {
+      const task = await this.get(namespace, taskId);
+      return isFinal(task.status) ? task : undefined;
+    });
+    return done
+      ? { task: done, finished: true }
+      : { task: await this.get(namespace, taskId), finished: false };
+  }
+
+  async workers(
+    namespace: string,
+    page: Page,
+  ): Promise<{ workers: SessionInfo[]; nextPageToken: string }> {
+    const after = decodePageToken("workers", page.pageToken);
+    const found = (await this.#parts.broker.listSessions())
+      .filter((session) => session.namespace === namespace)
+      .map((session) => ({ session, key: `${session.workerId} ${session.sessionId}` }))
+      .filter(({ key }) => key > after)
+      .sort((a, b) => (a.key < b.key ? -1 : 1));
+    const shown = found.slice(0, page.pageSize);
+    const last = shown.at(-1);
+    return {
+      workers: shown.map(({ session }) => session),
+      nextPageToken:
+        found.length > shown.length && last ? encodePageToken("workers", last.key) : "",
+    };
+  }
+
+  async #pendingReason(task: Task): Promise<PendingReason | undefined> {
+    if (task.status !== "pending") return undefined;
+    const settings = await this.#queues.settings(task.namespace, task.queue).catch(() => undefined);
+    if (settings?.paused) return "paused";
+    const able = (await this.#connected()).filter((session) => canRun(session, task));
+    if (able.length === 0) return "no_worker";
+    return able.every((session) => session.running >= session.slots) ? "no_slot" : undefined;
+  }
+
+  async #connected(): Promise<SessionInfo[]> {
+    const now = this.#parts.clock.monotonic();
+    if (this.#sessions && now - this.#sessions.at < sessionsFreshMs) return this.#sessions.found;
+    const found = await this.#parts.broker.listSessions().catch(() => []);
+    this.#sessions = { at: now, found };
+    return found;
+  }
+}
+
+export const notFound = (taskId: string): DroverError =>
+  new DroverError("task_not_found", `no task ${taskId} is kept here`, { field: "task_id" });
+
+function canRun(session: SessionInfo, task: Task): boolean {
+  if (session.namespace !== task.namespace || session.draining) return false;
+  const subscribed = session.subscriptions.some(
+    (subscription) => subscription.queue === task.queue && subscription.types.includes(task.type),
+  );
+  return subscribed && carries(session.labels, task.requiredLabels);
+}
+
+/** Whether a worker's labels satisfy what a task requires. */
+export function carries(
+  labels: Readonly<Record<string, string>>,
+  required: Readonly<Record<string, string>>,
+): boolean {
+  return Object.entries(required).every(
+    ([name, value]) => Object.hasOwn(labels, name) && labels[name] === value,
+  );
+}
+
+/** A task that ended in Redis only, shown as it was while it ran. */
+function unsettled(task: Task): Task {
+  const running = task.attempt > 0 ? "running" : "pending";
+  return { ...task, status: running, completedAt: undefined, result: undefined };
+}

@@ -1,0 +1,253 @@
+import type { Lease } from "../broker/broker.js";
+import { DroverError } from "../errors.js";
+import { limits } from "../limits.js";
+import { decodeLeaseToken } from "../task/ids.js";
+import type { Dispatcher } from "./dispatcher.js";
+import type { GoAway, Heartbeat, SessionHello, SessionPort, WorkerFrame } from "./frames.js";
+import type { Parts } from "./parts.js";
+import { Renewer } from "./renewer.js";
+import type { ResultDesk } from "./results.js";
+import { SessionOpener } from "./session-opener.js";
+import type { Settler } from "./settle.js";
+import { type Held, type SessionOwner, WorkerSession } from "./worker-session.js";
+
+/** Leases looked up per heartbeat behind the lossy hints, and from which age on, in ms. */
+const verifyLeases = 100;
+const verifyAfterMs = 4_000;
+
+/** The worker sessions whose stream is here. */
+export class SessionBook implements SessionOwner {
+  readonly #parts: Parts;
+  readonly #dispatcher: Dispatcher;
+  readonly #results: ResultDesk;
+  readonly #settler: Settler;
+  readonly #opener: SessionOpener;
+  readonly #renewer: Renewer;
+  readonly #sessions = new Map<string, WorkerSession>();
+  #unsubscribe: (() => void) | undefined;
+  /** Stopping: closed streams keep their leases, so that workers find them on another coordinator. */
+  #stopping = false;
+
+  constructor(parts: Parts, dispatcher: Dispatcher, results: ResultDesk, settler: Settler) {
+    this.#parts = parts;
+    this.#dispatcher = dispatcher;
+    this.#results = results;
+    this.#settler = settler;
+    this.#opener = new SessionOpener(parts);
+    this.#renewer = new Renewer(parts, this.#opener);
+  }
+
+  get coordinatorId(): string {
+    return this.#parts.coordinatorId;
+  }
+  get size(): number {
+    return this.#sessions.size;
+  }
+  monotonic(): number {
+    return this.#parts.clock.monotonic();
+  }
+  wallNow(): number {
+    return this.#parts.clock.now();
+  }
+
+  start(): void {
+    this.#unsubscribe ??= this.#parts.broker.onHint((hint) => {
+      if (hint.kind !== "cancel") return;
+      this.#sessions.get(hint.sessionId)?.requestCancel(hint.taskId, limits.cancelGraceMs);
+    });
+    this.#dispatcher.onLostSession = (session) => void this.#reopen(session);
+    this.#settler.onTaken = (token, reason) => this.#taken(token, reason);
+  }
+
+  stop(): void {
+    this.#stopping = true;
+    this.#unsubscribe?.();
+    for (const session of this.#sessions.values()) {
+      session.close(new DroverError("shutting_down", "this coordinator stops"));
+    }
+  }
+
+  /** Asks sessions to move; those with the longest stream first. */
+  goAway(reason: GoAway["reason"], count: number, spreadMs: number): void {
+    const staying = [...this.#sessions.values()].filter((session) => !session.draining);
+    staying.sort((a, b) => a.connectedAt - b.connectedAt);
+    for (const session of staying.slice(0, count)) {
+      session.draining = true;
+      const reconnectDelayMs = Math.round(this.#parts.random.next() * spreadMs);
+      session.port.send({ goAway: { reason, reconnectDelayMs } });
+    }
+  }
+
+  async open(namespace: string, hello: SessionHello, port: SessionPort): Promise<WorkerSession> {
+    if (this.#stopping) throw new DroverError("shutting_down", "this coordinator stops");
+    const session = new WorkerSession(namespace, hello, port, this);
+    const opened = await this.#opener.open(
+      { ...hello, namespace, info: session.info() },
+      session.ended.signal,
+    );
+    if (session.closed) return session;
+    this.#supersede(this.#sessions.get(hello.sessionId));
+    session.hold(opened.kept);
+    this.#sessions.set(hello.sessionId, session);
+    for (const lease of opened.lostInTransit) this.handBack(lease);
+    for (const lease of opened.kept) this.#parts.recorder.running(lease.task);
+    port.send({
+      welcome: {
+        sessionId: hello.sessionId,
+        resumed: opened.resumed,
+        leaseMs: limits.sessionLeaseMs,
+        heartbeatMs: limits.heartbeatMs,
+        revokedTokens: opened.revoked,
+        coordinatorId: this.coordinatorId,
+      },
+    });
+    const { sessionId, generation } = session;
+    const { workerId } = hello;
+    const { resumed } = opened;
+    this.#parts.events.emit("session.opened", { sessionId, workerId, resumed, generation });
+    this.#dispatcher.join(session);
+    return session;
+  }
+
+  #supersede(older: WorkerSession | undefined): void {
+    if (!older || older.closed) return;
+    older.draining = true;
+    this.#dispatcher.leave(older);
+    older.port.send({ goAway: { reason: "superseded", reconnectDelayMs: 0 } });
+    older.ended.abort(new Error("a newer stream of the session is open"));
+    older.port.close(
+      new DroverError("session_superseded", "a newer stream of this session is open"),
+    );
+  }
+
+  frame(session: WorkerSession, frame: WorkerFrame): void {
+    const bound =
+      2 * Math.max(limits.unackedResultsMin, limits.unackedResultsPerSlot * session.offer.slots);
+    if (session.settling.size + frame.results.length > bound) {
+      const message = `${session.settling.size} results of this worker wait for history`;
+      session.close(new DroverError("overloaded", message, { retryAfterMs: 1_000 }));
+      return;
+    }
+    for (const result of frame.results) this.#results.take(session, result);
+    if (frame.progress.length > 0) this.#progress(session, frame);
+    if (frame.offer) session.offer = frame.offer;
+    if (frame.leaving) session.leaving = true;
+    if (frame.heartbeat) void this.#heartbeat(session, frame.heartbeat);
+    if (frame.offer) this.#dispatcher.join(session);
+    else if (frame.results.length > 0) this.#dispatcher.demandChanged(session);
+  }
+
+  demandChanged(session: WorkerSession): void {
+    this.#dispatcher.demandChanged(session);
+  }
+
+  gone(session: WorkerSession): void {
+    this.#dispatcher.leave(session);
+    const { sessionId, generation } = session;
+    if (this.#sessions.get(sessionId) === session) this.#sessions.delete(sessionId);
+    const reason = session.leaving ? "goodbye" : this.#stopping ? "shutdown" : "broken";
+    this.#parts.events.emit("session.closed", { sessionId, reason });
+    if (session.leaving) {
+      this.#parts.broker.closeSession(sessionId, generation).catch(() => undefined);
+    } else if (!this.#stopping && !session.draining) {
+      this.#parts.broker
+        .cutSession(sessionId, generation, limits.brokenStreamLeaseMs)
+        // Its lease runs out by itself.
+        .catch(() => undefined);
+    }
+  }
+
+  handBack(lease: Lease): void {
+    const settlement = {
+      token: lease.token,
+      sessionId: lease.sessionId,
+      kind: "release",
+      delayMs: 0,
+    } as const;
+    // Should this fail, the lease is missing in the session's inventory and goes back that way.
+    this.#settler.settle([settlement]).catch(() => undefined);
+  }
+
+  /** A running task was asked to stop: pass it on if its worker's stream is here. */
+  requestCancel(sessionId: string, taskId: string, graceMs: number): void {
+    this.#sessions.get(sessionId)?.requestCancel(taskId, graceMs);
+  }
+
+  #taken(token: Uint8Array, reason: string): void {
+    for (const session of this.#sessions.values()) session.revoke(token, reason);
+  }
+
+  #progress(session: WorkerSession, frame: WorkerFrame): void {
+    const items = frame.progress
+      .filter(({ token }) => decodeLeaseToken(token) !== undefined)
+      .map(({ token, fraction, message }) => ({
+        token,
+        sessionId: session.sessionId,
+        progress: { fraction, message },
+      }));
+    // Latest wins, and the next one comes: progress is worth no retry.
+    this.#parts.broker.progress(items).catch(() => undefined);
+  }
+
+  async #heartbeat(session: WorkerSession, heartbeat: Heartbeat): Promise<void> {
+    session.heard(heartbeat.cpu, heartbeat.eventLoopDelayMs);
+    const { unknown, lost } = session.compare(heartbeat.heldTokens);
+    for (const held of lost) this.handBack(held.lease);
+    const verdict = await this.#renewer.renew(session);
+    if (session.closed) return;
+    if (verdict === "superseded") {
+      session.close(
+        new DroverError("session_superseded", "a newer stream of this session is open"),
+      );
+      return;
+    }
+    const renewed = verdict === "renewed" || (verdict === "gone" && (await this.#reopen(session)));
+    session.port.send({
+      heartbeatAck: { number: heartbeat.number, renewed, unknownTokens: unknown },
+    });
+    if (lost.length > 0) this.#dispatcher.demandChanged(session);
+    await this.#verify(session);
+  }
+
+  /** The store has forgotten the session: open it again with what it holds. */
+  async #reopen(session: WorkerSession): Promise<boolean> {
+    session.reopening ??= this.#renewer
+      .reopen(session)
+      .then((opened) => {
+        for (const token of opened.revoked)
+          session.revoke(token, "the lease was lost with the store");
+        for (const lease of opened.lostInTransit) this.handBack(lease);
+        this.#dispatcher.demandChanged(session);
+        return true;
+      })
+      .catch(() => false)
+      .finally(() => {
+        session.reopening = undefined;
+      });
+    return session.reopening;
+  }
+
+  /** Behind the lossy hints: cancels and lease ends decided elsewhere are found by the next heartbeat. */
+  async #verify(session: WorkerSession): Promise<void> {
+    const now = this.monotonic();
+    const old: Held[] = [];
+    for (const held of session.leases.values()) {
+      if (now - held.since >= verifyAfterMs) old.push(held);
+      if (old.length >= verifyLeases) break;
+    }
+    if (old.length === 0) return;
+    const ids = old.map((held) => held.lease.task.id);
+    const tasks = await this.#parts.broker.get(ids).catch(() => undefined);
+    if (!tasks || session.closed) return;
+    old.forEach((held, index) => this.#verifyOne(session, held, tasks[index]));
+  }
+
+  #verifyOne(session: WorkerSession, held: Held, task: Lease["task"] | undefined): void {
+    const { lease } = held;
+    const runs = task?.status === "running" && task.fencingToken === lease.task.fencingToken;
+    if (!runs) session.revoke(lease.token, "the lease ended without this worker");
+    else if (task.cancelRequestedAt !== undefined && !held.cancelRequested) {
+      session.requestCancel(task.id, limits.cancelGraceMs);
+    }
+  }
+}

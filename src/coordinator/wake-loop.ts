@@ -1,0 +1,72 @@
+import type { Lane } from "../broker/broker.js";
+import { createLoop, type Loop } from "../service.js";
+import type { Dispatcher } from "./dispatcher.js";
+import type { Parts } from "./parts.js";
+import { laneKey } from "./submitter.js";
+
+/** Longest wait for a wake-up before the lanes are looked at anew. */
+const waitMs = 2_000;
+/** Pause while nobody here has room: ended by the next free slot. */
+const parkedMs = 60_000;
+
+/** Waits for work in one partition while there is room for it here; costs nothing otherwise. */
+export class WakeLoop {
+  readonly #parts: Parts;
+  readonly #partition: number;
+  readonly #dispatcher: Dispatcher;
+  readonly #loop: Loop;
+  #waitingOn: Set<string> | undefined;
+  #change = new AbortController();
+
+  constructor(parts: Parts, partition: number, dispatcher: Dispatcher) {
+    this.#parts = parts;
+    this.#partition = partition;
+    this.#dispatcher = dispatcher;
+    this.#loop = createLoop({
+      name: `wake-${partition}`,
+      clock: parts.clock,
+      everyMs: 100,
+      run: (signal) => this.#round(signal),
+      onError: (error, loop) => parts.events.emit("loop.failed", { loop, error }),
+    });
+  }
+
+  start(): Promise<void> {
+    return this.#loop.start();
+  }
+
+  async stop(): Promise<void> {
+    const stopped = this.#loop.stop();
+    this.#change.abort();
+    await stopped;
+  }
+
+  /** There is unmet demand: wait for these lanes too. */
+  want(): void {
+    if (!this.#waitingOn) {
+      this.#loop.poke();
+      return;
+    }
+    const wanted = this.#dispatcher.wantedLanes(this.#partition);
+    if (wanted.some((lane) => !this.#waitingOn!.has(laneKey(lane)))) this.#change.abort();
+  }
+
+  async #round(signal: AbortSignal): Promise<number> {
+    const lanes = this.#dispatcher.wantedLanes(this.#partition);
+    if (lanes.length === 0) return parkedMs;
+    this.#change = new AbortController();
+    this.#waitingOn = new Set(lanes.map(laneKey));
+    let lane: Lane | undefined;
+    try {
+      const either = AbortSignal.any([signal, this.#change.signal]);
+      lane = await this.#parts.broker.waitForWork(this.#partition, lanes, waitMs, either);
+    } catch (error) {
+      if (!signal.aborted && !this.#change.signal.aborted) throw error;
+    } finally {
+      this.#waitingOn = undefined;
+    }
+    // A marker that nobody here can use goes back, for another coordinator or a later slot.
+    if (lane && !this.#dispatcher.woken(lane)) await this.#parts.broker.wake(lane);
+    return 0;
+  }
+}

@@ -1,0 +1,208 @@
+import type { Lease, SessionInfo } from "../broker/broker.js";
+import type { DroverError } from "../errors.js";
+import { limits } from "../limits.js";
+import { uuidText } from "../task/ids.js";
+import type { Offer, Session, SessionHello, SessionPort, WorkerFrame } from "./frames.js";
+
+/** A lease as its session's coordinator keeps it. */
+export interface Held {
+  readonly lease: Lease;
+  /** Monotonic ms of the delivery. */
+  readonly since: number;
+  /** Heartbeats in a row that did not list it. */
+  missed: number;
+  cancelRequested: boolean;
+  graceMs: number;
+}
+
+/** What a session asks of the coordinator around it. */
+export interface SessionOwner {
+  monotonic(): number;
+  wallNow(): number;
+  coordinatorId: string;
+  /** Slots, subscriptions or writability changed. */
+  demandChanged(session: WorkerSession): void;
+  frame(session: WorkerSession, frame: WorkerFrame): void;
+  gone(session: WorkerSession): void;
+  /** It cannot be delivered: hand it back. */
+  handBack(lease: Lease): void;
+}
+
+export const tokenKey = (token: Uint8Array): string =>
+  Buffer.from(token.buffer, token.byteOffset, token.byteLength).toString("latin1");
+
+export const taskIdOf = (token: Uint8Array): string => uuidText(token.subarray(2, 18));
+
+/** One stream of a worker session: its credit, and the leases that are out. Decides nothing by itself. */
+export class WorkerSession implements Session {
+  readonly sessionId: string;
+  readonly generation: number;
+  readonly namespace: string;
+  readonly hello: SessionHello;
+  readonly port: SessionPort;
+  readonly leases = new Map<string, Held>();
+  /** Results under way: their slots are free, their tokens still listed by the worker. */
+  readonly settling = new Set<string>();
+  /** Ends with the stream: what waits on this session's behalf stops. */
+  readonly ended = new AbortController();
+  readonly connectedAt: number;
+  offer: Offer;
+  /** Slots promised to lease calls under way. */
+  reserved = 0;
+  leaving = false;
+  /** Asked to move: takes nothing new. */
+  draining = false;
+  reopening: Promise<boolean> | undefined;
+  lastHeartbeatAt: number;
+  #cpu = 0;
+  #eventLoopDelayMs = 0;
+  readonly #owner: SessionOwner;
+
+  constructor(namespace: string, hello: SessionHello, port: SessionPort, owner: SessionOwner) {
+    this.namespace = namespace;
+    this.hello = hello;
+    this.sessionId = hello.sessionId;
+    this.generation = hello.generation;
+    this.offer = hello.offer;
+    this.port = port;
+    this.#owner = owner;
+    this.connectedAt = owner.wallNow();
+    this.lastHeartbeatAt = this.connectedAt;
+  }
+
+  get closed(): boolean {
+    return this.ended.signal.aborted;
+  }
+
+  /** How many leases it may be given now. Never more than the offer leaves free. */
+  get free(): number {
+    if (this.closed || this.leaving || this.draining || !this.port.writable) return 0;
+    return Math.max(0, this.offer.slots - this.leases.size - this.reserved);
+  }
+
+  receive(frame: WorkerFrame): void {
+    if (this.closed) return;
+    this.#owner.frame(this, frame);
+  }
+
+  onWritable(): void {
+    this.#owner.demandChanged(this);
+  }
+
+  disconnected(): void {
+    if (this.closed) return;
+    this.ended.abort(new Error("the worker's stream has ended"));
+    this.#owner.gone(this);
+  }
+
+  close(error?: DroverError): void {
+    this.port.close(error);
+    this.disconnected();
+  }
+
+  deliver(leases: readonly Lease[]): void {
+    if (this.closed) {
+      for (const lease of leases) this.#owner.handBack(lease);
+      return;
+    }
+    this.hold(leases);
+    this.port.send({ leases });
+  }
+
+  hold(leases: readonly Lease[]): void {
+    const since = this.#owner.monotonic();
+    for (const lease of leases) {
+      this.leases.set(tokenKey(lease.token), {
+        lease,
+        since,
+        missed: 0,
+        cancelRequested: lease.task.cancelRequestedAt !== undefined,
+        graceMs: limits.cancelGraceMs,
+      });
+    }
+  }
+
+  /** Takes a lease off the books; undefined if it is not out. */
+  take(token: Uint8Array): Held | undefined {
+    const key = tokenKey(token);
+    const held = this.leases.get(key);
+    this.leases.delete(key);
+    return held;
+  }
+
+  /** Tells the worker that a lease ended without it. */
+  revoke(token: Uint8Array, reason: string): void {
+    if (!this.take(token) || this.closed) return;
+    this.port.send({ commands: [{ kind: "revoke", token, reason }] });
+    this.#owner.demandChanged(this);
+  }
+
+  requestCancel(taskId: string, graceMs: number): void {
+    for (const held of this.leases.values()) {
+      if (held.lease.task.id !== taskId) continue;
+      held.cancelRequested = true;
+      held.graceMs = graceMs;
+      this.#sendCancel(held);
+    }
+  }
+
+  #sendCancel(held: Held): void {
+    if (this.closed) return;
+    const { token } = held.lease;
+    this.port.send({ commands: [{ kind: "cancel", token, graceMs: held.graceMs }] });
+  }
+
+  /** Tokens of every lease that is out, or whose result is under way. */
+  inventory(): Uint8Array[] {
+    const settling = [...this.settling].map((key) => Buffer.from(key, "latin1"));
+    return [...[...this.leases.values()].map((held) => held.lease.token), ...settling];
+  }
+
+  /**
+   * Compares the worker's whole inventory with the leases that are out. A lease not listed twice running was lost on the
+   * way and goes back; a token the session does not own is unknown.
+   */
+  compare(listed: readonly Uint8Array[]): { unknown: Uint8Array[]; lost: Held[] } {
+    const keys = new Set<string>();
+    const unknown: Uint8Array[] = [];
+    for (const token of listed) {
+      const key = tokenKey(token);
+      keys.add(key);
+      if (!this.leases.has(key) && !this.settling.has(key)) unknown.push(token);
+    }
+    const lost: Held[] = [];
+    for (const [key, held] of this.leases) {
+      held.missed = keys.has(key) ? 0 : held.missed + 1;
+      if (held.missed >= 2) lost.push(held);
+      else if (held.cancelRequested) this.#sendCancel(held);
+    }
+    for (const held of lost) this.take(held.lease.token);
+    return { unknown, lost };
+  }
+
+  heard(cpu: number, eventLoopDelayMs: number): void {
+    this.#cpu = cpu;
+    this.#eventLoopDelayMs = eventLoopDelayMs;
+    this.lastHeartbeatAt = this.#owner.wallNow();
+  }
+
+  info(): SessionInfo {
+    return {
+      sessionId: this.sessionId,
+      namespace: this.namespace,
+      workerId: this.hello.workerId,
+      coordinatorId: this.#owner.coordinatorId,
+      host: this.hello.host,
+      sdk: this.hello.sdk,
+      subscriptions: this.offer.subscriptions.map(({ queue, types }) => ({ queue, types })),
+      labels: this.hello.labels,
+      slots: this.offer.slots,
+      running: this.leases.size,
+      draining: this.draining || this.leaving,
+      connectedAt: this.connectedAt,
+      lastHeartbeatAt: this.lastHeartbeatAt,
+      eventLoopDelayMs: this.#eventLoopDelayMs,
+      cpu: this.#cpu,
+    };
+  }
+}
