@@ -1,0 +1,162 @@
+import { limits } from "../../limits.js";
+import { isFinal, type Task } from "../../task/task.js";
+import type { InsertOutcome } from "../history.js";
+import { addCounts, countsOf } from "./counts.js";
+import { plainArray, restored, storable, textArray } from "./literals.js";
+import type { Database, Queryable } from "./pool.js";
+import { insertParameters } from "./rows.js";
+import { sql } from "./sql.js";
+
+export interface InsertReply {
+  outcomes: InsertOutcome[];
+  marker: string | undefined;
+}
+
+/** Bytes of payloads and results in one statement; one such batch must be well within a statement's deadline. */
+export const statementBytes = 8 * 1024 * 1024;
+
+const claimKeys = sql("claim_keys");
+const keyHolders = sql("key_holders");
+const insertTasks = sql("insert_tasks");
+
+/** H1: keys, rows and marker commit together. Without keys it is one statement, and one round trip. */
+export async function insert(
+  database: Database,
+  tasks: readonly Task[],
+  marker: string,
+  shard: number,
+): Promise<InsertReply> {
+  if (tasks.length === 0) return { outcomes: [], marker: undefined };
+  const alone = tasks.length <= limits.submitItems && chunks(tasks).length === 1;
+  if (alone && !tasks.some((task) => task.idempotencyKey || isFinal(task.status))) {
+    return replyOf(tasks, new Map(), await insertRows(database, tasks, marker), marker);
+  }
+  return database.transaction(async (tx) => {
+    const losers = await claim(tx, tasks);
+    const winners = tasks.filter((task) => !losers.has(task));
+    const inserted = await insertRows(tx, winners, marker);
+    await addCounts(tx, countsOf(unique(winners).filter(({ id }) => inserted.has(id))), shard);
+    return replyOf(tasks, losers, inserted, marker);
+  });
+}
+
+/** Inserts rows that do not stand yet, in id order; returns the ids that did not. */
+export async function insertRows(
+  tx: Queryable,
+  tasks: readonly Task[],
+  marker: string | undefined,
+): Promise<Set<string>> {
+  const inserted = new Set<string>();
+  for (const chunk of chunks(unique(tasks).toSorted(byId))) {
+    const rows = await tx.rows<{ id: string }>(insertTasks, insertParameters(chunk, marker));
+    for (const { id } of rows) inserted.add(id);
+  }
+  return inserted;
+}
+
+export const byId = (a: { id: string }, b: { id: string }): number =>
+  a.id < b.id ? -1 : Number(a.id > b.id);
+
+function unique(tasks: readonly Task[]): Task[] {
+  const seen = new Set<string>();
+  return tasks.filter(({ id }) => !seen.has(id) && seen.add(id));
+}
+
+export function chunks<T extends Task>(tasks: readonly T[]): T[][] {
+  const all: T[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const task of tasks) {
+    const size = (task.payload?.data.byteLength ?? 0) + (task.result?.data.byteLength ?? 0);
+    bytes += size;
+    if (bytes > statementBytes || all.at(-1)!.length >= limits.submitItems) {
+      all.push([]);
+      bytes = size;
+    }
+    all.at(-1)!.push(task);
+  }
+  return all;
+}
+
+/** Who lost its key, and to whom. Of several in one batch the first wins. */
+async function claim(tx: Queryable, tasks: readonly Task[]): Promise<Map<Task, string>> {
+  const firsts = new Map<string, Task>();
+  for (const task of tasks) {
+    if (task.idempotencyKey && !firsts.has(keyOf(task))) firsts.set(keyOf(task), task);
+  }
+  const losers = new Map<Task, string>();
+  if (firsts.size === 0) return losers;
+  const won = await winKeys(tx, [...firsts.values()]);
+  const holders = new Map(
+    [...firsts].filter(([, { id }]) => won.has(id)).map(([key, { id }]) => [key, id]),
+  );
+  const lost = [...firsts.values()].filter(({ id }) => !won.has(id));
+  for (const [key, id] of await holdersOf(tx, lost)) holders.set(key, id);
+  for (const task of tasks) {
+    const holder = task.idempotencyKey ? holders.get(keyOf(task)) : undefined;
+    if (holder !== undefined && holder !== task.id) losers.set(task, holder);
+  }
+  return losers;
+}
+
+/** Returns the ids that hold their key now. Sorted by key in the statement, so that claims never wait in a ring. */
+export async function winKeys(tx: Queryable, tasks: readonly Task[]): Promise<Set<string>> {
+  const rows = await tx.rows<{ task_id: string }>(claimKeys, [
+    ...keyColumns(tasks),
+    plainArray(tasks.map(({ id }) => id)),
+    limits.idempotencyKeyMs,
+  ]);
+  return new Set(rows.map(({ task_id }) => task_id));
+}
+
+interface KeyRow {
+  namespace: string;
+  queue: string;
+  key: string;
+  task_id: string;
+}
+
+type Keyed = Pick<Task, "namespace" | "queue" | "idempotencyKey">;
+
+export async function holdersOf(
+  tx: Queryable,
+  tasks: readonly Keyed[],
+): Promise<Map<string, string>> {
+  if (tasks.length === 0) return new Map();
+  const rows = await tx.rows<KeyRow>(keyHolders, keyColumns(tasks));
+  return new Map(
+    rows.map(({ namespace, queue, key, task_id }) => [
+      keyOf({
+        namespace: restored(namespace),
+        queue: restored(queue),
+        idempotencyKey: restored(key),
+      }),
+      task_id,
+    ]),
+  );
+}
+
+const keyColumns = (tasks: readonly Keyed[]): string[] => [
+  textArray(tasks.map(({ namespace }) => storable(namespace))),
+  textArray(tasks.map(({ queue }) => storable(queue))),
+  textArray(tasks.map(({ idempotencyKey }) => storable(idempotencyKey))),
+];
+
+export const keyOf = ({ namespace, queue, idempotencyKey }: Keyed): string =>
+  JSON.stringify([namespace, queue, idempotencyKey]);
+
+function replyOf(
+  tasks: readonly Task[],
+  losers: ReadonlyMap<Task, string>,
+  inserted: ReadonlySet<string>,
+  marker: string,
+): InsertReply {
+  const told = new Set<string>();
+  const outcomes = tasks.map((task): InsertOutcome => {
+    const holder = losers.get(task);
+    if (holder !== undefined) return { kind: "key_taken", taskId: holder };
+    if (!inserted.has(task.id) || told.has(task.id)) return { kind: "known" };
+    told.add(task.id);
+    return { kind: "inserted" };
+  });
+  return { outcomes, marker: inserted.size > 0 ? marker : undefined };
+}

@@ -1,0 +1,71 @@
+/**
+ * Array literals for UNNEST, made here because the driver's own quote every number. Texts are made storable first:
+ * Postgres refuses NUL and lone surrogates, and one such text must not fail a whole batch.
+ */
+
+const refused = /[\0\\]|\p{Surrogate}/u;
+
+/** The text itself if Postgres takes it; else an escaped form with a backslash in it. No two texts become one. */
+export const storable = (text: string): string =>
+  refused.test(text) ? JSON.stringify(text).slice(1, -1) : text;
+
+export const restored = (text: string): string =>
+  text.includes("\\") ? (JSON.parse(`"${text}"`) as string) : text;
+
+/** For smallint, int, bigint and boolean arrays, and for uuids: what never needs quotes. */
+export function plainArray(values: readonly (number | string | undefined)[]): string {
+  let text = "{";
+  for (const [index, value] of values.entries()) {
+    if (index > 0) text += ",";
+    text += value === undefined ? "NULL" : value;
+  }
+  return `${text}}`;
+}
+
+/** For texts that are storable already, json among them. */
+export function textArray(values: readonly (string | undefined)[]): string {
+  let text = "{";
+  for (const [index, value] of values.entries()) {
+    if (index > 0) text += ",";
+    text += value === undefined ? "NULL" : quoted(value);
+  }
+  return `${text}}`;
+}
+
+const quoted = (value: string): string =>
+  /["\\]/.test(value) ? `"${value.replaceAll(/["\\]/g, "\\$&")}"` : `"${value}"`;
+
+const intMax = 2 ** 31 - 1;
+
+/** Whole and in range, whatever came: a number that Postgres refuses would fail the whole batch. */
+export const int = (value: number): number => clamp(value, intMax);
+export const bigint = (value: number): number => clamp(value, Number.MAX_SAFE_INTEGER);
+export const optionalBigint = (value: number | undefined): number | undefined =>
+  value === undefined ? undefined : bigint(value);
+
+const clamp = (value: number, max: number): number =>
+  Number.isNaN(value) ? 0 : Math.trunc(Math.max(-max, Math.min(max, value)));
+
+/** Many byte strings as one parameter: rows say where theirs begins and how long it is, so nothing is written as hex. */
+export interface PackedBytes {
+  /** Where it begins, from 1; undefined for no bytes at all. */
+  readonly at: (number | undefined)[];
+  readonly length: (number | undefined)[];
+}
+
+export function packBytes(chunks: Uint8Array[]): {
+  add(into: PackedBytes, data: Uint8Array | undefined): void;
+  all(): Buffer;
+} {
+  let end = 0;
+  return {
+    add(into, data) {
+      into.at.push(data && end + 1);
+      into.length.push(data?.byteLength);
+      if (!data) return;
+      chunks.push(data);
+      end += data.byteLength;
+    },
+    all: () => Buffer.concat(chunks, end),
+  };
+}

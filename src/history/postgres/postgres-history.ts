@@ -1,0 +1,81 @@
+import { type Random, systemClock, systemRandom } from "../../clock.js";
+import { uuidText } from "../../task/ids.js";
+import type { History } from "../history.js";
+import { cursorOf } from "../rules.js";
+import { countShards } from "./counts.js";
+import { exclusively } from "./exclusive.js";
+import { holdersOf, insert, keyOf } from "./insert.js";
+import { clearMarkers, staleMarkers } from "./markers.js";
+import { migrate } from "./migrate.js";
+import { makeDays } from "./days.js";
+import { createDatabase, type DatabaseOptions } from "./pool.js";
+import { prune } from "./prune.js";
+import { putQueue, queue, queues, touchQueues } from "./queues.js";
+import * as reads from "./reads.js";
+import { record } from "./record.js";
+import { cancelLive, revive } from "./runs.js";
+import { sql } from "./sql.js";
+
+export interface PostgresHistoryOptions extends DatabaseOptions {
+  /** Bring the schema up to date at the start; default true. Without it the schema must be up to date. */
+  readonly migrate?: boolean;
+  readonly random?: Random;
+}
+
+const claimPartitions = sql("claim_partitions");
+const raiseEpoch = sql("raise_epoch");
+
+/** History in Postgres 14 or later. `start` makes the schema; promises H1 to H6 stand in `history.ts`. */
+export function createPostgresHistory(options: PostgresHistoryOptions): History {
+  const { clock = systemClock, random = systemRandom } = options;
+  const database = createDatabase(options);
+  const shard = Math.floor(random.next() * countShards);
+  const newMarker = (): string => uuidText(random.bytes(16));
+  return {
+    async start() {
+      if (options.migrate !== false) await migrate(database);
+      await makeDays(database);
+    },
+    stop: () => database.stop(),
+    get available() {
+      return database.available;
+    },
+    insert: (tasks) => insert(database, tasks, newMarker(), shard),
+    clearMarkers: (markers) => clearMarkers(database, markers),
+    staleMarkers: (idleMs, limit) => staleMarkers(database, idleMs, limit),
+    record: (transitions) => record(database, transitions, shard),
+    cancelLive: (namespace, taskId) => cancelLive(database, namespace, taskId, shard),
+    revive: (namespace, taskId) => revive(database, namespace, taskId, newMarker(), shard),
+    get: (namespace, taskIds) => reads.get(database, namespace, taskIds),
+    list: (query) => reads.list(database, query),
+    attempts: (namespace, taskId) => reads.attempts(database, namespace, taskId),
+    async keyHolder(namespace, name, key) {
+      const asked = { namespace, queue: name, idempotencyKey: key };
+      return (await holdersOf(database, [asked])).get(keyOf(asked));
+    },
+    finalCounts: (namespace) => reads.finalCounts(database, namespace),
+    liveTasks: (partition, partitions, afterId, limit) =>
+      reads.liveTasks(database, partition, partitions, afterId, limit),
+    recentlyEnded: (partition, partitions, withinMs, limit) =>
+      reads.recentlyEnded(database, partition, partitions, withinMs, limit),
+    liveCount: (namespace) => reads.liveCount(database, namespace),
+    queue: (namespace, name) => queue(database, namespace, name),
+    queues: (namespace, afterName, limit) =>
+      queues(database, namespace, cursorOf(namespace, afterName), limit),
+    putQueue: (settings, ifVersion) => putQueue(database, settings, ifVersion),
+    touchQueues: (names) => touchQueues(database, names),
+    async claimPartitions(partitions) {
+      const rows = await database.rows<{ value: number }>(claimPartitions, [partitions]);
+      return rows[0]!.value;
+    },
+    async raiseEpoch(partition) {
+      const rows = await database.rows<{ epoch: number }>(raiseEpoch, [partition]);
+      return rows[0]!.epoch;
+    },
+    exclusively: (name, work) => exclusively(database, clock, name, work),
+    async prune(limit) {
+      await makeDays(database);
+      return prune(database, limit, shard);
+    },
+  };
+}

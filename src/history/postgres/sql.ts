@@ -1,0 +1,30 @@
+import { readdirSync, readFileSync } from "node:fs";
+
+/** One file of ./sql: prepared once a connection, under its own name. */
+export interface Statement {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** Stands for `{task}` in the files: what a whole task is read from. */
+const taskColumns = `t.id, t.version, t.fencing_token, t.created_at, t.ready_at, t.started_at,
+  t.completed_at, t.cancel_requested_at, t.retention_ms, t.run, t.attempt, t.retry_count,
+  t.lease_losses, t.releases, t.priority, t.status, t.namespace, t.queue, t.type, t.session_id,
+  t.worker_id, t.idempotency_key, t.spec::text, t.error::text, t.progress::text, t.payload_type,
+  t.payload, t.result_type, t.result, now_ms() AS now`;
+
+const folder = new URL("./sql/", import.meta.url);
+const statements = new Map<string, Statement>();
+for (const file of readdirSync(folder)) {
+  if (!file.endsWith(".sql")) continue;
+  const name = file.slice(0, -".sql".length);
+  const text = readFileSync(new URL(file, folder), "utf8").replaceAll("{task}", taskColumns);
+  statements.set(name, { name, text });
+}
+
+/** The statement in `sql/<name>.sql`. */
+export function sql(name: string): Statement {
+  const statement = statements.get(name);
+  if (!statement) throw new Error(`there is no file sql/${name}.sql`);
+  return statement;
+}

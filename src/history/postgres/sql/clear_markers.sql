@@ -1,0 +1,1 @@
+DELETE FROM commit_markers WHERE id = ANY ($1::uuid[])

@@ -1,0 +1,2 @@
+SELECT namespace, name, version, paused, durability, max_retries, retention_ms, retry
+FROM queues WHERE namespace = $1 AND name = $2

@@ -1,0 +1,125 @@
+import type { Transition } from "../broker/broker.js";
+import { limits } from "../limits.js";
+import { type Attempt, isFinal, type QueueSettings, type Status, type Task } from "../task/task.js";
+import type { RecordOutcome } from "./history.js";
+
+/** What the guard compares: the columns of a stored task that decide whether a transition may be written. */
+export interface Guarded {
+  readonly version: number;
+  readonly run: number;
+  readonly status: Status;
+  readonly fencingToken: number;
+}
+
+/** What becomes of a row: the outcome of each transition given, in their order, and what to write, if anything. */
+export interface Decision {
+  readonly outcomes: RecordOutcome[];
+  readonly write: { readonly kind: "insert" | "update"; readonly task: Task } | undefined;
+}
+
+/**
+ * Both histories decide here, so that replays and reordering mean the same in each (H2, H3). Transitions of one task
+ * are applied in the order of their versions, whatever order they came in.
+ */
+export function decide(row: Guarded | undefined, transitions: readonly Transition[]): Decision {
+  const order = transitions
+    .map((_, index) => index)
+    .toSorted((a, b) => older(transitions[a]!.task, transitions[b]!.task));
+  const outcomes: RecordOutcome[] = Array.from({ length: transitions.length }, () => "missing");
+  let state = row;
+  let task: Task | undefined;
+  for (const index of order) {
+    const transition = transitions[index]!;
+    const outcome = judge(state, transition);
+    outcomes[index] = outcome;
+    if (outcome !== "applied") continue;
+    const payload = transition.payloadOmitted ? task?.payload : transition.task.payload;
+    task = { ...transition.task, payload };
+    state = task;
+  }
+  // One that found no row is behind a later one that brought the whole task.
+  if (state) {
+    for (const [index, outcome] of outcomes.entries()) {
+      if (outcome === "missing") outcomes[index] = "superseded";
+    }
+  }
+  return { outcomes, write: task && { kind: row ? "update" : "insert", task } };
+}
+
+const older = (a: Task, b: Task): number => a.run - b.run || a.version - b.version;
+
+function judge(row: Guarded | undefined, { task, payloadOmitted }: Transition): RecordOutcome {
+  if (!row) return payloadOmitted ? "missing" : "applied";
+  if (isFinal(row.status) && row.run === task.run) {
+    // The same settlement told again is a replay; any other end of this run is a second one.
+    if (task.status === row.status && task.fencingToken === row.fencingToken) return "superseded";
+    return isFinal(task.status) || task.version > row.version ? "refused" : "superseded";
+  }
+  return task.run >= row.run && task.version > row.version ? "applied" : "superseded";
+}
+
+/** Promotions are not written to history: a row that waits for a time that has come reads as pending. */
+export function asRead(task: Task, now: number): Task {
+  const waits = task.status === "scheduled" || task.status === "retrying";
+  if (!waits || task.readyAt === undefined || task.readyAt > now) return task;
+  return { ...task, status: "pending" };
+}
+
+/** A new run: budgets are reset, grants and versions go on. */
+export const revived = (task: Task): Task => ({
+  ...task,
+  status: "pending",
+  version: task.version + 1,
+  run: task.run + 1,
+  retryCount: 0,
+  leaseLosses: 0,
+  releases: 0,
+  readyAt: undefined,
+  startedAt: undefined,
+  completedAt: undefined,
+  cancelRequestedAt: undefined,
+  result: undefined,
+  error: undefined,
+  progress: undefined,
+});
+
+export const cancelled = (task: Task, now: number): Task => ({
+  ...task,
+  status: "cancelled",
+  version: task.version + 1,
+  readyAt: undefined,
+  completedAt: now,
+});
+
+/** An attempt that ended stays as it ended, except that a lost one may still turn out completed (P4). */
+export const attemptMayChange = (stored: Attempt | undefined, next: Attempt): boolean =>
+  stored?.outcome === undefined || (stored.outcome === "lost" && next.outcome === "completed");
+
+/** Settings of a queue nobody has set. */
+export const defaultQueueSettings = (namespace: string, name: string): QueueSettings => ({
+  namespace,
+  name,
+  paused: false,
+  durability: "durable",
+  maxRetries: limits.maxRetries,
+  retry: {
+    initialBackoffMs: limits.backoffInitialMs,
+    maxBackoffMs: limits.backoffMaxMs,
+    multiplier: limits.backoffMultiplier,
+    jitter: limits.backoffJitter,
+    nonRetryableCodes: [],
+  },
+  retentionMs: limits.retentionMs,
+  version: 0,
+});
+
+/** Where a page of queues starts: across namespaces the cursor is `namespace/name`, which no name contains. */
+export function cursorOf(
+  namespace: string | undefined,
+  afterName: string,
+): { namespace: string; name: string } {
+  if (namespace !== undefined) return { namespace, name: afterName };
+  const slash = afterName.indexOf("/");
+  if (slash < 0) return { namespace: "", name: afterName };
+  return { namespace: afterName.slice(0, slash), name: afterName.slice(slash + 1) };
+}
