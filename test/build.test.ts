@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { promisify } from "node:util";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 
 /** Files below a folder, sorted, by relative path. */
 const filesOf = (folder: string, wanted: (name: string) => boolean) =>
@@ -14,6 +14,7 @@ const filesOf = (folder: string, wanted: (name: string) => boolean) =>
 
 test("a build holds a module and its types for every source, and every other file as it is", async () => {
   const out = mkdtempSync(path.join(tmpdir(), "drover-build-"));
+  onTestFinished(() => rmSync(out, { recursive: true }));
   await promisify(execFile)("node_modules/.bin/tsx", ["scripts/build.ts", "--out", out]);
   const sources = filesOf("src", (name) => name.endsWith(".ts"));
   const assets = filesOf("src", (name) => !name.endsWith(".ts"));
@@ -23,5 +24,4 @@ test("a build holds a module and its types for every source, and every other fil
     file.replace(/\.ts$/, ".d.ts"),
   ]);
   expect(built).toEqual([...expected, ...assets].toSorted());
-  rmSync(out, { recursive: true });
 });

@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import * as os from "node:os";
 import * as path from "node:path";
 import { DroverError } from "../../errors.js";
+import { removeAbandoned } from "./embedded-owner.js";
 
 /** Who the server runs as. Postgres refuses to run as root, so root lends it another user. */
 export interface RunAs {
@@ -83,7 +84,9 @@ async function missingLinks(native: string): Promise<{ at: string; to: string }[
 async function ownFolder(dataDir: string, runAs: RunAs | undefined): Promise<string> {
   const base = await enterableTmp();
   const name = createHash("sha256").update(path.resolve(dataDir)).digest("hex").slice(0, 16);
-  const home = path.join(base, `drover-postgres-${os.userInfo().uid}-${name}`);
+  const prefix = `drover-postgres-${process.getuid?.() ?? 0}-`;
+  await removeAbandoned(base, prefix);
+  const home = path.join(base, prefix + name);
   await fs.mkdir(home, { mode: 0o755 }).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST") throw error;
   });

@@ -1,3 +1,4 @@
+import { execFile } from "node:child_process";
 import * as fs from "node:fs/promises";
 import * as path from "node:path";
 import type { Clock } from "../../clock.js";
@@ -7,19 +8,42 @@ import { DroverError } from "../../errors.js";
  * Claims the home for this process. A server left by a dead owner is stopped; one whose owner lives
  * is somebody else's, and refused.
  */
-export async function claimHome(home: string, clock: Clock): Promise<void> {
+export async function claimHome(home: string, dataDir: string, clock: Clock): Promise<void> {
+  const file = path.join(home, "owner");
+  const claim = `${await identityOf(process.pid)}\n${path.resolve(dataDir)}\n`;
+  for (;;) {
+    try {
+      await fs.writeFile(file, claim, { flag: "wx" });
+      break;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    }
+    const owner = await livingOwner(home);
+    if (owner !== undefined) throw inUse(home, owner);
+    await fs.rm(file, { force: true });
+  }
   const data = path.join(home, "data");
   const server = await serverPid(data);
-  if (server !== undefined) {
-    const owner = Number(await fs.readFile(path.join(home, "owner"), "utf8").catch(() => "0"));
-    if (owner !== 0 && alive(owner)) throw inUse(home, owner);
-    await endServer(server, data, clock);
-  }
-  await fs.writeFile(path.join(home, "owner"), `${process.pid}\n`);
+  if (server !== undefined) await endServer(server, data, clock);
 }
 
 export async function releaseHome(home: string): Promise<void> {
   await fs.rm(path.join(home, "owner"), { force: true });
+}
+
+/**
+ * Deletes homes whose owner is dead and whose data directory is gone: nobody will come back for
+ * them.
+ */
+export async function removeAbandoned(base: string, prefix: string): Promise<void> {
+  for (const name of await fs.readdir(base)) {
+    if (!name.startsWith(prefix)) continue;
+    const home = path.join(base, name);
+    const [, dataDir] = await ownerLines(home);
+    if (dataDir === undefined || (await livingOwner(home)) !== undefined) continue;
+    const there = await fs.stat(dataDir).catch(() => undefined);
+    if (!there) await fs.rm(home, { recursive: true, force: true });
+  }
 }
 
 /**
@@ -57,6 +81,31 @@ async function endServer(pid: number, data: string, clock: Clock): Promise<void>
   );
 }
 
+async function ownerLines(home: string): Promise<string[]> {
+  const text = await fs.readFile(path.join(home, "owner"), "utf8").catch(() => "");
+  return text.split("\n").slice(0, -1);
+}
+
+async function livingOwner(home: string): Promise<number | undefined> {
+  const [identity = ""] = await ownerLines(home);
+  const pid = Number.parseInt(identity, 10);
+  return pid > 0 && (await identityOf(pid)) === identity ? pid : undefined;
+}
+
+/**
+ * A number and a start time: numbers alone are given out again. Undefined when there is no such
+ * process.
+ */
+async function identityOf(pid: number): Promise<string | undefined> {
+  if (process.platform !== "linux") {
+    const started = await ps(pid, "lstart=");
+    return started && `${pid} ${started.trim()}`;
+  }
+  const stat = await fs.readFile(`/proc/${pid}/stat`, "utf8").catch(() => undefined);
+  // The name in parentheses may hold anything; the start time is the twentieth field behind it.
+  return stat && `${pid} ${stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19]}`;
+}
+
 function alive(pid: number): boolean {
   try {
     process.kill(pid, 0);
@@ -70,9 +119,12 @@ async function commandLine(pid: number): Promise<string | undefined> {
   if (process.platform === "linux") {
     return fs.readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => undefined);
   }
-  const { execFile } = await import("node:child_process");
+  return ps(pid, "args=");
+}
+
+function ps(pid: number, what: string): Promise<string | undefined> {
   return new Promise((resolve) => {
-    execFile("ps", ["-p", String(pid), "-o", "args="], (error, out) =>
+    execFile("ps", ["-p", String(pid), "-o", what], (error, out) =>
       resolve(error ? undefined : out),
     );
   });

@@ -59,7 +59,7 @@ export async function startEmbeddedPostgres(
 ): Promise<EmbeddedPostgres> {
   const place = await findPlace(options.dataDir);
   const clock = options.clock ?? systemClock;
-  await claimHome(place.home, clock);
+  await claimHome(place.home, options.dataDir, clock);
   const late = new AbortController();
   const limitMs = options.startTimeoutMs ?? 60_000;
   const timer = clock.after(limitMs, () => late.abort(new Error(`not up within ${limitMs} ms`)));
