@@ -83,7 +83,7 @@ async function missingLinks(native: string): Promise<{ at: string; to: string }[
  */
 async function ownFolder(dataDir: string, runAs: RunAs | undefined): Promise<string> {
   const base = await enterableTmp();
-  const name = createHash("sha256").update(path.resolve(dataDir)).digest("hex").slice(0, 16);
+  const name = createHash("sha256").update(dataDir).digest("hex").slice(0, 16);
   const prefix = `drover-postgres-${process.getuid?.() ?? 0}-`;
   await removeAbandoned(base, prefix);
   const home = path.join(base, prefix + name);

@@ -10,7 +10,7 @@ import { DroverError } from "../../errors.js";
  */
 export async function claimHome(home: string, dataDir: string, clock: Clock): Promise<void> {
   const file = path.join(home, "owner");
-  const claim = `${await identityOf(process.pid)}\n${path.resolve(dataDir)}\n`;
+  const claim = `${await identityOf(process.pid)}\n${dataDir}\n`;
   for (;;) {
     try {
       await fs.writeFile(file, claim, { flag: "wx" });

@@ -55,8 +55,9 @@ const database = "postgres";
  * put in order first.
  */
 export async function startEmbeddedPostgres(
-  options: EmbeddedPostgresOptions,
+  asked: EmbeddedPostgresOptions,
 ): Promise<EmbeddedPostgres> {
+  const options = { ...asked, dataDir: path.resolve(asked.dataDir) };
   const place = await findPlace(options.dataDir);
   const clock = options.clock ?? systemClock;
   await claimHome(place.home, options.dataDir, clock);
