@@ -28,7 +28,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   await removeLeftovers();
   const started = new Map<string, Promise<OwnServer>>();
   const start = (name: string, how: () => Promise<OwnServer>) => {
-    const running = started.get(name) ?? how();
+    const running = started.get(name) ?? announced(name, how());
     started.set(name, running);
     return running;
   };
@@ -53,6 +53,12 @@ export default async function setup(project: TestProject): Promise<() => Promise
     const all = await Promise.allSettled(started.values());
     for (const one of all) if (one.status === "fulfilled") await one.value.stop();
   };
+}
+
+async function announced(name: string, starting: Promise<OwnServer>): Promise<OwnServer> {
+  const server = await starting;
+  console.log(`started ${name} on port ${server.port} for this run`);
+  return server;
 }
 
 async function answer(
