@@ -3,6 +3,26 @@ import { limits } from "../limits.js";
 import { type Attempt, isFinal, type QueueSettings, type Status, type Task } from "../task/task.js";
 import type { RecordOutcome } from "./history.js";
 
+/** All transitions of one task, with their places in the request. */
+export interface TaskTransitions {
+  readonly id: string;
+  readonly transitions: Transition[];
+  readonly places: number[];
+}
+
+/** In the order of their first mention. */
+export function groupByTask(transitions: readonly Transition[]): TaskTransitions[] {
+  const groups = new Map<string, TaskTransitions>();
+  for (const [place, transition] of transitions.entries()) {
+    const { id } = transition.task;
+    let group = groups.get(id);
+    if (!group) groups.set(id, (group = { id, transitions: [], places: [] }));
+    group.transitions.push(transition);
+    group.places.push(place);
+  }
+  return [...groups.values()];
+}
+
 /** What the guard compares: the columns of a stored task that decide whether a transition may be written. */
 export interface Guarded {
   readonly version: number;

@@ -16,7 +16,9 @@ export interface CountChange {
 
 const addCountsSql = sql("add_counts");
 
-export const countsOf = (tasks: readonly Task[], by = 1): CountChange[] =>
+type Counted = Pick<Task, "namespace" | "queue" | "status">;
+
+export const countsOf = (tasks: readonly Counted[], by = 1): CountChange[] =>
   tasks
     .filter(({ status }) => isFinal(status))
     .map(({ namespace, queue, status }) => ({ namespace, queue, status, tasks: by }));

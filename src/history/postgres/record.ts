@@ -1,12 +1,19 @@
 import type { Transition } from "../../broker/broker.js";
 import { limits } from "../../limits.js";
-import type { Attempt, Status, Task } from "../../task/task.js";
+import type { Attempt, Task } from "../../task/task.js";
 import type { RecordOutcome } from "../history.js";
-import { attemptMayChange, type Decision, decide, type Guarded } from "../rules.js";
+import {
+  attemptMayChange,
+  type Decision,
+  decide,
+  groupByTask,
+  type Guarded,
+  type TaskTransitions,
+} from "../rules.js";
 import { addCounts, type CountChange, countsOf } from "./counts.js";
 import { isBadRow, StartAnew } from "./failures.js";
-import { chunks, insertRows, winKeys } from "./insert.js";
-import { plainArray } from "./literals.js";
+import { byId, chunks, insertRows, winKeys } from "./insert.js";
+import { plainArray, restored } from "./literals.js";
 import type { Database, Queryable } from "./pool.js";
 import { attemptParameters, updateParameters } from "./rows.js";
 import { sql } from "./sql.js";
@@ -14,13 +21,6 @@ import { sql } from "./sql.js";
 const lockTasks = sql("lock_tasks");
 const updateTasks = sql("update_tasks");
 const upsertAttempts = sql("upsert_attempts");
-
-/** All transitions of one task, with their places in the request. */
-interface Group {
-  readonly id: string;
-  readonly transitions: Transition[];
-  readonly places: number[];
-}
 
 /**
  * H2 and H3. A batch is one transaction: rows are locked in id order, judged by the rules both histories share, then
@@ -32,25 +32,13 @@ export async function record(
   shard: number,
 ): Promise<RecordOutcome[]> {
   const outcomes: RecordOutcome[] = [];
-  for (const batch of batches(groupsOf(transitions))) {
+  for (const batch of batches(groupByTask(transitions).toSorted(byId))) {
     await recordBatch(database, batch, shard, outcomes);
   }
   return outcomes;
 }
 
-function groupsOf(transitions: readonly Transition[]): Group[] {
-  const groups = new Map<string, Group>();
-  for (const [place, transition] of transitions.entries()) {
-    const { id } = transition.task;
-    let group = groups.get(id);
-    if (!group) groups.set(id, (group = { id, transitions: [], places: [] }));
-    group.transitions.push(transition);
-    group.places.push(place);
-  }
-  return [...groups.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1));
-}
-
-function* batches(groups: readonly Group[]): Generator<Group[]> {
+function* batches(groups: readonly TaskTransitions[]): Generator<TaskTransitions[]> {
   const byTask = new Map(groups.map((group) => [group.id, group]));
   for (const chunk of chunks(groups.map(({ transitions }) => transitions.at(-1)!.task))) {
     for (let at = 0; at < chunk.length; at += limits.recordBatch) {
@@ -61,7 +49,7 @@ function* batches(groups: readonly Group[]): Generator<Group[]> {
 
 async function recordBatch(
   database: Database,
-  groups: readonly Group[],
+  groups: readonly TaskTransitions[],
   shard: number,
   outcomes: RecordOutcome[],
 ): Promise<void> {
@@ -86,7 +74,7 @@ async function recordBatch(
 
 async function writeBatch(
   tx: Queryable,
-  groups: readonly Group[],
+  groups: readonly TaskTransitions[],
   shard: number,
 ): Promise<Decision[]> {
   const stored = await lockRows(tx, groups);
@@ -105,14 +93,36 @@ async function writeBatch(
 
 interface GuardedRow extends Omit<Guarded, "fencingToken"> {
   id: string;
-  status: Status;
   fencing_token: number;
+  namespace: string;
+  queue: string;
 }
 
-async function lockRows(tx: Queryable, groups: readonly Group[]): Promise<Map<string, Guarded>> {
+/** A row as it stands, locked; with what it is counted under. */
+interface Stored extends Guarded {
+  readonly namespace: string;
+  readonly queue: string;
+}
+
+async function lockRows(
+  tx: Queryable,
+  groups: readonly TaskTransitions[],
+): Promise<Map<string, Stored>> {
   const ids = plainArray(groups.map(({ id }) => id));
   const rows = await tx.rows<GuardedRow>(lockTasks, [ids]);
-  return new Map(rows.map((row) => [row.id, { ...row, fencingToken: row.fencing_token }]));
+  return new Map(
+    rows.map(({ id, version, run, status, fencing_token, namespace, queue }) => [
+      id,
+      {
+        version,
+        run,
+        status,
+        fencingToken: fencing_token,
+        namespace: restored(namespace),
+        queue: restored(queue),
+      },
+    ]),
+  );
 }
 
 /** RELAXED tasks arrive here for the first time. Their keys were won in the broker: history only remembers them. */
@@ -125,7 +135,7 @@ async function insertWhole(tx: Queryable, tasks: readonly Task[]): Promise<void>
 }
 
 /** A `missing` transition comes again with its attempt; all others leave it, whatever their version. */
-function attemptsOf(groups: readonly Group[], decisions: readonly Decision[]): Attempt[] {
+function attemptsOf(groups: readonly TaskTransitions[], decisions: readonly Decision[]): Attempt[] {
   const attempts = new Map<string, Attempt>();
   for (const [index, { transitions }] of groups.entries()) {
     for (const [nth, { attempt }] of transitions.entries()) {
@@ -142,13 +152,13 @@ async function writeAttempts(tx: Queryable, attempts: readonly Attempt[]): Promi
 }
 
 function countChanges(
-  stored: ReadonlyMap<string, Guarded>,
+  stored: ReadonlyMap<string, Stored>,
   decisions: readonly Decision[],
 ): CountChange[] {
   return decisions.flatMap(({ write }) => {
     if (!write) return [];
     const before = stored.get(write.task.id);
-    const left = before ? countsOf([{ ...write.task, status: before.status }], -1) : [];
-    return [...left, ...countsOf([write.task])];
+    if (!before) return countsOf([write.task]);
+    return [...countsOf([before], -1), ...countsOf([{ ...before, status: write.task.status }])];
   });
 }
