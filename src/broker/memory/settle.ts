@@ -1,0 +1,129 @@
+import { limits } from "../../limits.js";
+import { decodeLeaseToken } from "../../task/ids.js";
+import { next, type StatusEvent } from "../../task/status.js";
+import { isFinal, type AttemptOutcome, type Task, type TaskError } from "../../task/task.js";
+import type { ProgressItem, Settlement, SettleReply } from "../broker.js";
+import type { Partition } from "./partition.js";
+import { attemptOf, outcomeOf, type TaskRecord } from "./record.js";
+
+const stale: SettleReply = { verdict: "stale", transition: undefined, recorded: false };
+
+/** The only way out of RUNNING: B5. */
+export function settle(partition: Partition | undefined, settlement: Settlement): SettleReply {
+  const taskId = decodeLeaseToken(settlement.token)?.taskId;
+  if (!partition || taskId === undefined) return stale;
+  const record = partition.records.get(taskId);
+  if (!record) return settleEnded(partition, taskId, settlement);
+  if (!partition.holdsToken(record, settlement.token)) return stale;
+  if (!isOf(record.task.sessionId, settlement)) return stale;
+  if (record.task.status === "running") return settleRunning(partition, record, settlement);
+  if (isLateSuccess(record, settlement)) {
+    return accept(partition, record, settlement, "completeLate", {
+      result: settlement.result,
+      releases: 0,
+    });
+  }
+  if (record.ended !== outcomeOf(settlement)) return stale;
+  return { verdict: "duplicate", transition: undefined, recorded: record.unrecorded === 0 };
+}
+
+const isOf = (sessionId: string, settlement: Settlement): boolean =>
+  settlement.sessionId === undefined || settlement.sessionId === sessionId;
+
+function isLateSuccess(
+  record: TaskRecord,
+  settlement: Settlement,
+): settlement is Settlement & { kind: "complete" } {
+  if (settlement.kind !== "complete" || record.ended !== "lost") return false;
+  return next(record.task.status, "completeLate") !== undefined;
+}
+
+function settleEnded(partition: Partition, taskId: string, settlement: Settlement): SettleReply {
+  const tombstone = partition.tombstoneOf(taskId);
+  if (!tombstone?.token || Buffer.compare(tombstone.token, settlement.token) !== 0) return stale;
+  if (!isOf(tombstone.sessionId, settlement)) return stale;
+  if (tombstone.ended !== outcomeOf(settlement)) return stale;
+  return { verdict: "duplicate", transition: undefined, recorded: true };
+}
+
+function settleRunning(
+  partition: Partition,
+  record: TaskRecord,
+  settlement: Settlement,
+): SettleReply {
+  if (settlement.kind === "lose") {
+    const session = partition.sessions.get(record.task.sessionId);
+    if (partition.sessions.isLive(session, partition.now())) return stale;
+  }
+  const [event, changes] = ending(record.task, settlement, partition.now());
+  const to = next(record.task.status, event)!;
+  // Whoever asked for the cancel was told that it stands: no further attempt may start.
+  if (record.task.cancelRequestedAt !== undefined && !isFinal(to)) {
+    return accept(partition, record, settlement, "cancel", { ...changes, readyAt: undefined });
+  }
+  return accept(partition, record, settlement, event, changes);
+}
+
+function ending(
+  task: Task,
+  settlement: Settlement,
+  now: number,
+): [event: StatusEvent, changes: Partial<Task>] {
+  switch (settlement.kind) {
+    case "complete":
+      return ["complete", { result: settlement.result, releases: 0 }];
+    case "cancel":
+      return ["cancel", { releases: 0 }];
+    case "fail": {
+      const { error, retryInMs } = settlement;
+      if (retryInMs === undefined) return ["fail", { error, releases: 0 }];
+      const retryCount = task.retryCount + 1;
+      return ["retry", { error, retryCount, releases: 0, readyAt: now + retryInMs }];
+    }
+    case "release": {
+      const releases = task.releases + 1;
+      if (settlement.delayMs <= 0) return ["release", { releases, readyAt: now }];
+      return ["releaseLater", { releases, readyAt: now + settlement.delayMs }];
+    }
+    case "lose": {
+      const leaseLosses = task.leaseLosses + 1;
+      const charged = { leaseLosses, releases: 0 };
+      if (settlement.then === "poison")
+        return ["poison", { ...charged, error: poison(leaseLosses) }];
+      if (settlement.then === "pending") return ["lose", { ...charged, readyAt: now }];
+      return ["loseLater", { ...charged, readyAt: now + settlement.delayMs }];
+    }
+  }
+}
+
+function accept(
+  partition: Partition,
+  record: TaskRecord,
+  settlement: Settlement,
+  event: StatusEvent,
+  changes: Partial<Task>,
+): SettleReply {
+  const before = record.task;
+  const outcome: AttemptOutcome = outcomeOf(settlement);
+  const error = settlement.kind === "fail" ? settlement.error : undefined;
+  record.ended = outcome;
+  if (settlement.kind === "lose" && settlement.then === "quarantine") record.quarantined = true;
+  partition.move(record, event, changes);
+  const attempt = attemptOf(before, outcome, error, partition.now());
+  return { verdict: "accepted", transition: partition.log(record, attempt), recorded: false };
+}
+
+const poison = (losses: number): TaskError => ({
+  code: "poison",
+  message: `${losses} workers were lost while they ran this task; at most ${limits.leaseLossesMax} may be`,
+  retryable: false,
+});
+
+export function progress(partition: Partition | undefined, item: ProgressItem): void {
+  const taskId = decodeLeaseToken(item.token)?.taskId;
+  const record = taskId === undefined ? undefined : partition?.records.get(taskId);
+  if (!partition || record?.task.status !== "running" || !partition.holdsToken(record, item.token))
+    return;
+  if (record.task.sessionId !== item.sessionId) return;
+  record.task = { ...record.task, progress: item.progress };
+}

@@ -1,0 +1,84 @@
+import { limits } from "../../limits.js";
+import type { RecordedItem, SweepReply } from "../broker.js";
+import type { Deadline } from "./record.js";
+import type { Heap } from "./heap.js";
+import type { Partition } from "./partition.js";
+import { leaseOf, type TaskRecord } from "./record.js";
+import { isFinal, type Task } from "../../task/task.js";
+
+/** One maintenance step. It ends nothing itself: it offers what must end, and `settle` decides. */
+export function sweep(partition: Partition): SweepReply {
+  const now = partition.now();
+  noteGap(partition, now);
+  partition.tombstones.expire(now);
+  partition.keys.expire(now);
+  const promoted = promoteDue(partition, now);
+  for (const lane of partition.readyLanes) partition.wake(lane);
+  const mayReap = now >= partition.noReapBefore;
+  if (mayReap) partition.sessions.reap(now);
+  const offer = (records: TaskRecord[]) => records.map((record) => leaseOf(record, now));
+  const timeoutsUntil = now >= partition.noTimeoutBefore ? now : -Infinity;
+  const nextDue = partition.delayed.peek();
+  return {
+    lost: mayReap ? offer(partition.sessions.endingLeases(false, limits.sweepBatch)) : [],
+    left: offer(partition.sessions.endingLeases(true, limits.sweepBatch)),
+    timedOut: offer(due(partition.deadlines, timeoutsUntil)),
+    cancelOverdue: offer(due(partition.cancels, now)),
+    promoted,
+    nextDueInMs: nextDue ? Math.max(0, nextDue.key - now) : undefined,
+    outboxEntries: partition.outbox.size,
+    oldestOutboxMs: partition.outbox.ageMs(now),
+  };
+}
+
+/** After a pause nobody could renew, or report: nothing is held against them for a while. */
+function noteGap(partition: Partition, now: number): void {
+  const last = partition.lastSweepAt;
+  partition.lastSweepAt = now;
+  if (last !== undefined && now - last <= limits.sweepGapMs) return;
+  partition.noReapBefore = now + limits.reapGraceMs;
+  partition.noTimeoutBefore = now + limits.timeoutGraceMs;
+}
+
+function promoteDue(partition: Partition, now: number): number {
+  let promoted = 0;
+  while (promoted < limits.promoteBatch) {
+    const first = partition.delayed.peek();
+    if (!first || first.key > now) break;
+    promote(partition, first);
+    promoted += 1;
+  }
+  return promoted;
+}
+
+export const promote = (partition: Partition, record: TaskRecord): void =>
+  partition.move(record, "promote", {});
+
+/** The first deadlines that have passed, found without walking those that have not. */
+function due(deadlines: Heap<Deadline>, until: number): TaskRecord[] {
+  const found: Deadline[] = [];
+  for (let first = deadlines.peek(); first && first.key <= until; first = deadlines.peek()) {
+    if (found.length >= limits.sweepBatch) break;
+    found.push(first);
+    deadlines.remove(first);
+  }
+  // They stand until `settle` ends them: a sweeper that dies between the two must not lose any.
+  for (const deadline of found) deadlines.push(deadline);
+  return found.map((deadline) => deadline.record);
+}
+
+export function promoteNow(partition: Partition, taskId: string): Task | undefined {
+  const record = partition.records.get(taskId);
+  const status = record?.task.status;
+  if (!record || (status !== "scheduled" && status !== "retrying")) return undefined;
+  partition.move(record, "promote", { readyAt: partition.now() });
+  return record.task;
+}
+
+export function recorded(partition: Partition, item: RecordedItem): void {
+  const removed = partition.outbox.remove(item.outboxId);
+  const record = partition.records.get(item.taskId);
+  if (!record) return;
+  if (removed) record.unrecorded -= 1;
+  if (isFinal(record.task.status) && item.version >= record.task.version) partition.bury(record);
+}
