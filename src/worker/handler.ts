@@ -1,0 +1,114 @@
+import { limits } from "../limits.js";
+import type { Logger } from "./logger.js";
+
+/** What a handler knows of the task it runs. */
+export interface HandlerContext {
+  readonly taskId: string;
+  readonly type: string;
+  readonly queue: string;
+  /** Grants of this task so far, this one included: from 1. */
+  readonly attempt: number;
+  /** Retries scheduled after failures of the handler so far: from 0. */
+  readonly retryCount: number;
+  /** Rises with every grant of the task. Pass it to the stores you write to, so that they can refuse an older one. */
+  readonly fencingToken: number;
+  /** On the monotonic clock, in ms; Infinity if the attempt has no end. */
+  readonly deadline: number;
+  /** Left until the deadline, in ms; never below 0. */
+  remainingMs(): number;
+  /** Aborted when the handler should stop; its reason is a TaskAbortedError that says why. */
+  readonly signal: AbortSignal;
+  /** Says how far it is: 0 to 1, and a word for people of at most 1,024 characters. Only the latest is sent. */
+  progress(fraction: number, message?: string): void;
+  /** Logs with the task's id, type and attempt. */
+  readonly logger: Logger;
+  readonly tags: readonly string[];
+  /** W3C trace context of the producer. */
+  readonly traceContext: Readonly<Record<string, string>>;
+  /** Labels of this worker. */
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+interface HandlerMethod<Payload, Result> {
+  // Method syntax on purpose: a handler may ask for a narrower payload than the map of the worker knows.
+  handle(payload: Payload, context: HandlerContext): Result | Promise<Result>;
+}
+
+/** Runs one attempt of a task. What it returns is the result, as JSON of at most 256 KiB; what it throws is the failure. */
+export type Handler<Payload = unknown, Result = unknown> = HandlerMethod<Payload, Result>["handle"];
+
+/** Runs around every handler, the first one outermost. Has to call `next` once, and to return what the result shall be. */
+export type Middleware = (
+  payload: unknown,
+  context: HandlerContext,
+  next: () => Promise<unknown>,
+) => Promise<unknown>;
+
+export interface HandleOptions {
+  /** Default: the queues of the worker. */
+  queue?: string;
+}
+
+/** Handlers by queue and type. */
+export interface HandlerRegistry {
+  add(type: string, handler: Handler, queues: readonly string[]): void;
+  find(queue: string, type: string): Handler | undefined;
+  /** The types handled from each queue. */
+  subscriptions(): readonly { readonly queue: string; readonly types: readonly string[] }[];
+}
+
+const namePattern = /^[A-Za-z0-9._-]{1,128}$/;
+
+/** Throws unless the text can be a name. */
+export function checkName(what: string, name: unknown): string {
+  if (typeof name === "string" && namePattern.test(name)) return name;
+  throw new TypeError(`${what}: expected 1 to 128 of [A-Za-z0-9._-], got ${JSON.stringify(name)}`);
+}
+
+function checkRoom(what: string, taken: ReadonlyMap<string, unknown>, name: string): void {
+  if (taken.has(name) || taken.size < limits.subscriptionsMax) return;
+  throw new TypeError(
+    `${what}: expected at most ${limits.subscriptionsMax}; "${name}" is too many`,
+  );
+}
+
+export function createHandlerRegistry(): HandlerRegistry {
+  const queues = new Map<string, Map<string, Handler>>();
+  return {
+    add(type, handler, names) {
+      checkName("type", type);
+      if (typeof handler !== "function") {
+        throw new TypeError(`handler of ${type}: expected a function, got ${typeof handler}`);
+      }
+      for (const queue of names) {
+        checkRoom("queues", queues, queue);
+        const types = queues.get(checkName("queue", queue)) ?? new Map<string, Handler>();
+        if (types.has(type)) {
+          throw new TypeError(
+            `type ${type} of queue ${queue} has a handler already: give it one only`,
+          );
+        }
+        checkRoom(`types of queue ${queue}`, types, type);
+        types.set(type, handler);
+        queues.set(queue, types);
+      }
+    },
+    find: (queue, type) => queues.get(queue)?.get(type),
+    subscriptions: () => [...queues].map(([queue, types]) => ({ queue, types: [...types.keys()] })),
+  };
+}
+
+/** One function of all middleware and the handler. */
+export function composeHandler(
+  middleware: readonly Middleware[],
+  handler: Handler,
+  payload: unknown,
+  context: HandlerContext,
+): Promise<unknown> {
+  const call = async (index: number): Promise<unknown> => {
+    const layer = middleware[index];
+    if (!layer) return handler(payload, context);
+    return layer(payload, context, () => call(index + 1));
+  };
+  return call(0);
+}

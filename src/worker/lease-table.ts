@@ -1,0 +1,105 @@
+import { TaskAbortedError, type AbortCause } from "./errors.js";
+
+/**
+ * What a lease is to this worker: `held` is ours; `lapsed` ran past our own deadline without a renewal, and may or may
+ * not be over; `unknown` is not of our session any more; `over` ended without us, nobody wants its result.
+ */
+export type Standing = "held" | "lapsed" | "unknown" | "over";
+
+export interface RunningLease {
+  readonly key: string;
+  readonly token: Uint8Array;
+  readonly taskId: string;
+  readonly standing: Standing;
+  readonly signal: AbortSignal;
+  /** Undefined until the handler was asked to stop. */
+  readonly abortCause: AbortCause | undefined;
+}
+
+interface Entry extends RunningLease {
+  standing: Standing;
+  abortCause: AbortCause | undefined;
+  readonly controller: AbortController;
+}
+
+export const tokenKey = (token: Uint8Array): string =>
+  Buffer.from(token.buffer, token.byteOffset, token.byteLength).toString("base64");
+
+/** The leases whose handlers run, by token: a task may be leased anew while an old handler of it still ends. */
+export class LeaseTable {
+  readonly #entries = new Map<string, Entry>();
+  #held = 0;
+  #waiting: (() => void)[] = [];
+
+  /** Undefined if this token runs already. */
+  add(token: Uint8Array, taskId: string): RunningLease | undefined {
+    const key = tokenKey(token);
+    if (this.#entries.has(key)) return undefined;
+    const controller = new AbortController();
+    const entry: Entry = {
+      key,
+      token,
+      taskId,
+      standing: "held",
+      abortCause: undefined,
+      controller,
+      signal: controller.signal,
+    };
+    this.#entries.set(key, entry);
+    this.#held += 1;
+    return entry;
+  }
+
+  get(token: Uint8Array): RunningLease | undefined {
+    return this.#entries.get(tokenKey(token));
+  }
+
+  remove(lease: RunningLease): void {
+    if (!this.#entries.delete(lease.key)) return;
+    if (lease.standing === "held") this.#held -= 1;
+    if (this.#entries.size > 0) return;
+    const resolvers = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of resolvers) resolve();
+  }
+
+  /** Asks the handler to stop; the first cause stays. */
+  abort(lease: RunningLease, cause: AbortCause, message: string, standing?: Standing): void {
+    const entry = this.#entries.get(lease.key);
+    if (!entry) return;
+    if (standing) {
+      if (entry.standing === "held" && standing !== "held") this.#held -= 1;
+      entry.standing = standing;
+    }
+    if (entry.abortCause) return;
+    entry.abortCause = cause;
+    entry.controller.abort(new TaskAbortedError(cause, message));
+  }
+
+  running(): readonly RunningLease[] {
+    return [...this.#entries.values()];
+  }
+
+  heldTokens(): Uint8Array[] {
+    const tokens: Uint8Array[] = [];
+    for (const { standing, token } of this.#entries.values()) {
+      if (standing === "held") tokens.push(token);
+    }
+    return tokens;
+  }
+
+  get held(): number {
+    return this.#held;
+  }
+
+  /** Handlers that still run though their lease is gone: they use a slot nobody may lease. */
+  get strays(): number {
+    return this.#entries.size - this.#held;
+  }
+
+  /** Resolves when no handler runs. */
+  idle(): Promise<void> {
+    if (this.#entries.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+}

@@ -1,0 +1,113 @@
+import { create } from "@bufbuild/protobuf";
+import {
+  type Heartbeat,
+  type Offer,
+  type TaskProgress,
+  TaskProgressSchema,
+  WorkRequestSchema,
+} from "../../gen/drover/v1/task_pb.js";
+import type { Clock, Timer } from "../clock.js";
+import { tokenKey } from "./lease-table.js";
+import type { UnackedResults } from "./results.js";
+import type { WorkStream } from "./stream.js";
+
+export interface OutboxOptions {
+  clock: Clock;
+  results: UnackedResults;
+  /** Where frames go; undefined while there is no stream. */
+  stream(): WorkStream | undefined;
+  offer(): Offer;
+}
+
+/** Progress is for people's eyes: it rides along with other frames, or waits this long for company. */
+const progressMs = 100;
+
+/**
+ * Gathers what is to be said until the end of the tick and says it in as few frames as the bounds allow. What waits here
+ * is bounded by itself: results by their own bound, progress and offers because only the latest counts.
+ */
+export class Outbox {
+  readonly #options: OutboxOptions;
+  readonly #progress = new Map<string, TaskProgress>();
+  #offerDue = false;
+  #leaving = false;
+  #leaveDue = false;
+  #scheduled: NodeJS.Immediate | undefined;
+  #progressTimer: Timer | undefined;
+
+  constructor(options: OutboxOptions) {
+    this.#options = options;
+  }
+
+  /** Something waits: say it with this tick. */
+  poke(): void {
+    this.#scheduled ??= setImmediate(() => this.#flush());
+  }
+
+  offerChanged(): void {
+    this.#offerDue = true;
+    this.poke();
+  }
+
+  progress(token: Uint8Array, fraction: number, message: string): void {
+    const entry = create(TaskProgressSchema, { leaseToken: token, fraction, message });
+    this.#progress.set(tokenKey(token), entry);
+    this.#progressTimer ??= this.#options.clock.after(progressMs, () => this.#flush());
+  }
+
+  forgetProgress(token: Uint8Array): void {
+    this.#progress.delete(tokenKey(token));
+  }
+
+  /** Now, past everything else. False if the stream takes nothing at present. */
+  heartbeat(heartbeat: Heartbeat): boolean {
+    const stream = this.#options.stream();
+    if (!stream?.writable) return false;
+    stream.write(create(WorkRequestSchema, { heartbeat }));
+    return true;
+  }
+
+  leave(): void {
+    this.#leaving = true;
+    this.#leaveDue = true;
+    this.offerChanged();
+  }
+
+  /** A new stream, whose hello carried the offer; what older ones were told holds no more. */
+  begin(): void {
+    this.#offerDue = false;
+    this.#leaveDue = this.#leaving;
+    this.poke();
+  }
+
+  stop(): void {
+    if (this.#scheduled) clearImmediate(this.#scheduled);
+    this.#progressTimer?.cancel();
+  }
+
+  #flush(): void {
+    this.#scheduled = undefined;
+    for (;;) {
+      const stream = this.#options.stream();
+      if (!stream?.writable || !this.#waits()) return;
+      const offer = this.#offerDue ? { offer: this.#options.offer() } : {};
+      const frame = create(WorkRequestSchema, {
+        results: this.#options.results.take(stream.generation),
+        progress: [...this.#progress.values()],
+        leaving: this.#leaveDue,
+        ...offer,
+      });
+      this.#progress.clear();
+      this.#progressTimer?.cancel();
+      this.#progressTimer = undefined;
+      this.#offerDue = false;
+      this.#leaveDue = false;
+      stream.write(frame);
+    }
+  }
+
+  #waits(): boolean {
+    const unsent = this.#options.results.unsent > 0;
+    return unsent || this.#offerDue || this.#leaveDue || this.#progress.size > 0;
+  }
+}

@@ -1,0 +1,130 @@
+import type { Clock, Timer } from "../clock.js";
+import { decodeContent } from "../transport/content.js";
+import { durationMs } from "../transport/times.js";
+import {
+  composeHandler,
+  type Handler,
+  type HandlerContext,
+  type HandlerRegistry,
+  type Middleware,
+} from "./handler.js";
+import type { LeaseTable, RunningLease } from "./lease-table.js";
+import { type Logger, withFields } from "./logger.js";
+import { failed, messageOf, type Outcome, released, succeeded, thrown } from "./outcome.js";
+import type { WireLease } from "./stream.js";
+
+export interface RunnerOptions {
+  clock: Clock;
+  logger: Logger;
+  registry: HandlerRegistry;
+  middleware: readonly Middleware[];
+  leases: LeaseTable;
+  labels: Readonly<Record<string, string>>;
+  /** Most handlers at once. */
+  concurrency: number;
+  /** False once the worker leaves: it starts nothing more. */
+  accepting(): boolean;
+  /** Whether this lease ended here before, and its result is on its way. */
+  finished(token: Uint8Array): boolean;
+  /** Undefined: the lease ended and nobody waits for its result. */
+  onEnd(lease: RunningLease, outcome: Outcome | undefined): void;
+  /** A lease that is not run at all is handed back. */
+  readonly onRefused: (outcome: Outcome) => void;
+  readonly onProgress: (lease: RunningLease, fraction: number, message: string) => void;
+}
+
+/** A type we do not handle waits this long before somebody else may get it. */
+const strangeTypeDelayMs = 1_000;
+const progressMessageLength = 1_024;
+const defaultQueue = "default";
+
+/** Runs handlers for leases. */
+export class Runner {
+  readonly #options: RunnerOptions;
+
+  constructor(options: RunnerOptions) {
+    this.#options = options;
+  }
+
+  start(wire: WireLease): void {
+    const { leases, logger, registry, concurrency, onRefused } = this.#options;
+    const { leaseToken, task } = wire;
+    if (!task || this.#options.finished(leaseToken) || leases.get(leaseToken)) return;
+    // Copied where it is kept: the token would keep its whole frame in memory.
+    const token = Uint8Array.from(leaseToken);
+    if (!this.#options.accepting()) return onRefused(released(token));
+    if (leases.held >= concurrency) {
+      logger.warn({ task_id: task.id }, "got more leases than offered; handing one back");
+      return onRefused(released(token));
+    }
+    const queue = task.queue || defaultQueue;
+    const handler = registry.find(queue, task.type);
+    if (!handler) {
+      logger.warn({ task_id: task.id, type: task.type, queue }, "no such handler; handing back");
+      return onRefused(released(token, strangeTypeDelayMs));
+    }
+    const lease = leases.add(token, task.id);
+    if (lease) void this.#run(lease, wire, handler);
+  }
+
+  async #run(lease: RunningLease, wire: WireLease, handler: Handler): Promise<void> {
+    const { clock, leases } = this.#options;
+    const timeoutMs = wire.timeout ? durationMs(wire.timeout) : 0;
+    let timer: Timer | undefined;
+    if (timeoutMs > 0) {
+      const message = `the attempt ran for its ${timeoutMs} ms`;
+      timer = clock.after(timeoutMs, () => leases.abort(lease, "timeout", message));
+    }
+    const outcome = await this.#attempt(lease, wire, handler, timeoutMs);
+    timer?.cancel();
+    this.#options.onEnd(lease, lease.standing === "over" ? undefined : outcome);
+  }
+
+  async #attempt(
+    lease: RunningLease,
+    wire: WireLease,
+    handler: Handler,
+    timeoutMs: number,
+  ): Promise<Outcome | undefined> {
+    let payload: unknown;
+    try {
+      payload = decodeContent(wire.task!.payload, wire.task!.payloadBlob);
+    } catch (error) {
+      const message = `the payload cannot be decoded: ${messageOf(error)}`;
+      return failed(lease.token, { code: "payload_undecodable", message, retryable: false });
+    }
+    try {
+      const context = this.#contextOf(lease, wire, timeoutMs);
+      const { middleware } = this.#options;
+      return succeeded(lease.token, await composeHandler(middleware, handler, payload, context));
+    } catch (error) {
+      return thrown(lease, error);
+    }
+  }
+
+  #contextOf(lease: RunningLease, wire: WireLease, timeoutMs: number): HandlerContext {
+    const { clock, logger, labels, onProgress } = this.#options;
+    const { id: taskId, type, queue, attempt, retryCount, tags, traceContext } = wire.task!;
+    const deadline = timeoutMs > 0 ? clock.monotonic() + timeoutMs : Infinity;
+    return {
+      taskId,
+      type,
+      queue: queue || defaultQueue,
+      attempt,
+      retryCount,
+      fencingToken: Number(wire.fencingToken),
+      deadline,
+      remainingMs: () => Math.max(0, deadline - clock.monotonic()),
+      signal: lease.signal,
+      progress(fraction, message = "") {
+        if (lease.standing !== "held" || Number.isNaN(fraction)) return;
+        const share = Math.min(1, Math.max(0, fraction));
+        onProgress(lease, share, message.slice(0, progressMessageLength));
+      },
+      logger: withFields(logger, { task_id: taskId, type, attempt }),
+      tags,
+      traceContext,
+      labels,
+    };
+  }
+}

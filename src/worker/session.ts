@@ -1,0 +1,278 @@
+import { hostname } from "node:os";
+import { create } from "@bufbuild/protobuf";
+import {
+  type Command,
+  type GoAway,
+  GoAwayReason,
+  HelloSchema,
+  type Offer,
+  type ResultAck,
+  type Welcome,
+  type WorkRequest,
+  WorkRequestSchema,
+} from "../../gen/drover/v1/task_pb.js";
+import type { Timer } from "../clock.js";
+import { Code } from "../errors.js";
+import { limits } from "../limits.js";
+import { type Channel, openChannel } from "../transport/channel.js";
+import { freshSessionId } from "../transport/ids.js";
+import { type Refusal, refusalText } from "../transport/status.js";
+import { durationMs } from "../transport/times.js";
+import { Dialer } from "./dialer.js";
+import { HeartbeatKeeper } from "./heartbeat.js";
+import type { WorkerSettings } from "./options.js";
+import { Outbox } from "./outbox.js";
+import type { AckEffect, UnackedResults } from "./results.js";
+import { openWorkStream, type WireLease, type WorkAnswer, type WorkStream } from "./stream.js";
+import { watchVitals } from "./vitals.js";
+
+export interface SessionEvents {
+  offer(): Offer;
+  /** Of running leases and of results not yet acked. */
+  heldTokens(): Uint8Array[];
+  onLease(lease: WireLease): void;
+  /** `generation`: of the stream it came on. */
+  onAck(ack: ResultAck, generation: number): AckEffect;
+  onCommand(command: Command): void;
+  /** Held by us, not by the session: their handlers are to stop, their results stay. */
+  onUnknown(tokens: readonly Uint8Array[]): void;
+  /** Gone for good: handlers are to stop, results are dropped. */
+  onRevoked(tokens: readonly Uint8Array[]): void;
+  /** No renewal in time: nothing that runs is surely ours any more. */
+  onLapse(): void;
+  /** A new stream stands. */
+  onWelcome(): void;
+}
+
+export interface SessionOptions {
+  settings: WorkerSettings;
+  results: UnackedResults;
+  events: SessionEvents;
+}
+
+/** Says who we are to people who look at ListWorkers. */
+const sdk = "drover-node/0.1.0";
+/** A replaced stream may still bring acks for this long. */
+const lingerMs = 5_000;
+/** After a RETRY a new stream is opened within this, so that the result gets its second chance. */
+const retryMoveMs = 2_000;
+
+/** One session of a worker, over as many streams as it takes. */
+export class Session {
+  readonly sessionId: string;
+  readonly outbox: Outbox;
+  readonly #settings: WorkerSettings;
+  readonly #results: UnackedResults;
+  readonly #events: SessionEvents;
+  readonly #heartbeats: HeartbeatKeeper;
+  readonly #dialer: Dialer;
+  readonly #stopping = new AbortController();
+  /** Every stream that is not closed yet, at most one of them current; the retired ones with the end of their patience. */
+  readonly #streams = new Map<WorkStream, Timer | undefined>();
+  /** Highest generation whose hello was sent: leases on older streams are not ours to take. */
+  #generation = 0;
+  #current: WorkStream | undefined;
+  #currentSince = 0;
+  #onEnded: (() => void) | undefined;
+
+  constructor({ settings, results, events }: SessionOptions) {
+    const { clock, random, addresses } = settings;
+    this.#settings = settings;
+    this.#results = results;
+    this.#events = events;
+    this.sessionId = freshSessionId(random);
+    const stream = (): WorkStream | undefined => this.#current;
+    this.outbox = new Outbox({ clock, results, stream, offer: () => events.offer() });
+    this.#dialer = new Dialer({
+      clock,
+      random,
+      addresses,
+      dial: (address) => this.#dial(address),
+      onFailure: (address, error, failures) =>
+        this.#report(error, { address, failures }, "could not open a stream"),
+    });
+    this.#heartbeats = new HeartbeatKeeper({
+      clock,
+      random,
+      vitals: watchVitals(clock),
+      events: {
+        send: (heartbeat) => this.outbox.heartbeat(heartbeat),
+        inventory: () => events.heldTokens(),
+        onSilence: (reason) => this.#silent(reason),
+        onLapse: () => events.onLapse(),
+      },
+    });
+  }
+
+  get connected(): boolean {
+    return this.#current !== undefined;
+  }
+
+  open(): void {
+    this.#dialer.plan(0);
+  }
+
+  /** Half-closes and waits for the end; never longer than `ms`. Nothing is dialed after. */
+  async close(ms: number): Promise<void> {
+    this.#dialer.stop();
+    this.#stopping.abort(new Error("the worker stops"));
+    this.#heartbeats.stop();
+    if (this.#current) {
+      const ended = new Promise<void>((resolve) => (this.#onEnded = resolve));
+      const timer = this.#settings.clock.after(ms, () => this.#onEnded?.());
+      this.#current.end();
+      await ended;
+      timer.cancel();
+    }
+    this.outbox.stop();
+    for (const stream of this.#streams.keys()) stream.cancel();
+  }
+
+  /** The connection stands before the hello is sent: until then the present stream stays in use. */
+  async #dial(address: string): Promise<void> {
+    const channel = openChannel(address, this.#settings);
+    try {
+      await channel.connect(this.#stopping.signal);
+      this.#stopping.signal.throwIfAborted();
+    } catch (error) {
+      channel.close();
+      throw error;
+    }
+    const before = this.#current;
+    const stream = await this.#hello(channel);
+    if (before) this.#retire(before);
+    // Several parts of one tick may have come: welcomed, and lost again.
+    if (stream.closed) throw new Error("the stream broke as soon as it stood");
+  }
+
+  #hello(channel: Channel): Promise<WorkStream> {
+    const { clock } = this.#settings;
+    const sentAt = clock.monotonic();
+    return new Promise((resolve, reject) => {
+      const late = clock.after(limits.pingTimeoutMs, () => {
+        reject(new Error(`no welcome within ${limits.pingTimeoutMs} ms`));
+        stream.cancel();
+      });
+      const stream: WorkStream = openWorkStream(channel, ++this.#generation, {
+        onFrame: (frame) => {
+          if (frame.welcome && this.#current !== stream) {
+            late.cancel();
+            this.#welcome(stream, frame.welcome, sentAt);
+            resolve(stream);
+          }
+          this.#receive(stream, frame);
+        },
+        onWritable: () => this.outbox.poke(),
+        onClose: (refusal) => {
+          late.cancel();
+          reject(refusal ?? new Error("the stream ended before its welcome"));
+          this.#closed(stream, refusal);
+        },
+      });
+      this.#streams.set(stream, undefined);
+      stream.write(this.#helloFrame());
+    });
+  }
+
+  #helloFrame(): WorkRequest {
+    const { workerId, labels } = this.#settings;
+    const hello = create(HelloSchema, {
+      workerId,
+      sessionId: this.sessionId,
+      generation: BigInt(this.#generation),
+      heldLeaseTokens: this.#events.heldTokens(),
+      offer: this.#events.offer(),
+      labels: { ...labels },
+      sdk,
+      host: hostname(),
+    });
+    return create(WorkRequestSchema, { hello });
+  }
+
+  #welcome(stream: WorkStream, answer: Welcome, helloSentAt: number): void {
+    const { clock, logger } = this.#settings;
+    this.#current = stream;
+    this.#currentSince = clock.monotonic();
+    this.#events.onRevoked(answer.revokedLeaseTokens);
+    this.#heartbeats.begin(
+      helloSentAt,
+      answer.heartbeatInterval ? durationMs(answer.heartbeatInterval) : 0,
+      answer.leaseDuration ? durationMs(answer.leaseDuration) : 0,
+    );
+    this.#results.resendAll();
+    this.outbox.begin();
+    const { coordinatorId: coordinator, resumed } = answer;
+    logger.info({ address: stream.address, coordinator, resumed }, "connected");
+    this.#events.onWelcome();
+  }
+
+  #receive(stream: WorkStream, frame: WorkAnswer): void {
+    const events = this.#events;
+    const current = stream === this.#current;
+    if (current) this.#heartbeats.onFrame();
+    if (stream.generation === this.#generation) {
+      for (const lease of frame.leases) events.onLease(lease);
+    }
+    let kept = 0;
+    for (const ack of frame.acks) {
+      if (events.onAck(ack, stream.generation) === "kept") kept += 1;
+    }
+    if (kept > 0) this.#dialer.plan(retryMoveMs * (0.5 + this.#settings.random.next() / 2));
+    for (const command of frame.commands) events.onCommand(command);
+    if (!current) return;
+    if (frame.heartbeatAck) {
+      this.#heartbeats.onAck(frame.heartbeatAck);
+      events.onUnknown(frame.heartbeatAck.unknownLeaseTokens);
+    }
+    if (frame.goAway) this.#move(frame.goAway);
+  }
+
+  #move(goAway: GoAway): void {
+    const delayMs = goAway.reconnectDelay ? durationMs(goAway.reconnectDelay) : 0;
+    const reason = (GoAwayReason[goAway.reason] ?? "unspecified").toLowerCase();
+    this.#settings.logger.info({ address: this.#current?.address, reason }, "asked to move");
+    this.#dialer.plan(Math.min(delayMs, limits.redialMaxMs));
+  }
+
+  #silent(reason: string): void {
+    const { logger } = this.#settings;
+    logger.warn({ address: this.#current?.address, reason }, "no answer; dialing again");
+    this.#dialer.planSoon();
+  }
+
+  /** Its acks may still come for a while; a deaf peer would keep it open for ever. */
+  #retire(stream: WorkStream): void {
+    if (stream.closed) return;
+    stream.end();
+    this.#streams.set(
+      stream,
+      this.#settings.clock.after(lingerMs, () => stream.cancel()),
+    );
+  }
+
+  #closed(stream: WorkStream, refusal: Refusal | undefined): void {
+    this.#streams.get(stream)?.cancel();
+    this.#streams.delete(stream);
+    if (stream !== this.#current) return;
+    this.#current = undefined;
+    this.#heartbeats.pause();
+    if (this.#stopping.signal.aborted) return this.#onEnded?.();
+    const { address } = stream;
+    this.#report(refusal ?? "it ended", { address }, "lost the stream; dialing again");
+    this.#dialer.streamLost(this.#settings.clock.monotonic() - this.#currentSince);
+  }
+
+  #report(error: unknown, fields: object, message: string): void {
+    const text = refusalText(error);
+    const level = permanent.has((error as Partial<Refusal>).code ?? -1) ? "error" : "warn";
+    this.#settings.logger[level]({ ...fields, error: text }, message);
+  }
+}
+
+/** No other address will help: somebody has to mend the worker's settings. */
+const permanent = new Set<number>([
+  Code.unauthenticated,
+  Code.permissionDenied,
+  Code.invalidArgument,
+  Code.unimplemented,
+]);
