@@ -9,6 +9,9 @@ const limit = 100;
 /** Indent and comment mark, then the text's own indent. */
 const commentLine = /^(\s*(?:\/\/|\*|--|#)(?!\/))(\s+)(\S.*)$/;
 const oneLineDoc = /^(\s*)\/\*\*\s+(.*?)\s*\*\/$/;
+const listMarker = /^(?:[-*]|\d+\.)\s+(?:[A-Z]\d+\s+)?/;
+/** Pictures and tables are not prose. */
+const drawing = /[\u2500-\u25ff]|\S {3,}\S|^\|/;
 const startsAnew = /^(?:[-*@|]|\d+\.|[A-Z]+\[|KEYS|ARGV|Returns|returns\b|`{3})/;
 
 function wrap(source: string): string {
@@ -16,17 +19,22 @@ function wrap(source: string): string {
   for (let at = 0; at < lines.length; at += 1) {
     const line = lines[at] ?? "";
     const parts = line.length > limit ? commentLine.exec(line) : null;
-    if (!parts) continue;
+    if (!parts || drawing.test(parts[3] ?? "")) continue;
     const [, mark = "", gap = " ", text = ""] = parts;
-    const room = limit - mark.length - gap.length;
-    const cut = text.lastIndexOf(" ", room);
-    if (cut <= 0) continue;
-    const rest = text.slice(cut + 1);
+    const cut = text.lastIndexOf(" ", limit - mark.length - gap.length);
+    const marker = listMarker.exec(text)?.[0].length ?? 0;
+    if (cut <= marker) continue;
     lines[at] = `${mark}${gap}${text.slice(0, cut)}`;
+    const rest = text.slice(cut + 1);
     const next = commentLine.exec(lines[at + 1] ?? "");
-    const goesOn = next && next[1] === mark && next[2] === gap && !startsAnew.test(next[3] ?? "");
-    if (goesOn) lines[at + 1] = `${mark}${gap}${rest} ${next[3]}`;
-    else lines.splice(at + 1, 0, `${mark}${gap}${rest}`);
+    const nextGap = next?.[2] ?? "";
+    // An item of a list goes on with a deeper indent, plain text with the same.
+    const fits = marker > 0 ? nextGap.length > gap.length : nextGap === gap;
+    if (next?.[1] === mark && fits && !startsAnew.test(next[3] ?? "")) {
+      lines[at + 1] = `${mark}${nextGap}${rest} ${next[3]}`;
+    } else {
+      lines.splice(at + 1, 0, `${mark}${gap}${" ".repeat(marker)}${rest}`);
+    }
   }
   return lines.join("\n");
 }

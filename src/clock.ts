@@ -2,7 +2,9 @@ import { randomBytes } from "node:crypto";
 
 /** The only door to time: a simulated hour then takes a millisecond. */
 export interface Clock {
-  /** Wall time in milliseconds since 1970. Decides nothing between processes: their clocks differ. */
+  /**
+   * Wall time in milliseconds since 1970. Decides nothing between processes: their clocks differ.
+   */
   now(): number;
   /** Milliseconds that only grow; for durations. */
   monotonic(): number;
@@ -41,7 +43,11 @@ export const systemRandom: Random = {
 };
 
 /** Builds `sleep` from `after`; clocks share it so that they abort alike. */
-export function sleepOn(clock: Pick<Clock, "after">, ms: number, signal?: AbortSignal): Promise<void> {
+export function sleepOn(
+  clock: Pick<Clock, "after">,
+  ms: number,
+  signal?: AbortSignal,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason as Error);
     const onAbort = () => {

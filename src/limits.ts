@@ -1,6 +1,7 @@
 /**
- * Every bound of Drover in one place, with the unit last in the name. Start-up asserts the relations between them, so a
- * number changed here cannot silently break a promise that rests on another one.
+ * Every bound of Drover in one place, with the unit last in the name. Start-up asserts the
+ * relations between them, so a number changed here cannot silently break a promise that rests on
+ * another one.
  */
 export const limits = Object.freeze({
   /** A session that is not renewed for this long is dead; its leases are taken back. */
@@ -9,16 +10,23 @@ export const limits = Object.freeze({
   heartbeatJitter: 0.1,
   /** A worker whose heartbeat is unanswered for this long dials again. */
   heartbeatAnswerMs: 3_000,
-  /** After a broken stream the session's lease is cut to this, so that a killed worker's tasks move on soon. */
+  /**
+   * After a broken stream the session's lease is cut to this, so that a killed worker's tasks move
+   * on soon.
+   */
   brokenStreamLeaseMs: 5_000,
   /** The SDK aborts its handlers this long after it *sent* the last heartbeat that was renewed. */
   workerAbortMs: 13_500,
   sweepMs: 500,
-  /** After a sweep gap this long, a stepped clock or a changed Redis, nothing is reaped for a while. */
+  /**
+   * After a sweep gap this long, a stepped clock or a changed Redis, nothing is reaped for a while.
+   */
   sweepGapMs: 2_000,
   reapGraceMs: 15_000,
   timeoutGraceMs: 5_000,
-  /** A late promotion of due tasks, a lost wake-up and a lost cancel hint cost at most one sweep. */
+  /**
+   * A late promotion of due tasks, a lost wake-up and a lost cancel hint cost at most one sweep.
+   */
   redialFirstMs: 250,
   redialMaxMs: 5_000,
   pingIntervalMs: 10_000,
@@ -43,7 +51,10 @@ export const limits = Object.freeze({
   retentionMaxMs: 365 * 86_400_000,
   tombstoneMs: 900_000,
   idempotencyKeyMs: 86_400_000,
-  /** A submit id's own time is kept only if it is younger than this; the SDK stops retrying before it. */
+  /**
+   * A submit id's own time is kept only if it is younger than this; the SDK stops retrying before
+   * it.
+   */
   submitIdAgeMs: 600_000,
   submitRetryMs: 300_000,
   /** Furthest future of run_at and delay. */
@@ -73,7 +84,10 @@ export const limits = Object.freeze({
   outboundFrames: 64,
   outboxEntries: 100_000,
   outboxBytes: 256 * 1024 * 1024,
-  /** Transitions a coordinator keeps in memory until Postgres has them; beyond it the outbox is read again. */
+  /**
+   * Transitions a coordinator keeps in memory until Postgres has them; beyond it the outbox is read
+   * again.
+   */
   unrecordedBytes: 64 * 1024 * 1024,
   /** DURABLE rows per namespace taken while Redis is down. */
   unqueuedRows: 100_000,
@@ -107,7 +121,10 @@ export type Limits = typeof limits;
 
 const relations: readonly [string, boolean][] = [
   ["two heartbeats may be lost", limits.sessionLeaseMs >= 3 * limits.heartbeatMs],
-  ["a worker aborts before its session can be reaped", limits.workerAbortMs < limits.sessionLeaseMs],
+  [
+    "a worker aborts before its session can be reaped",
+    limits.workerAbortMs < limits.sessionLeaseMs,
+  ],
   ["a broken stream shortens a lease", limits.brokenStreamLeaseMs < limits.sessionLeaseMs],
   ["an SDK stops retrying before its tombstone ends", limits.submitRetryMs < limits.tombstoneMs],
   ["a submit id is refused before its tombstone ends", limits.submitIdAgeMs < limits.tombstoneMs],

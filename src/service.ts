@@ -9,7 +9,10 @@ export interface Service {
 export interface LoopOptions {
   name: string;
   clock: Clock;
-  /** One round. Returns how many ms to wait before the next; undefined waits `everyMs`, 0 goes on at once. */
+  /**
+   * One round. Returns how many ms to wait before the next; undefined waits `everyMs`, 0 goes on at
+   * once.
+   */
   run(signal: AbortSignal): Promise<number | undefined>;
   everyMs: number;
   /** Longest pause after failures in a row; they double from `everyMs`. Default 5,000. */

@@ -1,35 +1,44 @@
 import type { Attempt, Payload, Progress, Task, TaskError } from "../task/task.js";
 
 /**
- * The live queue. Two implementations, `redis/redis-broker.ts` and `memory-broker.ts`, pass one conformance suite, whose
- * tests cite these promises:
+ * The live queue. Two implementations, `redis/redis-broker.ts` and `memory-broker.ts`, pass one
+ * conformance suite, whose tests cite these promises:
  *
- * - B1  A task enqueued stands in exactly one place until it ends; a second enqueue of a known id, or of a tombstone of
- *       the same or a later run, changes nothing.
- * - B2  Within (lane, group, priority) first leases are in enqueue order; a task that comes back keeps its place. Higher
- *       priority first, except every 16th grant of a queue, which comes from below the top level if there is work.
- * - B3  Groups share a lane's level evenly, ungrouped tasks being one flow; a newcomer waits behind at most one task of
- *       each other group.
- * - B4  A lease is granted only to a live session of the given generation, never above the quota, never twice at a time.
- *       Every grant has a larger fencing number than any before it in the partition.
- * - B5  `settle` is the only way out of RUNNING. It compares the whole token and the session: equal and running ->
- *       accepted, once; the same again -> duplicate; anything else -> stale. A late success is accepted only if the
- *       lease was lost and the task has not been leased again.
- * - B6  A session not renewed for its lease is dead: its leases are offered by `sweep` until settled as lost, and a
- *       renewal never revives it. An older generation neither renews, cuts, leases nor settles.
- * - B7  A delayed or retrying task is leased neither before its time nor later than one sweep after it.
- * - B8  After cancel answers `cancelled` the task is never leased. For a running task the request stands in its record,
- *       is hinted at once, and `sweep` offers the lease once the grace is over; repeating it postpones nothing. An attempt
- *       that ends meanwhile without ending the task (retry, release, loss) ends it CANCELLED.
- * - B9  Every transition except grants and promotions is in the outbox, written in the same step, until `recorded`.
- *       A finished task is readable until then; then a tombstone holds its last token for 15 min.
- * - B10 Limits hold: paused queues lease nothing; a full outbox stops leasing and RELAXED enqueues only.
+ * - B1  A task enqueued stands in exactly one place until it ends; a second enqueue of a known id,
+ *       or of a tombstone of the same or a later run, changes nothing.
+ * - B2  Within (lane, group, priority) first leases are in enqueue order; a task that comes back
+ *       keeps its place. Higher priority first, except every 16th grant of a queue, which comes
+ *       from below the top level if there is work.
+ * - B3  Groups share a lane's level evenly, ungrouped tasks being one flow; a newcomer waits behind
+ *       at most one task of each other group.
+ * - B4  A lease is granted only to a live session of the given generation, never above the quota,
+ *       never twice at a time. Every grant has a larger fencing number than any before it in the
+ *       partition.
+ * - B5  `settle` is the only way out of RUNNING. It compares the whole token and the session: equal
+ *       and running -> accepted, once; the same again -> duplicate; anything else -> stale. A late
+ *       success is accepted only if the lease was lost and the task has not been leased again.
+ * - B6  A session not renewed for its lease is dead: its leases are offered by `sweep` until
+ *       settled as lost, and a renewal never revives it. An older generation neither renews, cuts,
+ *       leases nor settles.
+ * - B7  A delayed or retrying task is leased neither before its time nor later than one sweep after
+ *       it.
+ * - B8  After cancel answers `cancelled` the task is never leased. For a running task the request
+ *       stands in its record, is hinted at once, and `sweep` offers the lease once the grace is
+ *       over; repeating it postpones nothing. An attempt that ends meanwhile without ending the
+ *       task (retry, release, loss) ends it CANCELLED.
+ * - B9  Every transition except grants and promotions is in the outbox, written in the same step,
+ *       until `recorded`. A finished task is readable until then; then a tombstone holds its last
+ *       token for 15 min.
+ * - B10 Limits hold: paused queues lease nothing; a full outbox stops leasing and RELAXED enqueues
+ *       only.
  * - B11 Counts equal the structures after every call.
- * - B12 A wake-up reaches one waiter per insert and is never lost: what nobody takes stays for the next waiter.
+ * - B12 A wake-up reaches one waiter per insert and is never lost: what nobody takes stays for the
+ *       next waiter.
  * - B13 A partition whose store was emptied or replaced is COLD: it leases nothing until `open`.
  *
- * All calls are batches; replies have the order of the request. Every call rejects with `broker_unavailable` when the
- * store does not answer in 2 s: the outcome is then unknown. The broker's clock is its store's.
+ * All calls are batches; replies have the order of the request. Every call rejects with
+ * `broker_unavailable` when the store does not answer in 2 s: the outcome is then unknown. The
+ * broker's clock is its store's.
  */
 export interface Broker {
   /** Power of two. Partition of a task = slot of its id mod partitions. */
@@ -41,7 +50,10 @@ export interface Broker {
   /** Milliseconds since 1970 by the store's clock. */
   now(): Promise<number>;
 
-  /** Takes tasks in; with `eager`, leases what just came in as `lease` would, to sessions with room (one partition). */
+  /**
+   * Takes tasks in; with `eager`, leases what just came in as `lease` would, to sessions with room
+   * (one partition).
+   */
   enqueue(items: readonly EnqueueItem[], eager?: LeaseRequest): Promise<EnqueueReply>;
   lease(request: LeaseRequest): Promise<LeaseReply>;
   settle(settlements: readonly Settlement[]): Promise<SettleReply[]>;
@@ -58,28 +70,39 @@ export interface Broker {
   renewSessions(partition: number, sessions: readonly SessionRenewal[]): Promise<RenewVerdict[]>;
   /** The stream broke: at most `leaseMs` remain, unless a newer generation took over. */
   cutSession(sessionId: string, generation: number, leaseMs: number): Promise<void>;
-  /** The worker has said goodbye. Leases it still held are offered by the next sweep as released. */
+  /**
+   * The worker has said goodbye. Leases it still held are offered by the next sweep as released.
+   */
   closeSession(sessionId: string, generation: number): Promise<void>;
   listSessions(): Promise<SessionInfo[]>;
   /** Says this coordinator lives; returns all that did within 10 s, itself included. */
   announce(coordinator: CoordinatorInfo): Promise<CoordinatorInfo[]>;
 
-  /** One maintenance step of a partition: promotes what is due, offers leases that must end. Safe to run anywhere. */
+  /**
+   * One maintenance step of a partition: promotes what is due, offers leases that must end. Safe to
+   * run anywhere.
+   */
   sweep(partition: number): Promise<SweepReply>;
   /** Outbox entries at least `idleMs` old, oldest first: their coordinator may be dead. */
   readOutbox(partition: number, idleMs: number, limit: number): Promise<Transition[]>;
-  /** History holds these versions (or later): outbox entries go, finished records become tombstones. */
+  /**
+   * History holds these versions (or later): outbox entries go, finished records become tombstones.
+   */
   recorded(items: readonly RecordedItem[]): Promise<void>;
   /**
-   * History holds these ended tasks and the store may have forgotten it (emptied, or came back without its last second):
-   * plants their tombstones, also while COLD. A live record of the same or an earlier run goes without an outbox entry,
-   * and its lease with it; a finished record that waits to be recorded, and any of a later run, stays.
+   * History holds these ended tasks and the store may have forgotten it (emptied, or came back
+   * without its last second): plants their tombstones, also while COLD. A live record of the same
+   * or an earlier run goes without an outbox entry, and its lease with it; a finished record that
+   * waits to be recorded, and any of a later run, stays.
    */
   bury(tasks: readonly Task[]): Promise<void>;
 
   /** Lanes known in a queue, at most 4,096. */
   lanes(namespace: string, queue: string): Promise<Lane[]>;
-  /** Resolves to a lane with new work, or undefined after `timeoutMs`. At most one waiter per partition. */
+  /**
+   * Resolves to a lane with new work, or undefined after `timeoutMs`. At most one waiter per
+   * partition.
+   */
   waitForWork(
     partition: number,
     lanes: readonly Lane[],
@@ -113,8 +136,9 @@ export interface Lane {
 export interface EnqueueItem {
   readonly task: Task;
   /**
-   * `submit`: new. `restore`: history has it, Redis may not (rebuild, lost enqueue, retry of an ended task): a live record
-   * or a tombstone of this run or a later one wins, and the call is refused when `asOf` is over 1 min old.
+   * `submit`: new. `restore`: history has it, Redis may not (rebuild, lost enqueue, retry of an
+   * ended task): a live record or a tombstone of this run or a later one wins, and the call is
+   * refused when `asOf` is over 1 min old.
    */
   readonly origin: "submit" | "restore";
   /** Store time read before history was, for `restore`. */
@@ -170,7 +194,9 @@ export interface Lease {
 
 interface SettlementBase {
   readonly token: Uint8Array;
-  /** Of the session that reports; undefined for the coordinator's own (timeout, grace over, lost). */
+  /**
+   * Of the session that reports; undefined for the coordinator's own (timeout, grace over, lost).
+   */
   readonly sessionId: string | undefined;
 }
 export type Settlement = SettlementBase &
@@ -205,7 +231,10 @@ export interface Transition {
   readonly partition: number;
   /** Undefined for changes that need no outbox (grants). */
   readonly outboxId: string | undefined;
-  /** After the change. Payload may be missing where history already has the row: see `payloadOmitted`. */
+  /**
+   * After the change. Payload may be missing where history already has the row: see
+   * `payloadOmitted`.
+   */
   readonly task: Task;
   readonly payloadOmitted: boolean;
   /** The attempt that ended by it, if one did. */
@@ -222,7 +251,10 @@ export interface CancelItem {
   readonly taskId: string;
   readonly namespace: string;
   readonly graceMs: number;
-  /** Of the row in history: the tombstone planted for an unknown id stops enqueues up to this run. Default 1. */
+  /**
+   * Of the row in history: the tombstone planted for an unknown id stops enqueues up to this run.
+   * Default 1.
+   */
   readonly run?: number;
 }
 export type CancelReply =
@@ -251,13 +283,19 @@ export type SessionOpenReply =
       readonly kept: Lease[];
       /** Held, but ended or granted anew meanwhile. */
       readonly revoked: Uint8Array[];
-      /** Held, but the record is not here: restore it from history, then open again with the same generation. */
+      /**
+       * Held, but the record is not here: restore it from history, then open again with the same
+       * generation.
+       */
       readonly missing: Uint8Array[];
       /** Granted to this session, but not held by it: lost on the way. Settle as released. */
       readonly lostInTransit: Lease[];
     }
   | { readonly kind: "superseded"; readonly generation: number }
-  /** The store is being replaced this moment. A COLD partition as such takes sessions: a rebuild adopts their tokens. */
+  /**
+   * The store is being replaced this moment. A COLD partition as such takes sessions: a rebuild
+   * adopts their tokens.
+   */
   | { readonly kind: "cold" };
 
 export interface SessionRenewal {

@@ -2,36 +2,53 @@ import type { Transition } from "../broker/broker.js";
 import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
 
 /**
- * What Postgres keeps: tasks, attempts, queue settings, keys. Two implementations, `postgres/postgres-history.ts` and
- * `memory-history.ts`, pass one conformance suite, whose tests cite these promises:
+ * What Postgres keeps: tasks, attempts, queue settings, keys. Two implementations,
+ * `postgres/postgres-history.ts` and `memory-history.ts`, pass one conformance suite, whose tests
+ * cite these promises:
  *
- * - H1 `insert` is one transaction: rows, idempotency keys won, one commit marker. Group commit is the caller's business.
- * - H2 `record` may be replayed and reordered: a row takes only a larger version, and a final status of a run is written
- *      once; a second, different one is `refused`.
- * - H3 An update that finds no row is `missing` and changes nothing, unless the transition carries the whole task.
- * - H4 Ended rows are kept for their retention, then pruned with their attempts and keys; live rows are never pruned.
+ * - H1 `insert` is one transaction: rows, idempotency keys won, one commit marker. Group commit is
+ *      the caller's business.
+ * - H2 `record` may be replayed and reordered: a row takes only a larger version, and a final
+ *      status of a run is written once; a second, different one is `refused`.
+ * - H3 An update that finds no row is `missing` and changes nothing, unless the transition carries
+ *      the whole task.
+ * - H4 Ended rows are kept for their retention, then pruned with their attempts and keys; live rows
+ *      are never pruned.
  * - H5 Reads never cross namespaces; pages are stable under inserts.
  * - H6 A row whose columns cannot be decoded is never a failed page.
  *
- * Every call rejects with `history_unavailable` when the store does not answer: the outcome is then unknown.
- * Decisions about time use the store's clock.
+ * Every call rejects with `history_unavailable` when the store does not answer: the outcome is then
+ * unknown. Decisions about time use the store's clock.
  */
 export interface History {
   start(): Promise<void>;
   stop(): Promise<void>;
   readonly available: boolean;
 
-  /** DURABLE submission. The marker stands until `clearMarkers`: it finds commits that never reached the broker. */
-  insert(tasks: readonly Task[]): Promise<{ outcomes: InsertOutcome[]; marker: string | undefined }>;
+  /**
+   * DURABLE submission. The marker stands until `clearMarkers`: it finds commits that never reached
+   * the broker.
+   */
+  insert(
+    tasks: readonly Task[],
+  ): Promise<{ outcomes: InsertOutcome[]; marker: string | undefined }>;
   clearMarkers(markers: readonly string[]): Promise<void>;
   /** Markers at least `idleMs` old with their live rows. */
   staleMarkers(idleMs: number, limit: number): Promise<{ marker: string; tasks: Task[] }[]>;
 
-  /** Writes transitions; several of one task may be given, the newest counts. Attempts are written whatever the version. */
+  /**
+   * Writes transitions; several of one task may be given, the newest counts. Attempts are written
+   * whatever the version.
+   */
   record(transitions: readonly Transition[]): Promise<RecordOutcome[]>;
-  /** Cancels a row that is live here, when the broker does not know it. Undefined: no such live row. */
+  /**
+   * Cancels a row that is live here, when the broker does not know it. Undefined: no such live row.
+   */
   cancelLive(namespace: string, taskId: string): Promise<Task | undefined>;
-  /** A new run of an ended task: status pending, budgets reset, run and version + 1, one commit marker. */
+  /**
+   * A new run of an ended task: status pending, budgets reset, run and version + 1, one commit
+   * marker.
+   */
   revive(namespace: string, taskId: string): Promise<ReviveOutcome>;
 
   /** `namespace` undefined: any (the coordinator's own work). */
@@ -46,23 +63,39 @@ export interface History {
   /** Live rows of a partition in id order, for rebuild and compare. */
   liveTasks(partition: number, partitions: number, afterId: string, limit: number): Promise<Task[]>;
   /** Rows that ended within the last `withinMs`, for tombstones after a store change. */
-  recentlyEnded(partition: number, partitions: number, withinMs: number, limit: number): Promise<Task[]>;
+  recentlyEnded(
+    partition: number,
+    partitions: number,
+    withinMs: number,
+    limit: number,
+  ): Promise<Task[]>;
   liveCount(namespace: string): Promise<number>;
 
   queue(namespace: string, name: string): Promise<QueueSettings | undefined>;
   queues(namespace: string | undefined, afterName: string, limit: number): Promise<QueueSettings[]>;
   /** `ifVersion` undefined: whatever is there. Undefined result: another version stands there. */
-  putQueue(settings: QueueSettings, ifVersion: number | undefined): Promise<QueueSettings | undefined>;
+  putQueue(
+    settings: QueueSettings,
+    ifVersion: number | undefined,
+  ): Promise<QueueSettings | undefined>;
   /** Notes that a queue is used, so that it is listed. */
   touchQueues(names: readonly { namespace: string; name: string }[]): Promise<void>;
 
   /** First caller decides; a later one with another number gets the recorded one back. */
   claimPartitions(partitions: number): Promise<number>;
-  /** Raises and returns the epoch of a partition: fencing numbers never repeat, even when Redis forgets. */
+  /**
+   * Raises and returns the epoch of a partition: fencing numbers never repeat, even when Redis
+   * forgets.
+   */
   raiseEpoch(partition: number): Promise<number>;
-  /** Runs `work` if nobody else holds this name now (an advisory lock); undefined if somebody does. */
+  /**
+   * Runs `work` if nobody else holds this name now (an advisory lock); undefined if somebody does.
+   */
   exclusively<T>(name: string, work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined>;
-  /** Removes up to `limit` rows past their retention, old markers and keys. Returns how many rows went. */
+  /**
+   * Removes up to `limit` rows past their retention, old markers and keys. Returns how many rows
+   * went.
+   */
   prune(limit: number): Promise<number>;
 }
 
@@ -73,8 +106,8 @@ export type InsertOutcome =
   | { readonly kind: "key_taken"; readonly taskId: string };
 
 /**
- * `applied`: written. `superseded`: this version or a later one stands. `missing`: no row yet, keep it. `refused`: the run
- * had ended otherwise.
+ * `applied`: written. `superseded`: this version or a later one stands. `missing`: no row yet, keep
+ * it. `refused`: the run had ended otherwise.
  */
 export type RecordOutcome = "applied" | "superseded" | "missing" | "refused";
 

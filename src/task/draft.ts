@@ -1,6 +1,8 @@
 import type { Payload, RetryPolicy } from "./task.js";
 
-/** A task as a producer gave it, read from the wire but not yet judged. Undefined means: not given. */
+/**
+ * A task as a producer gave it, read from the wire but not yet judged. Undefined means: not given.
+ */
 export interface TaskDraft {
   readonly type: string;
   readonly queue: string | undefined;

@@ -1,8 +1,8 @@
 import { limits } from "../limits.js";
 
 /**
- * Task ids are UUIDv7 (RFC 9562, section 5.7). Their 12 bits of rand_a carry the partition slot, so that an id alone finds
- * its keys: xxxxxxxx-xxxx-7SSS-yxxx-xxxxxxxxxxxx with SSS the slot in hex.
+ * Task ids are UUIDv7 (RFC 9562, section 5.7). Their 12 bits of rand_a carry the partition slot, so
+ * that an id alone finds its keys: xxxxxxxx-xxxx-7SSS-yxxx-xxxxxxxxxxxx with SSS the slot in hex.
  */
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
@@ -16,7 +16,10 @@ export const slotOfId = (id: string): number => Number.parseInt(id.slice(15, 18)
 
 export const partitionOfSlot = (slot: number, partitions: number): number => slot % partitions;
 
-/** A queue lives in one partition, so that order, limits and keys of a queue are decided in one script. FNV-1a, 32 bits. */
+/**
+ * A queue lives in one partition, so that order, limits and keys of a queue are decided in one
+ * script. FNV-1a, 32 bits.
+ */
 export function slotOfQueue(namespace: string, queue: string): number {
   let hash = 0x811c9dc5;
   for (const byte of Buffer.from(`${namespace}\0${queue}`, "utf8")) {
@@ -40,12 +43,15 @@ export const timeOfId = (id: string): number =>
 
 export function uuidText(bytes: Uint8Array): string {
   const hex = Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString("hex");
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+  const [a, b, c, d] = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20)];
+  return `${a}-${b}-${c}-${d}-${hex.slice(20)}`;
 }
 
 export const uuidBytes = (id: string): Uint8Array => Buffer.from(id.replaceAll("-", ""), "hex");
 
-/** What a lease token says: where the task lives, and which grant it is. Opaque to everybody else. */
+/**
+ * What a lease token says: where the task lives, and which grant it is. Opaque to everybody else.
+ */
 export interface LeaseTokenParts {
   readonly slot: number;
   readonly taskId: string;

@@ -5,8 +5,8 @@ import type { RetryPolicy, Task, TaskError } from "./task.js";
 export type Chance = () => number;
 
 /**
- * Milliseconds before retry `retryNumber` (from 1): min(max, initial * multiplier^(n-1)), then +-jitter. Never above
- * limits.backoffCeilingMs; whole milliseconds.
+ * Milliseconds before retry `retryNumber` (from 1): min(max, initial * multiplier^(n-1)), then
+ * +-jitter. Never above limits.backoffCeilingMs; whole milliseconds.
  */
 export function retryDelayMs(policy: RetryPolicy, retryNumber: number, random: Chance): number {
   const grown = policy.initialBackoffMs * policy.multiplier ** Math.max(0, retryNumber - 1);
@@ -16,9 +16,10 @@ export function retryDelayMs(policy: RetryPolicy, retryNumber: number, random: C
 }
 
 /**
- * What follows a handler failure or a timeout: milliseconds until the retry, or undefined when the task ends FAILED
- * because the error is not retryable, its code is excluded by the policy, or the retries are used up.
- * `retryAfterMs` is the handler's own wish; it replaces the backoff, not the budget.
+ * What follows a handler failure or a timeout: milliseconds until the retry, or undefined when the
+ * task ends FAILED because the error is not retryable, its code is excluded by the policy, or the
+ * retries are used up. `retryAfterMs` is the handler's own wish; it replaces the backoff, not the
+ * budget.
  */
 export function afterFailure(
   task: Pick<Task, "retry" | "retryCount" | "maxRetries">,
@@ -46,7 +47,10 @@ const lossBackoff: RetryPolicy = {
   nonRetryableCodes: [],
 };
 
-/** What follows a lost lease; `task.leaseLosses` are those before this one. The first costs nothing but the attempt. */
+/**
+ * What follows a lost lease; `task.leaseLosses` are those before this one. The first costs nothing
+ * but the attempt.
+ */
 export function afterLoss(task: Pick<Task, "leaseLosses">, random: Chance): AfterLoss {
   const losses = task.leaseLosses + 1;
   if (losses >= limits.leaseLossesMax) return { then: "poison", delayMs: 0 };
@@ -54,7 +58,10 @@ export function afterLoss(task: Pick<Task, "leaseLosses">, random: Chance): Afte
   return { then: "quarantine", delayMs: retryDelayMs(lossBackoff, losses - 1, random) };
 }
 
-/** Milliseconds a released task waits; `releasesBefore` are those in a row before this one. 0 for the first two. */
+/**
+ * Milliseconds a released task waits; `releasesBefore` are those in a row before this one. 0 for
+ * the first two.
+ */
 export function afterRelease(releasesBefore: number): number {
   const charged = releasesBefore - limits.releasesFree;
   if (charged < 0) return 0;

@@ -1,7 +1,10 @@
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 
-/** What single values may be. Each rule throws `invalid_field` naming the path, what was expected and what came. */
+/**
+ * What single values may be. Each rule throws `invalid_field` naming the path, what was expected
+ * and what came.
+ */
 
 const namePattern = /^[A-Za-z0-9._-]{1,128}$/;
 

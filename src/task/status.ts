@@ -1,7 +1,8 @@
 import type { Status } from "./task.js";
 
 /*
- * The one transition table. Both brokers move tasks by it, and history refuses what it does not hold.
+ * The one transition table. Both brokers move tasks by it, and history refuses what it does not
+ * hold.
  *
  *                 unblock                                         complete
  *   BLOCKED ───────────────► PENDING ◄───────────────┐       ┌──────────────► COMPLETED
@@ -14,8 +15,9 @@ import type { Status } from "./task.js";
  *                         RETRYING ◄                                                     ▼
  *                                                                                     PENDING
  *
- * Cancel leads out of every live status, expire out of every one but RUNNING. A waiting task whose lease was lost may
- * still be completed late, or be adopted by the session that kept running it. COMPLETED is never left.
+ * Cancel leads out of every live status, expire out of every one but RUNNING. A waiting task whose
+ * lease was lost may still be completed late, or be adopted by the session that kept running it.
+ * COMPLETED is never left.
  */
 export type StatusEvent =
   | "unblock"
@@ -86,7 +88,10 @@ const table: Readonly<Record<Status, Row>> = Object.freeze({
   expired: ended,
 });
 
-/** The status after `event`, or undefined: the event is not allowed in this status and must change nothing. */
+/**
+ * The status after `event`, or undefined: the event is not allowed in this status and must change
+ * nothing.
+ */
 export const next = (status: Status, event: StatusEvent): Status | undefined =>
   table[status][event];
 

@@ -1,9 +1,12 @@
 /**
- * The vocabulary: what a task is, on every surface. Pure types and constants; no I/O, no wire format.
- * All times are milliseconds since 1970, all durations milliseconds.
+ * The vocabulary: what a task is, on every surface. Pure types and constants; no I/O, no wire
+ * format. All times are milliseconds since 1970, all durations milliseconds.
  */
 
-/** Non-final: blocked, scheduled, pending, running, retrying. The failed ones are the dead-letter queue. */
+/**
+ * Non-final: blocked, scheduled, pending, running, retrying. The failed ones are the dead-letter
+ * queue.
+ */
 export type Status =
   | "blocked"
   | "scheduled"
@@ -20,12 +23,16 @@ export type FinalStatus = "completed" | "failed" | "cancelled" | "expired";
 /** 0 low, 1 medium, 2 high, 3 critical. */
 export type Priority = 0 | 1 | 2 | 3;
 
-/** DURABLE: an acknowledged task is in Postgres. RELAXED: it is in Redis, and drained to Postgres. See P1. */
+/**
+ * DURABLE: an acknowledged task is in Postgres. RELAXED: it is in Redis, and drained to Postgres.
+ * See P1.
+ */
 export type Durability = "durable" | "relaxed";
 
 /**
- * Opaque bytes. `contentType` "" means the wire bytes of a google.protobuf.Value (plain JSON given over gRPC or REST);
- * anything else is what a typed client sent, usually application/json. Coordinators never look inside and never log it.
+ * Opaque bytes. `contentType` "" means the wire bytes of a google.protobuf.Value (plain JSON given
+ * over gRPC or REST); anything else is what a typed client sent, usually application/json.
+ * Coordinators never look inside and never log it.
  */
 export interface Payload {
   readonly contentType: string;
@@ -77,7 +84,10 @@ export interface TaskSpec {
   readonly createdAt: number;
 }
 
-/** What became of it. Written by the broker's scripts only (RUNNING and live states) and by history (final ones). */
+/**
+ * What became of it. Written by the broker's scripts only (RUNNING and live states) and by history
+ * (final ones).
+ */
 export interface TaskState {
   readonly status: Status;
   /** +1 at every transition; orders what history is told. Goes on across runs. */
@@ -137,7 +147,12 @@ export interface Attempt {
 
 export type AttemptOutcome = "completed" | "failed" | "timeout" | "released" | "cancelled" | "lost";
 
-export const finalStatuses: readonly FinalStatus[] = ["completed", "failed", "cancelled", "expired"];
+export const finalStatuses: readonly FinalStatus[] = [
+  "completed",
+  "failed",
+  "cancelled",
+  "expired",
+];
 
 export const isFinal = (status: Status): status is FinalStatus =>
   (finalStatuses as readonly Status[]).includes(status);

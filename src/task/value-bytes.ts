@@ -2,14 +2,15 @@ import { isUtf8 } from "node:buffer";
 import { limits } from "../limits.js";
 
 /**
- * Judges the wire bytes of a google.protobuf.Value without decoding them: a walk that allocates nothing, so that payloads
- * can stay opaque and yet nothing is accepted that a worker's protobuf library would refuse.
+ * Judges the wire bytes of a google.protobuf.Value without decoding them: a walk that allocates
+ * nothing, so that payloads can stay opaque and yet nothing is accepted that a worker's protobuf
+ * library would refuse.
  */
 export type ValueVerdict = "ok" | "empty" | "malformed" | "too_deep" | "not_finite";
 
 /**
- * Most protobuf libraries stop at 100 nested messages; a value travels at most six below the top of a frame. One level
- * of JSON costs two (array) or three (object) of them.
+ * Most protobuf libraries stop at 100 nested messages; a value travels at most six below the top of
+ * a frame. One level of JSON costs two (array) or three (object) of them.
  */
 const messageDepthMax = 94;
 
@@ -44,7 +45,10 @@ class Walk {
     this.bytes = bytes;
   }
 
-  /** A Value has exactly one kind; `json` counts arrays and objects, `messages` what libraries count. */
+  /**
+   * A Value has exactly one kind; `json` counts arrays and objects, `messages` what libraries
+   * count.
+   */
   value(end: number, json: number, messages: number): void {
     if (json > limits.payloadDepth || messages > messageDepthMax) throw new Refused("too_deep");
     if (this.at === end) throw new Refused("malformed");
@@ -92,7 +96,8 @@ class Walk {
     for (let shift = 0; shift < 70; shift += 7) {
       if (this.at >= end) throw new Refused("malformed");
       const byte = this.bytes[this.at++]!;
-      // Beyond 28 bits only the presence of the bytes matters: no tag or length of a payload is that large.
+      // Beyond 28 bits only the presence of the bytes matters: no tag or length of a payload is
+      // that large.
       if (shift <= 21) result |= (byte & 0x7f) << shift;
       else if (byte & 0x7f) result = Number.MAX_SAFE_INTEGER;
       if (byte < 0x80) return result;
