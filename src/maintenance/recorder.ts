@@ -151,7 +151,7 @@ export class HistoryRecorder implements Recorder, Service {
       const answered = await this.#write(batch.entries);
       const over = await this.#sort(answered);
       this.#queue.landed(batch);
-      this.#recovered();
+      this.#failures = 0;
       events.emit("history.recorded", {
         rows: batch.slices.size,
         ms: clock.monotonic() - startedAt,
@@ -279,9 +279,12 @@ export class HistoryRecorder implements Recorder, Service {
     for (const [entry, outcome] of over) entry.resolve(outcome);
   }
 
+  /** Silent: history itself says when it goes away and when it is back. */
   #failed(error: unknown): void {
     const { events, clock, random } = this.#options;
-    if (this.#failures === 0) events.emit("store.unavailable", { store: "history", error });
+    if (DroverError.from(error).id !== "history_unavailable") {
+      events.emit("loop.failed", { loop: "recorder", error });
+    }
     const waitMs = Math.min(retryMaxMs, retryFirstMs * 2 ** Math.min(this.#failures, 10));
     this.#failures += 1;
     if (this.#stopped) return;
@@ -289,11 +292,6 @@ export class HistoryRecorder implements Recorder, Service {
       this.#pauseTimer = undefined;
       this.#pump();
     });
-  }
-
-  #recovered(): void {
-    if (this.#failures > 0) this.#options.events.emit("store.available", { store: "history" });
-    this.#failures = 0;
   }
 }
 

@@ -1,0 +1,341 @@
+import { afterEach, describe, expect, it } from "vitest";
+import type { Transition } from "../../src/broker/broker.js";
+import { DroverError } from "../../src/errors.js";
+import type { History, RecordOutcome } from "../../src/history/history.js";
+import { limits } from "../../src/limits.js";
+import { over, type Site, submit, submitted, Worker, World, type WorldOptions } from "./world.js";
+
+let world: World;
+afterEach(() => world.stop());
+
+/** A site whose partition is open, with nothing but its recorder at work. */
+async function start(options: WorldOptions = {}): Promise<{ site: Site; worker: Worker }> {
+  world = new World(options);
+  const site = await world.site();
+  await site.broker.open(0, 1);
+  await site.recorder.start();
+  const worker = new Worker(site.broker);
+  await worker.open();
+  return { site, worker };
+}
+
+/** History whose answers wait until the test lets them go; keeps what it was asked. */
+function gated() {
+  const calls: { transitions: readonly Transition[]; go: () => void }[] = [];
+  const wrapHistory = (history: History): History =>
+    over(history, {
+      async record(transitions) {
+        await new Promise<void>((resolve) => calls.push({ transitions, go: resolve }));
+        return history.record(transitions);
+      },
+    });
+  return { calls, wrapHistory };
+}
+
+const change = (world: World, id: string, version: number): Transition => ({
+  partition: 0,
+  outboxId: undefined,
+  task: { ...world.row(id)!, version },
+  payloadOmitted: true,
+  attempt: undefined,
+});
+
+describe("flushing", () => {
+  it("writes what came in one turn together, and tells the broker afterwards", async () => {
+    const { site, worker } = await start();
+    const ids: string[] = [];
+    for (let n = 0; n < 20; n += 1) ids.push(await submit(site, world.tasks.task()));
+    const leases = await worker.lease(world.row(ids[0]!)!, 20);
+    const replies = await Promise.all(leases.map((lease) => worker.complete(lease)));
+    const outcomes = await Promise.all(replies.map((r) => site.recorder.record(r.transition!)));
+    expect(outcomes).toEqual(Array.from({ length: 20 }, () => "applied"));
+    expect(site.count("history.recorded")).toBe(1);
+    expect(ids.map((id) => world.row(id)?.status)).toEqual(ids.map(() => "completed"));
+    expect(await site.broker.readOutbox(0, 0, 100)).toEqual([]);
+    expect(site.recorder.bytes).toBe(0);
+  });
+
+  it("has at most two flushes in flight, and never two of the same task", async () => {
+    const gate = gated();
+    const { site } = await start({ wrapHistory: gate.wrapHistory });
+    const [a, b, c] = [world.tasks.task(), world.tasks.task(), world.tasks.task()];
+    for (const task of [a, b, c]) await submit(site, task!);
+    const done: Promise<RecordOutcome>[] = [];
+    const give = async (id: string, version: number) => {
+      done.push(site.recorder.record(change(world, id, version)));
+      await world.turn();
+    };
+    await give(a!.id, 2);
+    await give(a!.id, 3);
+    expect(gate.calls.length).toBe(1);
+    await give(b!.id, 2);
+    expect(gate.calls.length).toBe(2);
+    await give(c!.id, 2);
+    expect(gate.calls.length).toBe(2);
+    gate.calls[1]!.go();
+    await world.turn();
+    expect(gate.calls[2]!.transitions.map((t) => t.task.id)).toEqual([c!.id]);
+    gate.calls[0]!.go();
+    await world.turn();
+    expect(gate.calls[3]!.transitions.map((t) => [t.task.id, t.task.version])).toEqual([
+      [a!.id, 3],
+    ]);
+    gate.calls[2]!.go();
+    gate.calls[3]!.go();
+    expect(await Promise.all(done)).toEqual(["applied", "applied", "applied", "applied"]);
+  });
+
+  it("takes at most 1,000 transitions at a time", async () => {
+    const gate = gated();
+    const { site } = await start({ wrapHistory: gate.wrapHistory });
+    const done = Array.from({ length: 2_500 }, () =>
+      site.recorder.record(submitted(world.tasks.task(), undefined)),
+    );
+    await world.turn();
+    while (gate.calls.some((call) => call.transitions.length > 0)) {
+      const call = gate.calls.shift()!;
+      expect(call.transitions.length).toBeLessThanOrEqual(limits.recordBatch);
+      call.go();
+      await world.turn();
+    }
+    expect(await Promise.all(done)).toHaveLength(2_500);
+    expect(world.historyStore.tasks.size).toBe(2_500);
+  });
+
+  it("gives one answer to an outbox entry that is told twice", async () => {
+    const { site } = await start();
+    const task = world.tasks.task({ durability: "relaxed" });
+    const { outcomes } = await site.broker.enqueue([{ task, origin: "submit" }]);
+    const outcome = outcomes[0]!;
+    if (outcome.kind !== "enqueued") throw new Error(`expected enqueued, got ${outcome.kind}`);
+    const first = site.recorder.record(submitted(task, outcome.outboxId));
+    const second = site.recorder.record(submitted(task, outcome.outboxId));
+    expect(second).toBe(first);
+    expect(await first).toBe("applied");
+  });
+});
+
+describe("running", () => {
+  it("is written only for a task that still runs half a second later", async () => {
+    const { site, worker } = await start();
+    const short = world.tasks.task();
+    const long = world.tasks.task();
+    await submit(site, short);
+    await submit(site, long);
+    const leases = await worker.lease(short, 2);
+    for (const lease of leases) site.recorder.running(lease.task);
+    await world.clock.advance(400);
+    const { transition } = await worker.complete(leases[0]!);
+    await site.recorder.record(transition!);
+    expect(world.row(long.id)?.status).toBe("pending");
+    await world.clock.advance(200);
+    expect(world.row(long.id)).toMatchObject({ status: "running", attempt: 1 });
+    expect(world.row(short.id)?.status).toBe("completed");
+    const attempts = await site.history.attempts("default", long.id);
+    expect(attempts).toMatchObject([{ attempt: 1, endedAt: undefined, outcome: undefined }]);
+    expect(site.count("history.recorded")).toBe(2);
+  });
+
+  it("leaves no timer behind when nothing is left to watch", async () => {
+    const { site, worker } = await start();
+    const task = world.tasks.task();
+    await submit(site, task);
+    const [lease] = await worker.lease(task);
+    site.recorder.running(lease!.task);
+    await world.clock.advance(600);
+    expect(world.clock.pending).toBe(0);
+  });
+});
+
+describe("an outage of history", () => {
+  it("withholds the answer until history is back, and loses nothing", async () => {
+    const { site, worker } = await start();
+    const task = world.tasks.task();
+    await submit(site, task);
+    const [lease] = await worker.lease(task);
+    const { transition } = await worker.complete(lease!);
+    world.historyDown = true;
+    let answer: RecordOutcome | undefined;
+    const done = site.recorder.record(transition!).then((outcome) => (answer = outcome));
+    await world.clock.advance(60_000);
+    expect(answer).toBeUndefined();
+    expect(await site.broker.get([task.id])).toMatchObject([{ status: "completed" }]);
+    world.historyDown = false;
+    await world.clock.advance(5_000);
+    expect(await done).toBe("applied");
+    expect(world.row(task.id)?.status).toBe("completed");
+  });
+
+  it("tries again with growing pauses", async () => {
+    let tries = 0;
+    const wrapHistory = (history: History): History =>
+      over(history, {
+        record(transitions) {
+          tries += 1;
+          return history.record(transitions);
+        },
+      });
+    const { site } = await start({ wrapHistory });
+    world.historyDown = true;
+    site.recorder.record(submitted(world.tasks.task(), undefined)).catch(() => undefined);
+    await world.clock.advance(60_000);
+    expect(tries).toBeGreaterThan(10);
+    expect(tries).toBeLessThan(40);
+  });
+
+  it("keeps a bounded number of bytes and refuses the rest, which the outbox holds", async () => {
+    const recorderBytes = 100_000;
+    const { site } = await start({ recorderBytes });
+    world.historyDown = true;
+    const data = Buffer.alloc(10_000);
+    const answers = Array.from({ length: 50 }, () => {
+      const task = world.tasks.task({ durability: "relaxed", payload: { contentType: "", data } });
+      return site.broker
+        .enqueue([{ task, origin: "submit" }])
+        .then(({ outcomes: [outcome] }) =>
+          outcome!.kind === "enqueued" ? outcome!.outboxId : undefined,
+        )
+        .then((outboxId) => site.recorder.record(submitted(task, outboxId)));
+    });
+    const settled = Promise.allSettled(answers);
+    await world.clock.advance(10_000);
+    expect(site.recorder.bytes).toBeLessThanOrEqual(recorderBytes);
+    world.historyDown = false;
+    await world.clock.advance(5_000);
+    const refused = (await settled).filter((answer) => answer.status === "rejected");
+    expect(refused.length).toBe(42);
+    expect(
+      refused.every(({ reason }) => (reason as DroverError).id === "history_unavailable"),
+    ).toBe(true);
+    expect(world.historyStore.tasks.size).toBe(8);
+    expect(await site.broker.readOutbox(0, 0, 100)).toHaveLength(42);
+  });
+
+  it("ends with the recorder: what is not written is given up, the outbox keeps it", async () => {
+    const { site, worker } = await start();
+    const task = world.tasks.task();
+    await submit(site, task);
+    const [lease] = await worker.lease(task);
+    const { transition } = await worker.complete(lease!);
+    world.historyDown = true;
+    const done = site.recorder.record(transition!);
+    await world.turn();
+    const flushed = site.recorder.flush();
+    const stopped = site.recorder.stop();
+    await expect(done).rejects.toMatchObject({ id: "history_unavailable" });
+    await stopped;
+    await flushed;
+    expect(await site.broker.readOutbox(0, 0, 100)).toHaveLength(1);
+    expect(world.clock.pending).toBe(0);
+    await expect(site.recorder.record(transition!)).rejects.toMatchObject({
+      id: "history_unavailable",
+    });
+  });
+});
+
+describe("what does not fit", () => {
+  it("fetches the payload when the insert never came, because its coordinator died", async () => {
+    const { site, worker } = await start();
+    const task = world.tasks.task({ durability: "relaxed" });
+    await site.broker.enqueue([{ task, origin: "submit" }]);
+    const [lease] = await worker.lease(task);
+    const { transition } = await worker.complete(lease!);
+    const told = {
+      ...transition!,
+      task: { ...transition!.task, payload: undefined },
+      payloadOmitted: true,
+    };
+    expect(await site.recorder.record(told)).toBe("applied");
+    expect(world.row(task.id)).toMatchObject({ status: "completed", payload: task.payload });
+  });
+
+  it("waits a while for a row that is not there, then leaves it to the outbox", async () => {
+    const { site } = await start();
+    const task = world.tasks.task();
+    const told = { ...submitted(task, "none"), payloadOmitted: true };
+    let answer: RecordOutcome | undefined;
+    const done = site.recorder.record(told).then((outcome) => (answer = outcome));
+    await world.clock.advance(9_000);
+    expect(answer).toBeUndefined();
+    await world.clock.advance(2_000);
+    expect(await done).toBe("missing");
+    expect(site.recorder.bytes).toBe(0);
+    expect(world.clock.pending).toBe(0);
+  });
+
+  it("writes the update as soon as its row is there", async () => {
+    const { site } = await start();
+    const task = world.tasks.task();
+    const told = { ...submitted({ ...task, version: 2 }, "none"), payloadOmitted: true };
+    const done = site.recorder.record(told);
+    await world.clock.advance(1_000);
+    await site.history.insert([task]);
+    await world.clock.advance(1_000);
+    expect(await done).toBe("applied");
+    expect(world.row(task.id)?.version).toBe(2);
+  });
+
+  it("lets the end of a run win over a live row that counts further", async () => {
+    const { site, worker } = await start();
+    const task = world.tasks.task();
+    await submit(site, task);
+    await site.history.record([
+      { ...submitted({ ...task, version: 9 }, undefined), payloadOmitted: true },
+    ]);
+    const [lease] = await worker.lease(task);
+    const { transition } = await worker.complete(lease!);
+    expect(transition!.task.version).toBeLessThan(9);
+    expect(await site.recorder.record(transition!)).toBe("applied");
+    expect(world.row(task.id)).toMatchObject({ status: "completed", version: 10 });
+    expect(await site.broker.readOutbox(0, 0, 100)).toEqual([]);
+    expect(await site.broker.get([task.id])).toEqual([undefined]);
+  });
+
+  it("changes nothing when the end of a run is told again", async () => {
+    const { site, worker } = await start();
+    const task = world.tasks.task();
+    await submit(site, task);
+    const [lease] = await worker.lease(task);
+    const { transition } = await worker.complete(lease!);
+    expect(await site.recorder.record(transition!)).toBe("applied");
+    const row = world.row(task.id);
+    expect(await site.recorder.record(transition!)).toBe("superseded");
+    expect(world.row(task.id)).toBe(row);
+  });
+
+  it("refuses a second, different end of a run, and frees its outbox entry", async () => {
+    const { site, worker } = await start();
+    const task = world.tasks.task();
+    await submit(site, task);
+    const [lease] = await worker.lease(task);
+    const { transition } = await worker.complete(lease!);
+    await site.history.record([
+      { ...transition!, task: { ...transition!.task, status: "cancelled", fencingToken: 0 } },
+    ]);
+    expect(await site.recorder.record(transition!)).toBe("refused");
+    expect(await site.broker.readOutbox(0, 0, 100)).toEqual([]);
+  });
+
+  it("does not let one row that history cannot write hold up the others", async () => {
+    let bad = "";
+    const wrapHistory = (history: History): History =>
+      over(history, {
+        async record(transitions) {
+          if (transitions.some((t) => t.task.id === bad)) {
+            throw new DroverError("internal", "invalid byte sequence");
+          }
+          return history.record(transitions);
+        },
+      });
+    const { site } = await start({ wrapHistory });
+    const all = Array.from({ length: 9 }, () => world.tasks.task());
+    bad = all[4]!.id;
+    const answers = await Promise.allSettled(
+      all.map((task) => site.recorder.record(submitted(task, undefined))),
+    );
+    expect(answers.filter((answer) => answer.status === "fulfilled")).toHaveLength(8);
+    expect(answers[4]).toMatchObject({ status: "rejected", reason: { id: "internal" } });
+    expect(site.count("loop.failed")).toBe(1);
+    expect(site.recorder.bytes).toBe(0);
+  });
+});
