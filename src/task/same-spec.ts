@@ -1,12 +1,16 @@
 import { isDeepStrictEqual } from "node:util";
 import type { Payload, TaskSpec } from "./task.js";
 
-/** The JSON value a payload stands for, or undefined if it has none (typed bytes, or bytes that do not decode). */
-export type PayloadDecoder = (payload: Payload) => { readonly value: unknown } | undefined;
+/**
+ * The JSON value a payload stands for; undefined if it has none (typed bytes, or bytes that do not
+ * decode).
+ */
+export type PayloadDecoder = (payload: Payload) => unknown;
 
 /**
- * Whether a repeated submission asks for the same task. Judged on decoded values, never on bytes alone: the order of map
- * entries differs between retries. What a producer cannot hold still is left out: trace context, and the queue's durability.
+ * Whether a repeated submission asks for the same task. Judged on decoded values, never on bytes
+ * alone: the order of map entries differs between retries. What a producer cannot hold still is
+ * left out: trace context, and the queue's durability.
  */
 export function sameSpec(a: TaskSpec, b: TaskSpec, decode: PayloadDecoder): boolean {
   return (
@@ -44,6 +48,6 @@ function samePayload(
   const sameType = a.contentType === b.contentType;
   if (sameType && Buffer.compare(a.data, b.data) === 0) return true;
   const left = decode(a);
-  const right = left && decode(b);
-  return left !== undefined && right !== undefined && isDeepStrictEqual(left.value, right.value);
+  const right = left === undefined ? undefined : decode(b);
+  return left !== undefined && right !== undefined && isDeepStrictEqual(left, right);
 }

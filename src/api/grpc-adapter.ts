@@ -1,0 +1,235 @@
+import { create, toBinary, type DescMethod, type Message } from "@bufbuild/protobuf";
+import { anyPack } from "@bufbuild/protobuf/wkt";
+import {
+  Code,
+  ConnectError,
+  createContextValues,
+  createHandlerContext,
+  createServiceImplSpec,
+  type Interceptor,
+  type MethodImplSpec,
+  type ServiceImpl,
+} from "@connectrpc/connect";
+import {
+  invokeUnaryImplementation,
+  transformInvokeImplementation,
+} from "@connectrpc/connect/protocol";
+import * as grpc from "@grpc/grpc-js";
+import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
+import type { Clock } from "../clock.js";
+import { breakOffKey } from "./context.js";
+import type { MountedService } from "./contract.js";
+import { decode, encode } from "./codec.js";
+import { toConnectError, wellFormed } from "./interceptors/errors.js";
+import { DroverError } from "../errors.js";
+
+/** Mounts Connect implementations on a grpc-js server: twice as cheap as connect-node, with keepalive and drain. */
+
+export interface AdapterOptions {
+  readonly clock: Clock;
+  readonly interceptors: Interceptor[];
+  /** Aborted when the door closes: streams end, unary calls go on. */
+  readonly closing: AbortSignal;
+}
+
+type UnaryCall = grpc.ServerUnaryCall<Buffer, Buffer>;
+type StreamCall = grpc.ServerDuplexStream<Buffer, Buffer>;
+type Context = ReturnType<typeof createHandlerContext>;
+
+/** Bytes handed to HTTP/2 and not yet flushed; grpc-js itself counts messages, 16 of any size. */
+const inFlightBytes = 128 * 1024;
+/** HTTP/2 error that gRPC libraries report as RESOURCE_EXHAUSTED. */
+const enhanceYourCalm = 11;
+/** setTimeout takes no more; such a deadline is none. */
+const deadlineMaxMs = 2 ** 31 - 1;
+
+export function addService(
+  server: grpc.Server,
+  { service, implementation }: MountedService,
+  options: AdapterOptions,
+): void {
+  const spec = createServiceImplSpec(service, implementation as ServiceImpl<typeof service>);
+  const definition: Record<string, grpc.MethodDefinition<Buffer, Buffer>> = {};
+  const handlers: grpc.UntypedServiceImplementation = {};
+  for (const method of Object.values(spec.methods)) {
+    const { name, localName, methodKind } = method.method;
+    // Messages pass as bytes: grpc-js would answer INTERNAL for what cannot be decoded.
+    definition[localName] = {
+      path: `/${service.typeName}/${name}`,
+      requestStream: methodKind === "bidi_streaming" || methodKind === "client_streaming",
+      responseStream: methodKind === "bidi_streaming" || methodKind === "server_streaming",
+      requestSerialize: (bytes) => bytes,
+      requestDeserialize: (bytes) => bytes,
+      responseSerialize: (bytes) => bytes,
+      responseDeserialize: (bytes) => bytes,
+    };
+    handlers[localName] =
+      method.kind === "unary" ? unaryHandler(method, options) : streamHandler(method, options);
+  }
+  server.addService(definition, handlers);
+}
+
+function unaryHandler(
+  spec: MethodImplSpec & { kind: "unary" },
+  options: AdapterOptions,
+): grpc.handleUnaryCall<Buffer, Buffer> {
+  const answer = async (call: UnaryCall, reply: grpc.sendUnaryData<Buffer>) => {
+    const context = contextOf(spec.method, call, options, undefined);
+    try {
+      const request = decode(spec.method, call.request);
+      const response = await invokeUnaryImplementation(
+        spec,
+        context,
+        request,
+        options.interceptors,
+      );
+      sendHeader(call, context.responseHeader);
+      reply(null, encode(spec.method, response), toMetadata(context.responseTrailer));
+    } catch (thrown) {
+      reply(toStatus(thrown));
+    } finally {
+      context.abort();
+    }
+  };
+  return (call, reply) => void answer(call, reply);
+}
+
+function streamHandler(
+  spec: MethodImplSpec,
+  options: AdapterOptions,
+): grpc.handleBidiStreamingCall<Buffer, Buffer> {
+  const invoke = (context: Context, requests: AsyncIterable<Message>) =>
+    transformInvokeImplementation(spec, context, options.interceptors)(requests);
+  const run = async (call: StreamCall) => {
+    const context = contextOf(spec.method, call, options, options.closing);
+    context.values.set(breakOffKey, (reason) => {
+      context.abort(reason);
+      resetStream(call);
+    });
+    try {
+      const writer = new Writer(call, context.signal);
+      for await (const response of invoke(context, requestsOf(spec.method, call))) {
+        await writer.write(encode(spec.method, response));
+      }
+      call.end(toMetadata(context.responseTrailer));
+    } catch (thrown) {
+      call.emit("error", toStatus(thrown));
+    } finally {
+      context.abort();
+    }
+  };
+  return (call) => void run(call);
+}
+
+async function* requestsOf(method: DescMethod, call: StreamCall): AsyncGenerator<Message> {
+  const single = (call as unknown as { readonly request?: Buffer }).request;
+  if (single) {
+    yield decode(method, single);
+    return;
+  }
+  // The default iterator destroys the whole duplex when reading ends.
+  for await (const bytes of call.iterator({ destroyOnReturn: false })) {
+    yield decode(method, bytes as Buffer);
+  }
+}
+
+/** Keeps what HTTP/2 has not flushed within a bound, so that a slow peer is felt at once. */
+class Writer {
+  readonly #call: StreamCall;
+  readonly #signal: AbortSignal;
+  #inFlight = 0;
+  #flushed: (() => void) | undefined;
+
+  constructor(call: StreamCall, signal: AbortSignal) {
+    this.#call = call;
+    this.#signal = signal;
+    signal.addEventListener("abort", () => this.#flushed?.(), { once: true });
+  }
+
+  async write(bytes: Buffer): Promise<void> {
+    this.#signal.throwIfAborted();
+    this.#inFlight += bytes.length;
+    this.#call.write(bytes, () => {
+      this.#inFlight -= bytes.length;
+      if (this.#inFlight < inFlightBytes) this.#flushed?.();
+    });
+    if (this.#inFlight < inFlightBytes) return;
+    await new Promise<void>((resolve) => {
+      this.#flushed = resolve;
+    });
+    this.#flushed = undefined;
+    this.#signal.throwIfAborted();
+  }
+}
+
+function contextOf(
+  method: DescMethod,
+  call: UnaryCall | StreamCall,
+  { clock }: AdapterOptions,
+  closing: AbortSignal | undefined,
+): Context {
+  const gone = new AbortController();
+  call.on("cancelled", () => gone.abort(new ConnectError("the caller is gone", Code.Canceled)));
+  const timeoutMs = Number(call.getDeadline()) - clock.now();
+  return createHandlerContext({
+    service: method.parent,
+    method,
+    protocolName: "grpc",
+    requestMethod: "POST",
+    url: `http://${call.getHost()}/${method.parent.typeName}/${method.name}`,
+    requestHeader: toHeaders(call.metadata),
+    requestSignal: gone.signal,
+    contextValues: createContextValues(),
+    ...(timeoutMs < deadlineMaxMs && { timeoutMs }),
+    ...(closing && { shutdownSignal: closing }),
+  });
+}
+
+function toHeaders(metadata: grpc.Metadata): Headers {
+  const headers = new Headers();
+  for (const [key, value] of Object.entries(metadata.getMap())) {
+    headers.set(key, typeof value === "string" ? value : value.toString("base64"));
+  }
+  return headers;
+}
+
+function toMetadata(headers: Headers): grpc.Metadata {
+  const metadata = new grpc.Metadata();
+  headers.forEach((value, key) => {
+    metadata.set(key, key.endsWith("-bin") ? Buffer.from(value, "base64") : value);
+  });
+  return metadata;
+}
+
+function sendHeader(call: UnaryCall, headers: Headers): void {
+  const metadata = toMetadata(headers);
+  if (Object.keys(metadata.getMap()).length > 0) call.sendMetadata(metadata);
+}
+
+/** What a call ends with: the code, the message, and the details every gRPC library knows how to read. */
+function toStatus(thrown: unknown): grpc.ServerErrorResponse {
+  const error =
+    thrown instanceof DroverError
+      ? toConnectError(thrown)
+      : ConnectError.from(thrown, Code.Internal);
+  const message = wellFormed(error.rawMessage);
+  const metadata = toMetadata(error.metadata);
+  const details = error.details.flatMap((it) =>
+    "desc" in it ? [anyPack(it.desc, create(it.desc, it.value))] : [],
+  );
+  if (details.length > 0) {
+    const status = create(StatusSchema, { code: error.code, message, details });
+    metadata.set("grpc-status-details-bin", Buffer.from(toBinary(StatusSchema, status)));
+  }
+  const code = error.code as number as grpc.status;
+  return { name: "ServiceError", message, code, details: message, metadata };
+}
+
+/**
+ * grpc-js sends a status only after everything written before it, which a peer that does not read never takes. Resetting
+ * the HTTP/2 stream frees that memory; grpc-js has no public way to it.
+ */
+function resetStream(call: StreamCall): void {
+  const inner = (call as unknown as { call?: { stream?: { close?(code: number): void } } }).call;
+  inner?.stream?.close?.(enhanceYourCalm);
+}

@@ -1,0 +1,142 @@
+import {
+  TaskService,
+  type ListTasksRequest,
+  type SubmitTasksRequest,
+} from "../../gen/drover/v1/task_pb.js";
+import type { Coordinator, Submission, SubmitOutcome } from "../coordinator/coordinator.js";
+import { DroverError } from "../errors.js";
+import type { ListQuery } from "../history/history.js";
+import { limits } from "../limits.js";
+import { parseTaskId } from "../task/ids.js";
+import { refuse } from "../task/rules.js";
+import type { Task } from "../task/task.js";
+import { namespaceOf } from "./context.js";
+import { mount, type MountedService, type Opaque } from "./contract.js";
+import { toDraft, toStatus, toWireAttempt, toWireTask } from "./convert-task.js";
+import { toWireStats } from "./convert-queue.js";
+import { durationMs } from "./convert-time.js";
+import { submitStream, toWireOutcome } from "./submit-stream.js";
+
+/** Long polls without a timeout of their own. */
+const defaultWaitMs = 30_000;
+/** Room for everything else in a reply of 4 MiB. */
+const pageBytes = limits.messageBytes - 512 * 1024;
+
+/** Producers: each method parses, makes one call of the coordinator, and replies. */
+export function taskService(coordinator: Coordinator): MountedService {
+  return mount(TaskService, {
+    async submitTask(request, context) {
+      const submission = { draft: toDraft(request.task), requestId: request.requestId };
+      const [outcome] = await coordinator.submit(namespaceOf(context), [submission]);
+      if (outcome!.kind === "refused") throw outcome!.error;
+      return toWireOutcome(outcome!);
+    },
+    async submitTasks(request, context) {
+      const outcomes = await submitAll(coordinator, namespaceOf(context), request);
+      return { outcomes: outcomes.map(toWireOutcome) };
+    },
+    submitStream: (requests, context) =>
+      submitStream(coordinator, namespaceOf(context), requests, context.signal),
+    async getTask(request, context) {
+      return { task: toWireTask(await coordinator.get(namespaceOf(context), idOf(request))) };
+    },
+    async listTasks(request, context) {
+      const { tasks, nextPageToken } = await listFitting(
+        coordinator,
+        toListQuery(namespaceOf(context), request),
+      );
+      return { tasks: tasks.map(toWireTask), nextPageToken };
+    },
+    async cancelTask(request, context) {
+      const { grace } = request;
+      const graceMs = grace ? Math.ceil(durationMs(grace, "grace")) : limits.cancelGraceMs;
+      const task = await coordinator.cancel(namespaceOf(context), idOf(request), graceMs);
+      return { task: toWireTask(task) };
+    },
+    async retryTask(request, context) {
+      return { task: toWireTask(await coordinator.retry(namespaceOf(context), idOf(request))) };
+    },
+    async waitTask(request, context) {
+      const { timeout } = request;
+      const timeoutMs = timeout ? Math.ceil(durationMs(timeout, "timeout")) : defaultWaitMs;
+      const namespace = namespaceOf(context);
+      const { signal } = context;
+      const waited = await coordinator.wait(namespace, idOf(request), timeoutMs, signal);
+      return { task: toWireTask(waited.task), finished: waited.finished };
+    },
+    async listAttempts(request, context) {
+      const attempts = await coordinator.attempts(namespaceOf(context), idOf(request));
+      return { attempts: attempts.map(toWireAttempt) };
+    },
+    async getStats(request, context) {
+      const stats = await coordinator.stats(namespaceOf(context), request.queue || undefined);
+      return { stats: toWireStats(stats) };
+    },
+    // oxlint-disable-next-line require-yield
+    async *watchTasks() {
+      throw new DroverError("unimplemented", "WatchTasks is not built yet; poll WaitTask");
+    },
+  });
+}
+
+function idOf({ taskId }: { readonly taskId: string }): string {
+  const id = parseTaskId(taskId);
+  if (id) return id;
+  const message = `task_id: expected a UUID, got "${taskId.slice(0, 60)}"`;
+  throw new DroverError("invalid_id", message, { field: "task_id" });
+}
+
+async function submitAll(
+  coordinator: Coordinator,
+  namespace: string,
+  { tasks, requestIds }: Opaque<SubmitTasksRequest>,
+): Promise<SubmitOutcome[]> {
+  if (tasks.length === 0) refuse("tasks", `1 to ${limits.submitItems} tasks`, "none");
+  if (tasks.length > limits.submitItems) {
+    const message = `tasks: expected at most ${limits.submitItems}, got ${tasks.length}`;
+    throw new DroverError("too_many_items", message, { field: "tasks" });
+  }
+  if (requestIds.length !== 0 && requestIds.length !== tasks.length) {
+    refuse("request_ids", `none, or one for each of ${tasks.length} tasks`, requestIds.length);
+  }
+  const outcomes: SubmitOutcome[] = [];
+  const sound: { readonly index: number; readonly submission: Submission }[] = [];
+  for (const [index, task] of tasks.entries()) {
+    try {
+      const submission = { draft: toDraft(task), requestId: requestIds[index] ?? "" };
+      sound.push({ index, submission });
+    } catch (thrown) {
+      outcomes[index] = { kind: "refused", error: DroverError.from(thrown) };
+    }
+  }
+  const submissions = sound.map((it) => it.submission);
+  const given = await coordinator.submit(namespace, submissions);
+  for (const [at, { index }] of sound.entries()) outcomes[index] = given[at]!;
+  return outcomes;
+}
+
+const toListQuery = (namespace: string, request: Opaque<ListTasksRequest>): ListQuery => ({
+  namespace,
+  status: toStatus(request.status),
+  type: request.type || undefined,
+  queue: request.queue || undefined,
+  tag: request.tag || undefined,
+  pageSize: request.pageSize || limits.pageSize,
+  pageToken: request.pageToken,
+});
+
+/** A page that would not fit a message is read again, shorter: its token then leads to the rest. */
+async function listFitting(coordinator: Coordinator, query: ListQuery) {
+  const page = await coordinator.list(query);
+  let bytes = 0;
+  const over = page.tasks.findIndex((task) => (bytes += roughBytes(task)) > pageBytes);
+  if (over === -1) return page;
+  return coordinator.list({ ...query, pageSize: Math.max(1, over) });
+}
+
+function roughBytes(task: Task): number {
+  const texts = (task.error?.message.length ?? 0) + (task.error?.stack?.length ?? 0);
+  const data = (task.payload?.data.length ?? 0) + (task.result?.data.length ?? 0);
+  const tags = task.tags.reduce((sum, tag) => sum + tag.length, 0);
+  return data + 3 * (texts + tags) + 8 * 1024;
+}
