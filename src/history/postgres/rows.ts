@@ -84,15 +84,15 @@ function specOf(row: TaskRow): Omit<Task, keyof ReturnType<typeof stateOf> | "id
     priority: row.priority as Priority,
     payload: payloadOf(row.payload_type, row.payload),
     maxRetries: spec.maxRetries ?? bare.maxRetries,
-    retry: { ...bare.retry, ...spec.retry },
+    retry: { ...bare.retry, ...objectOr(spec.retry) },
     runAt: spec.runAt,
     timeoutMs: spec.timeoutMs ?? 0,
     groupKey: spec.groupKey ?? "",
-    requiredLabels: spec.requiredLabels ?? {},
-    tags: spec.tags ?? [],
+    requiredLabels: objectOr(spec.requiredLabels),
+    tags: Array.isArray(spec.tags) ? spec.tags : [],
     idempotencyKey: shown(row.idempotency_key ?? ""),
     retentionMs: row.retention_ms,
-    traceContext: spec.traceContext ?? {},
+    traceContext: objectOr(spec.traceContext),
     durability: spec.durability ?? "durable",
     createdAt: row.created_at,
   };
@@ -119,6 +119,9 @@ function stateOf(row: TaskRow) {
     progress: objectOf<Progress>(row.progress),
   };
 }
+
+const objectOr = <T extends object>(value: T | undefined): T =>
+  (typeof value === "object" && value !== null && !Array.isArray(value) ? value : {}) as T;
 
 const payloadOf = (contentType: string | null, data: Buffer | null): Payload | undefined =>
   data ? { contentType: shown(contentType ?? ""), data } : undefined;
