@@ -9,9 +9,14 @@ fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 cp -r buf.yaml buf.gen.yaml proto third_party "$fresh/"
 ln -s "$PWD/node_modules" "$PWD/package.json" "$fresh/"
-(cd "$fresh" && "$OLDPWD/$bin/tsx" "$OLDPWD/scripts/print-validate-proto.ts" && "$OLDPWD/$bin/buf" generate)
+here=$PWD
+(
+  cd "$fresh"
+  "$here/$bin/tsx" "$here/scripts/print-validate-proto.ts"
+  "$here/$bin/buf" generate
+)
 if ! diff -r third_party "$fresh/third_party" || ! diff -r gen "$fresh/gen"; then
-  echo "gen/ or third_party/ differs from what the contract gives: run make gen and commit the result" >&2
+  echo "gen/ or third_party/ is not what the contract gives: run make gen and commit it" >&2
   exit 1
 fi
 

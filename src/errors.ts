@@ -127,7 +127,7 @@ export const catalog = Object.freeze({
   },
   partition_mismatch: {
     code: Code.failedPrecondition,
-    hint: "All coordinators of a database use one partition count; only drain and rebuild change it.",
+    hint: "All coordinators of a database share one partition count; drain and rebuild change it.",
   },
   migration_failed: {
     code: Code.failedPrecondition,

@@ -18,7 +18,7 @@ const allowed: Record<string, string[]> = {
   "config.ts": ["task"],
   task: [],
   telemetry: ["clock.ts", "service.ts", "config.ts", "type:task"],
-  auth: ["clock.ts", "service.ts", "config.ts", "telemetry/events.ts"],
+  auth: ["clock.ts", "service.ts", "config.ts", "telemetry/events.ts", "task"],
   broker: ["clock.ts", "service.ts", "telemetry/events.ts", "task"],
   history: ["clock.ts", "service.ts", "telemetry/events.ts", "task", "broker/broker.ts"],
   coordinator: [
@@ -38,7 +38,18 @@ const allowed: Record<string, string[]> = {
     "broker/broker.ts",
     "history/history.ts",
   ],
-  api: ["clock.ts", "service.ts", "telemetry", "config.ts", "task", "coordinator", "auth", "gen"],
+  api: [
+    "clock.ts",
+    "service.ts",
+    "telemetry",
+    "config.ts",
+    "task",
+    "coordinator",
+    "auth",
+    "gen",
+    "type:broker/broker.ts",
+    "type:history/history.ts",
+  ],
   transport: ["clock.ts", "service.ts", "gen"],
   client: ["clock.ts", "service.ts", "transport", "gen", "type:worker"],
   worker: ["clock.ts", "service.ts", "transport", "gen", "type:client"],
@@ -54,9 +65,9 @@ const forAll = ["errors.ts", "limits.ts"];
 const packageHomes: Record<string, string[]> = {
   ioredis: ["broker/redis/", "server.ts"],
   pg: ["history/postgres/", "server.ts"],
-  "@grpc/grpc-js": ["api/", "transport/"],
-  "@connectrpc/connect": ["api/", "transport/", "web/"],
-  "@connectrpc/connect-node": ["api/", "transport/", "server.ts"],
+  "@grpc/grpc-js": ["api/", "transport/", "client/", "worker/"],
+  "@connectrpc/connect": ["api/", "transport/", "client/", "worker/", "web/"],
+  "@connectrpc/connect-node": ["api/", "transport/", "client/", "worker/", "server.ts"],
   pino: ["telemetry/", "worker/", "server.ts", "main.ts"],
   commander: ["cli/", "main.ts"],
 };
@@ -183,9 +194,14 @@ describe("the sources keep their rules", () => {
   });
 
   it("no line is over 100 columns", () => {
-    const long = everything.flatMap(({ name, text }) =>
-      linesWith(text, /^.{101,}$/u).map((line) => `${name}:${line}`),
-    );
+    // Imports and titles of tests stay on one line, however long: the formatter keeps them so.
+    const kept = /^(import|export|\} from) |^ *(it|test|describe)(\.\w+)*\("/;
+    const long = everything.flatMap(({ name, text }) => {
+      const lines = text.split("\n");
+      return linesWith(text, /^.{101,}$/u)
+        .filter((line) => !kept.test(lines[line - 1] ?? ""))
+        .map((line) => `${name}:${line}`);
+    });
     expect(long).toEqual([]);
   });
 
@@ -196,10 +212,10 @@ describe("the sources keep their rules", () => {
     expect(long).toEqual([]);
   });
 
-  it("files are named in kebab-case", () => {
+  it("files are named in kebab-case, scripts for the stores as their names are called", () => {
     const odd = everything.filter(
       ({ name }) =>
-        !/^[a-z0-9-]+(\.test)?\.(ts|lua|sh)$|^[a-z0-9_-]+\.sql$/.test(path.basename(name)),
+        !/^[a-z0-9-]+(\.test)?\.(ts|sh)$|^[a-z0-9_-]+\.(lua|sql)$/.test(path.basename(name)),
     );
     expect(odd.map(({ name }) => name)).toEqual([]);
   });
@@ -268,7 +284,11 @@ test("the linter refuses functions over 70 lines, any, and promises nobody waits
   let output = "";
   try {
     const config = ["-c", path.resolve(".oxlintrc.json"), "--type-aware"];
-    execFileSync(path.resolve("node_modules/.bin/oxlint"), [...config, "bad.ts"], { cwd: folder });
+    const bin = path.resolve("node_modules/.bin");
+    execFileSync("oxlint", [...config, "bad.ts"], {
+      cwd: folder,
+      env: { ...process.env, PATH: `${bin}${path.delimiter}${process.env.PATH}` },
+    });
   } catch (error) {
     output = String((error as { stdout: Buffer }).stdout);
   } finally {

