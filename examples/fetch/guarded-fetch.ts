@@ -2,7 +2,8 @@ import type { LookupAddress } from "node:dns";
 import { lookup } from "node:dns/promises";
 import type { IncomingHttpHeaders } from "node:http";
 import { isIP } from "node:net";
-import { permanent, transient, HandlerFailure } from "../lib/sdk.js";
+import { TaskFailedError } from "drover/worker";
+import { permanent, transient } from "../lib/sdk.js";
 import { refusalOf } from "./addresses.js";
 import { sendTo } from "./pinned-request.js";
 
@@ -61,7 +62,7 @@ export function createGuardedFetch(settings: FetchGuardSettings = {}): GuardedFe
     } catch (error) {
       request.signal.throwIfAborted();
       if (limit.aborted) throw transient("fetch_timeout", "no full answer within the time limit");
-      if (error instanceof HandlerFailure) throw error;
+      if (error instanceof TaskFailedError) throw error;
       throw transient("fetch_failed", `cannot fetch: ${reasonOf(error)}`);
     }
   };

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { createGuardedFetch, type FetchAnswer, type GuardedFetch } from "../fetch/guarded-fetch.js";
 import { readPayload } from "../lib/payload.js";
-import { permanent, transient, type HandlerModule, type TaskContext } from "../lib/sdk.js";
+import { permanent, transient, type SampleHandler, type TaskContext } from "../lib/sdk.js";
 import { idHeader, sign, signatureHeader, timestampHeader } from "../lib/webhook-signature.js";
 
 const webhookSchema = z
@@ -37,7 +37,7 @@ export interface CallWebhookResult {
 /** Calls a URL, signed. Redirects are not followed: a signed body goes nowhere but where the task says. */
 export function createCallWebhook(
   settings: CallWebhookSettings = {},
-): HandlerModule<CallWebhookResult> {
+): SampleHandler<CallWebhookResult> {
   return {
     type: "call_webhook",
     async handle(payload, context) {

@@ -2,7 +2,7 @@ import { z } from "zod";
 import { csvRecord } from "../lib/csv.js";
 import { outputFolder, writeOutput } from "../lib/output.js";
 import { readPayload } from "../lib/payload.js";
-import { permanent, type HandlerModule, type TaskContext } from "../lib/sdk.js";
+import { permanent, type SampleHandler, type TaskContext } from "../lib/sdk.js";
 import { taskColumns, type TaskRow, type TaskSource } from "../lib/task-rows.js";
 import { openTaskSource } from "../lib/task-source.js";
 
@@ -55,7 +55,7 @@ export interface ExportDataResult {
 /** Writes Drover's own tasks into one file per export, page by page: memory stays the same however many there are. */
 export function createExportData(
   settings: ExportDataSettings = {},
-): HandlerModule<ExportDataResult> {
+): SampleHandler<ExportDataResult> {
   return {
     type: "export_data",
     async handle(payload, context) {

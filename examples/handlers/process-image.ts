@@ -3,7 +3,7 @@ import { z } from "zod";
 import { createGuardedFetch, type GuardedFetch } from "../fetch/guarded-fetch.js";
 import { outputFolder, writeOutput } from "../lib/output.js";
 import { readPayload } from "../lib/payload.js";
-import { permanent, transient, type HandlerModule, type TaskContext } from "../lib/sdk.js";
+import { permanent, transient, type SampleHandler, type TaskContext } from "../lib/sdk.js";
 
 const maxPixels = 50_000_000;
 const maxSourceBytes = 20 * 1024 * 1024;
@@ -57,7 +57,7 @@ export interface ProcessImageResult {
 /** Fetches an image, resizes, rotates or converts it, and writes one file per task. */
 export function createProcessImage(
   settings: ProcessImageSettings = {},
-): HandlerModule<ProcessImageResult> {
+): SampleHandler<ProcessImageResult> {
   return {
     type: "process_image",
     async handle(payload, context) {
@@ -84,6 +84,7 @@ async function download(fetch: GuardedFetch, url: string, signal: AbortSignal): 
 }
 
 async function render(source: Buffer, work: ImageWork) {
+  if (source.length === 0) throw notAnImage("it is empty");
   const input = sharp(source, { limitInputPixels: maxPixels, failOn: "error" });
   const metadata = await input.metadata().catch(cannotDecode);
   const usual = sources[metadata.format ?? ""];

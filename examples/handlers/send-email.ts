@@ -1,7 +1,7 @@
 import { createTransport } from "nodemailer";
 import { z } from "zod";
 import { readPayload } from "../lib/payload.js";
-import { permanent, transient, type HandlerModule, type TaskContext } from "../lib/sdk.js";
+import { permanent, transient, type SampleHandler, type TaskContext } from "../lib/sdk.js";
 
 /** Header fields end at a line break, so one in a subject would write headers of its own. */
 const singleLine = /^[^\p{Cc}\u2028\u2029]*$/u;
@@ -32,7 +32,7 @@ export interface SendEmailResult {
 }
 
 /** Sends one plain text mail. Sending cannot be made idempotent, but the Message-ID can: it is made of the task id. */
-export function createSendEmail(settings: SendEmailSettings = {}): HandlerModule<SendEmailResult> {
+export function createSendEmail(settings: SendEmailSettings = {}): SampleHandler<SendEmailResult> {
   return {
     type: "send_email",
     async handle(payload, context) {

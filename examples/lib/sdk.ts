@@ -1,40 +1,18 @@
-/**
- * What the sample handlers need of the worker SDK. Structural, so that a handler can be called from a test with a
- * plain object as well.
- */
-export interface TaskContext {
-  readonly taskId: string;
-  /** Rises with every grant of the task: stores that see it can refuse a worker that was overtaken. */
-  readonly fencingToken: number | bigint;
-  readonly signal: AbortSignal;
-  progress(fraction: number, message?: string): void;
-}
+import { TaskFailedError, type HandlerContext } from "drover/worker";
 
-export interface HandlerModule<Result> {
+/** As much of the worker's context as the sample handlers need, so that a test can call them with a plain object. */
+export type TaskContext = Pick<HandlerContext, "taskId" | "fencingToken" | "signal" | "progress">;
+
+/** What a handler module exports by default. */
+export interface SampleHandler<Result> {
   readonly type: string;
   handle(payload: unknown, context: TaskContext): Promise<Result>;
 }
 
-/** A failure the coordinator can act on: whether to retry it, and when. */
-export class HandlerFailure extends Error {
-  readonly code: string;
-  readonly retryable: boolean;
-  /** Milliseconds until the retry, instead of the policy's backoff. */
-  readonly retryAfterMs: number | undefined;
-
-  constructor(code: string, message: string, retryable: boolean, retryAfterMs?: number) {
-    super(message);
-    this.name = "HandlerFailure";
-    this.code = code;
-    this.retryable = retryable;
-    this.retryAfterMs = retryAfterMs;
-  }
-}
-
 /** Trying again would end the same: the task fails at once. */
-export const permanent = (code: string, message: string) =>
-  new HandlerFailure(code, message, false);
+export const permanent = (code: string, message: string): TaskFailedError =>
+  new TaskFailedError(message, { code, retryable: false });
 
 /** Worth trying again, after `retryAfterMs` if the other side said when. */
-export const transient = (code: string, message: string, retryAfterMs?: number) =>
-  new HandlerFailure(code, message, true, retryAfterMs);
+export const transient = (code: string, message: string, retryAfterMs?: number): TaskFailedError =>
+  new TaskFailedError(message, { code, ...(retryAfterMs !== undefined && { retryAfterMs }) });
