@@ -3,7 +3,10 @@ import type { Random } from "../clock.js";
 const fallbackAddress = "localhost:50051";
 const hostPort = /^(?:[a-z][a-z0-9+.-]*:)?\S+:\d{1,5}$/i;
 
-/** The coordinators to dial: as given, else the comma list in DROVER_ADDR, else localhost:50051. Throws on a malformed one. */
+/**
+ * The coordinators to dial: as given, else the comma list in DROVER_ADDR, else localhost:50051.
+ * Throws on a malformed one.
+ */
 export function parseAddresses(given: string | readonly string[] | undefined): readonly string[] {
   const listed =
     typeof given === "string" ? [given] : (given ?? [process.env["DROVER_ADDR"] ?? ""]);
@@ -22,7 +25,10 @@ export function parseAddresses(given: string | readonly string[] | undefined): r
   return addresses;
 }
 
-/** Addresses in a circle. The first is chosen by chance, so that clients spread over the coordinators. */
+/**
+ * Addresses in a circle. The first is chosen by chance, so that clients spread over the
+ * coordinators.
+ */
 export interface AddressRing {
   readonly current: string;
   readonly size: number;

@@ -2,8 +2,8 @@ import type { Random } from "../clock.js";
 import { limits } from "../limits.js";
 
 /**
- * Full jitter: a wait of chance below a ceiling that doubles from `firstMs` to `maxMs`, so that those who failed together
- * do not come back together. `failures` counts from 0.
+ * Full jitter: a wait of chance below a ceiling that doubles from `firstMs` to `maxMs`, so that
+ * those who failed together do not come back together. `failures` counts from 0.
  */
 export function fullJitter(
   random: Random,

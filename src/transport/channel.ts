@@ -9,7 +9,12 @@ import {
 import type { Clock } from "../clock.js";
 import { limits } from "../limits.js";
 
-/** Sent with every call, e.g. `{ authorization: "Bearer ..." }`. A function is asked anew for each call. */
+export type { ChannelCredentials } from "@grpc/grpc-js";
+
+/**
+ * Sent with every call, e.g. `{ authorization: "Bearer ..." }`. A function is asked anew for each
+ * call.
+ */
 export type Headers = Readonly<Record<string, string>> | (() => Readonly<Record<string, string>>);
 
 export interface ChannelOptions {
@@ -23,7 +28,10 @@ export interface ChannelOptions {
 export interface Channel {
   readonly address: string;
   readonly client: Client;
-  /** Resolves once calls can be sent; rejects when the address refuses, does not answer in 5 s, or on the signal. */
+  /**
+   * Resolves once calls can be sent; rejects when the address refuses, does not answer in 5 s, or
+   * on the signal.
+   */
   connect(signal?: AbortSignal): Promise<void>;
   metadata(): Metadata;
   close(): void;

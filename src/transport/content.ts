@@ -22,7 +22,10 @@ function isContent(value: unknown): value is Content {
   return typeof contentType === "string" && data instanceof Uint8Array;
 }
 
-/** Plain JavaScript as JSON bytes, Content as it is; undefined stays away. Throws what JSON.stringify throws. */
+/**
+ * Plain JavaScript as JSON bytes, Content as it is; undefined stays away. Throws what
+ * JSON.stringify throws.
+ */
 export function encodeContent(value: unknown): Blob | undefined {
   if (isContent(value)) {
     return create(BlobSchema, { contentType: value.contentType, data: value.data });
@@ -32,7 +35,10 @@ export function encodeContent(value: unknown): Blob | undefined {
   return create(BlobSchema, { contentType: json, data: Buffer.from(text, "utf8") });
 }
 
-/** Either of the two forms on the wire as plain JavaScript, other media types as Content. Throws on what is no JSON. */
+/**
+ * Either of the two forms on the wire as plain JavaScript, other media types as Content. Throws
+ * on what is no JSON.
+ */
 export function decodeContent(value: Uint8Array, blob: Blob | undefined): unknown {
   if (blob) {
     if (!isJson(blob.contentType)) return { contentType: blob.contentType, data: blob.data };

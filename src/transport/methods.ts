@@ -6,7 +6,10 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 
-/** What grpc-js needs to know of a method; made by hand over protobuf-es, so there is one generated codebase only. */
+/**
+ * What grpc-js needs to know of a method; made by hand over protobuf-es, so there is one
+ * generated codebase only.
+ */
 export interface MethodCodec<I extends DescMessage, O extends DescMessage> {
   readonly path: string;
   readonly serialize: (message: MessageShape<I>) => Buffer;

@@ -3,8 +3,9 @@ import { FieldDescriptorProto_Type, FileDescriptorProtoSchema } from "@bufbuild/
 import { file_drover_v1_task, type Task } from "../../gen/drover/v1/task_pb.js";
 
 /**
- * A task whose JSON payload and result are still encoded (empty: not there). One payload nested too deep must not make
- * the whole frame or page around it unreadable, so they are decoded on their own.
+ * A task whose JSON payload and result are still encoded (empty: not there). One payload nested
+ * too deep must not make the whole frame or page around it unreadable, so they are decoded on
+ * their own.
  */
 export type WireTask = Omit<Task, "payload" | "result"> & {
   payload: Uint8Array;
@@ -34,7 +35,10 @@ function opaqueRegistry() {
 
 const registry = opaqueRegistry();
 
-/** The same message with the tasks in it as WireTask: a Value field and a bytes field are equal on the wire. */
+/**
+ * The same message with the tasks in it as WireTask: a Value field and a bytes field are equal on
+ * the wire.
+ */
 export function opaque(schema: DescMessage): DescMessage {
   return registry.getMessage(schema.typeName) ?? schema;
 }

@@ -13,8 +13,8 @@ export interface DialerOptions {
 }
 
 /**
- * Decides when and where the next stream is opened. One dial at a time; after the first each goes to the next address,
- * so that a coordinator that is gone costs one try.
+ * Decides when and where the next stream is opened. One dial at a time; after the first each goes
+ * to the next address, so that a coordinator that is gone costs one try.
  */
 export class Dialer {
   readonly #options: DialerOptions;
@@ -47,7 +47,10 @@ export class Dialer {
     this.plan(fullJitter(this.#options.random, 0));
   }
 
-  /** A stream that stood for a while broke by accident: come back at once. One that never stands is not hammered. */
+  /**
+   * A stream that stood for a while broke by accident: come back at once. One that never stands
+   * is not hammered.
+   */
   streamLost(stoodMs: number): void {
     this.#failures = stoodMs >= limits.heartbeatMs ? 0 : this.#failures + 1;
     this.plan(fullJitter(this.#options.random, Math.max(0, this.#failures - 1)));

@@ -18,14 +18,20 @@ export interface DrainOptions {
   hasten: AbortSignal;
 }
 
-/** Asked to stop, handlers get this long to end by themselves before their tasks are handed back under them. */
+/**
+ * Asked to stop, handlers get this long to end by themselves before their tasks are handed back
+ * under them.
+ */
 const unwindMs = 1_000;
 /** Longest wait for acks, then for the end of the stream. */
 const ackMs = 5_000;
 const farewellMs = 1_000;
 const message = "the worker stops";
 
-/** The goodbye of a worker: nothing new, the running ends or goes back uncharged, results are acked, the stream ends. */
+/**
+ * The goodbye of a worker: nothing new, the running ends or goes back uncharged, results are
+ * acked, the stream ends.
+ */
 export async function drain(options: DrainOptions): Promise<void> {
   const { leases, logger, results, session, clock } = options;
   session.outbox.leave();
@@ -41,7 +47,10 @@ export async function drain(options: DrainOptions): Promise<void> {
   await session.close(farewellMs);
 }
 
-/** Handlers that ignore their signal go on until the process ends; their tasks need not wait for that. */
+/**
+ * Handlers that ignore their signal go on until the process ends; their tasks need not wait for
+ * that.
+ */
 function handBack({ leases, send }: DrainOptions): void {
   for (const lease of leases.running()) {
     const held = lease.standing === "held";

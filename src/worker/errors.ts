@@ -1,4 +1,7 @@
-/** Why a handler is asked to stop: the client cancelled, its time is up, its lease is gone, or the worker stops. */
+/**
+ * Why a handler is asked to stop: the client cancelled, its time is up, its lease is gone, or the
+ * worker stops.
+ */
 export type AbortCause = "cancelled" | "timeout" | "lease_lost" | "shutdown";
 
 /** The `reason` of a handler's AbortSignal. */
@@ -22,7 +25,10 @@ export interface TaskFailedOptions {
   cause?: unknown;
 }
 
-/** Throw it from a handler to say how its task failed. Any other error fails the task too, and may be retried. */
+/**
+ * Throw it from a handler to say how its task failed. Any other error fails the task too, and may
+ * be retried.
+ */
 export class TaskFailedError extends Error {
   readonly code: string;
   readonly retryable: boolean;

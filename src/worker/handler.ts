@@ -10,7 +10,10 @@ export interface HandlerContext {
   readonly attempt: number;
   /** Retries scheduled after failures of the handler so far: from 0. */
   readonly retryCount: number;
-  /** Rises with every grant of the task. Pass it to the stores you write to, so that they can refuse an older one. */
+  /**
+   * Rises with every grant of the task. Pass it to the stores you write to, so that they can
+   * refuse an older one.
+   */
   readonly fencingToken: number;
   /** On the monotonic clock, in ms; Infinity if the attempt has no end. */
   readonly deadline: number;
@@ -18,7 +21,10 @@ export interface HandlerContext {
   remainingMs(): number;
   /** Aborted when the handler should stop; its reason is a TaskAbortedError that says why. */
   readonly signal: AbortSignal;
-  /** Says how far it is: 0 to 1, and a word for people of at most 1,024 characters. Only the latest is sent. */
+  /**
+   * Says how far it is: 0 to 1, and a word for people of at most 1,024 characters. Only the
+   * latest is sent.
+   */
   progress(fraction: number, message?: string): void;
   /** Logs with the task's id, type and attempt. */
   readonly logger: Logger;
@@ -30,14 +36,21 @@ export interface HandlerContext {
 }
 
 interface HandlerMethod<Payload, Result> {
-  // Method syntax on purpose: a handler may ask for a narrower payload than the map of the worker knows.
+  // Method syntax on purpose: a handler may ask for a narrower payload than the map of the worker
+  // knows.
   handle(payload: Payload, context: HandlerContext): Result | Promise<Result>;
 }
 
-/** Runs one attempt of a task. What it returns is the result, as JSON of at most 256 KiB; what it throws is the failure. */
+/**
+ * Runs one attempt of a task. What it returns is the result, as JSON of at most 256 KiB; what it
+ * throws is the failure.
+ */
 export type Handler<Payload = unknown, Result = unknown> = HandlerMethod<Payload, Result>["handle"];
 
-/** Runs around every handler, the first one outermost. Has to call `next` once, and to return what the result shall be. */
+/**
+ * Runs around every handler, the first one outermost. Has to call `next` once, and to return what
+ * the result shall be.
+ */
 export type Middleware = (
   payload: unknown,
   context: HandlerContext,

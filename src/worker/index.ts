@@ -9,4 +9,4 @@ export type { Logger } from "./logger.js";
 export { loadHandlers } from "./load-handlers.js";
 export type { HandlerModule } from "./load-handlers.js";
 export type { Content } from "../transport/content.js";
-export type { Headers } from "../transport/channel.js";
+export type { ChannelCredentials, Headers } from "../transport/channel.js";

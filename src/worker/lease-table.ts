@@ -1,8 +1,9 @@
 import { TaskAbortedError, type AbortCause } from "./errors.js";
 
 /**
- * What a lease is to this worker: `held` is ours; `lapsed` ran past our own deadline without a renewal, and may or may
- * not be over; `unknown` is not of our session any more; `over` ended without us, nobody wants its result.
+ * What a lease is to this worker: `held` is ours; `lapsed` ran past our own deadline without a
+ * renewal, and may or may not be over; `unknown` is not of our session any more; `over` ended
+ * without us, nobody wants its result.
  */
 export type Standing = "held" | "lapsed" | "unknown" | "over";
 
@@ -25,7 +26,10 @@ interface Entry extends RunningLease {
 export const tokenKey = (token: Uint8Array): string =>
   Buffer.from(token.buffer, token.byteOffset, token.byteLength).toString("base64");
 
-/** The leases whose handlers run, by token: a task may be leased anew while an old handler of it still ends. */
+/**
+ * The leases whose handlers run, by token: a task may be leased anew while an old handler of it
+ * still ends.
+ */
 export class LeaseTable {
   readonly #entries = new Map<string, Entry>();
   #held = 0;

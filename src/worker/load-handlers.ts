@@ -3,7 +3,10 @@ import { extname, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { checkName, type Handler } from "./handler.js";
 
-/** One handler, as a module gives it: the default export, an item of an array there, or a named export. */
+/**
+ * One handler, as a module gives it: the default export, an item of an array there, or a named
+ * export.
+ */
 export interface HandlerModule<Payload = unknown, Result = unknown> {
   readonly type: string;
   /** Default: the queues of the worker. */
@@ -14,8 +17,9 @@ export interface HandlerModule<Payload = unknown, Result = unknown> {
 const extensions = new Set([".js", ".mjs", ".ts"]);
 
 /**
- * Loads every .js, .mjs and .ts module of a directory, in the order of their names; declarations and tests are passed
- * over. Throws an Error that names the file when one cannot be loaded, gives no handler, or gives a malformed one.
+ * Loads every .js, .mjs and .ts module of a directory, in the order of their names; declarations
+ * and tests are passed over. Throws an Error that names the file when one cannot be loaded, gives
+ * no handler, or gives a malformed one.
  */
 export async function loadHandlers(directory: string): Promise<readonly HandlerModule[]> {
   const root = resolve(directory);

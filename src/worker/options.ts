@@ -1,16 +1,19 @@
 import { hostname } from "node:os";
-import type { ChannelCredentials } from "@grpc/grpc-js";
+
 import { type Clock, type Random, systemClock, systemRandom } from "../clock.js";
 import { limits } from "../limits.js";
 import { parseAddresses } from "../transport/addresses.js";
-import type { Headers } from "../transport/channel.js";
+import type { ChannelCredentials, Headers } from "../transport/channel.js";
 import { checkName } from "./handler.js";
 import { type Logger, stderrLogger } from "./logger.js";
 
 export interface WorkerOptions {
   /** Coordinators, host:port. Default: the comma list in DROVER_ADDR, else localhost:50051. */
   address?: string | readonly string[];
-  /** For people; need not be unique. Default: WORKER_ID, else host-pid. 1 to 128 of [A-Za-z0-9._-]. */
+  /**
+   * For people; need not be unique. Default: WORKER_ID, else host-pid. 1 to 128 of
+   * [A-Za-z0-9._-].
+   */
   workerId?: string;
   /** Tasks run at once. Default: WORKER_CONCURRENCY, else 10. 1 to 10,000. */
   concurrency?: number;

@@ -19,12 +19,16 @@ export interface OutboxOptions {
   offer(): Offer;
 }
 
-/** Progress is for people's eyes: it rides along with other frames, or waits this long for company. */
+/**
+ * Progress is for people's eyes: it rides along with other frames, or waits this long for
+ * company.
+ */
 const progressMs = 100;
 
 /**
- * Gathers what is to be said until the end of the tick and says it in as few frames as the bounds allow. What waits here
- * is bounded by itself: results by their own bound, progress and offers because only the latest counts.
+ * Gathers what is to be said until the end of the tick and says it in as few frames as the bounds
+ * allow. What waits here is bounded by itself: results by their own bound, progress and offers
+ * because only the latest counts.
  */
 export class Outbox {
   readonly #options: OutboxOptions;

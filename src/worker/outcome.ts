@@ -55,7 +55,10 @@ function cancelled(token: Uint8Array): Outcome {
   return outcomeOf(token, { case: "cancelled", value: {} }, 0);
 }
 
-/** What the handler returned, as the lease's result; what cannot be carried fails the task for good. */
+/**
+ * What the handler returned, as the lease's result; what cannot be carried fails the task for
+ * good.
+ */
 export function succeeded(token: Uint8Array, returned: unknown): Outcome {
   let blob;
   try {
@@ -81,7 +84,10 @@ export function succeeded(token: Uint8Array, returned: unknown): Outcome {
   return outcomeOf(token, { case: "success", value }, bytes);
 }
 
-/** What a handler that threw means for its lease; undefined if nobody waits for an answer any more. */
+/**
+ * What a handler that threw means for its lease; undefined if nobody waits for an answer any
+ * more.
+ */
 export function thrown(lease: RunningLease, error: unknown): Outcome | undefined {
   const { token } = lease;
   if (lease.standing === "unknown") return undefined;

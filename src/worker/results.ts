@@ -18,7 +18,10 @@ const frameResultBytes = 256 * 1024;
 /** With this many, and 10,000 running leases, the inventory of a heartbeat still fits one frame. */
 const countCeiling = 16_000;
 
-/** Finished leases the coordinator has not acked yet. None is ever dropped but by an ack, or when its lease is revoked. */
+/**
+ * Finished leases the coordinator has not acked yet. None is ever dropped but by an ack, or when
+ * its lease is revoked.
+ */
 export class UnackedResults {
   readonly #entries = new Map<string, Unacked>();
   readonly #unsent = new Set<Unacked>();
@@ -71,7 +74,10 @@ export class UnackedResults {
     return [...this.#entries.values()].map((entry) => entry.token);
   }
 
-  /** The next results for a stream, within the bounds of a frame; from then on they count as sent there. */
+  /**
+   * The next results for a stream, within the bounds of a frame; from then on they count as sent
+   * there.
+   */
   take(generation: number): TaskResult[] {
     const taken: TaskResult[] = [];
     let bytes = 0;

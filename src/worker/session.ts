@@ -67,7 +67,10 @@ export class Session {
   readonly #heartbeats: HeartbeatKeeper;
   readonly #dialer: Dialer;
   readonly #stopping = new AbortController();
-  /** Every stream that is not closed yet, at most one of them current; the retired ones with the end of their patience. */
+  /**
+   * Every stream that is not closed yet, at most one of them current; the retired ones with the
+   * end of their patience.
+   */
   readonly #streams = new Map<WorkStream, Timer | undefined>();
   /** Highest generation whose hello was sent: leases on older streams are not ours to take. */
   #generation = 0;

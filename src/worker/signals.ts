@@ -10,7 +10,10 @@ export interface SignalOptions {
 
 const signals = ["SIGTERM", "SIGINT"] as const;
 
-/** Runs until a signal asks for the end and the end is reached. A second signal forces it, a third has its usual effect. */
+/**
+ * Runs until a signal asks for the end and the end is reached. A second signal forces it, a third
+ * has its usual effect.
+ */
 export async function runUntilSignal(options: SignalOptions): Promise<void> {
   let received = 0;
   let onSignal: (signal: NodeJS.Signals) => void = () => undefined;

@@ -3,7 +3,10 @@ import type { Clock } from "../clock.js";
 
 /** How busy this process is, for the people who look at ListWorkers. */
 export interface Vitals {
-  /** Since the last call: share of one core used, and the 99th percentile of the event loop's delay in ms. */
+  /**
+   * Since the last call: share of one core used, and the 99th percentile of the event loop's
+   * delay in ms.
+   */
   read(): { readonly cpu: number; readonly eventLoopDelayMs: number };
   stop(): void;
 }

@@ -31,7 +31,10 @@ export type TaskMap<Tasks> = { [Type in keyof Tasks]: { payload: unknown; result
 export type AnyTasks = Record<string, { payload: unknown; result?: unknown }>;
 
 export interface StopOptions {
-  /** How long running handlers may take to end before they are asked to stop and handed back. Default 25,000. */
+  /**
+   * How long running handlers may take to end before they are asked to stop and handed back.
+   * Default 25,000.
+   */
   graceMs?: number;
 }
 
@@ -44,7 +47,10 @@ export interface Worker<Tasks extends TaskMap<Tasks> = AnyTasks> {
   readonly running: number;
   /** Results a coordinator has not acked yet. */
   readonly unacked: number;
-  /** Gives the handler of a type. May be called while the worker runs. Throws if the type has one already. */
+  /**
+   * Gives the handler of a type. May be called while the worker runs. Throws if the type has one
+   * already.
+   */
   handle<Type extends keyof Tasks & string>(
     type: Type,
     handler: Handler<Tasks[Type]["payload"], Tasks[Type]["result"]>,
@@ -54,9 +60,15 @@ export interface Worker<Tasks extends TaskMap<Tasks> = AnyTasks> {
   use(middleware: Middleware): this;
   /** Dials until a coordinator welcomes the worker; resolves then, or when it is stopped before. */
   start(): Promise<void>;
-  /** Takes no more tasks, lets running ones end, hands back the rest uncharged, and leaves. Calling it again hastens it. */
+  /**
+   * Takes no more tasks, lets running ones end, hands back the rest uncharged, and leaves.
+   * Calling it again hastens it.
+   */
   stop(options?: StopOptions): Promise<void>;
-  /** Starts, and stops on SIGTERM or SIGINT; a second signal ends the grace at once. Resolves when all is over. */
+  /**
+   * Starts, and stops on SIGTERM or SIGINT; a second signal ends the grace at once. Resolves when
+   * all is over.
+   */
   run(options?: StopOptions): Promise<void>;
 }
 

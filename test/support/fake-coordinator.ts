@@ -26,7 +26,10 @@ import { createInbox, type Inbox } from "./inbox.js";
 
 type Answer = MessageInitShape<typeof WorkResponseSchema>;
 
-/** The coordinator's end of one Work stream. Nothing is answered but what the script says, or what is automatic. */
+/**
+ * The coordinator's end of one Work stream. Nothing is answered but what the script says, or what
+ * is automatic.
+ */
 export interface FakeStream {
   readonly hello: NonNullable<WorkRequest["hello"]>;
   /** Frames after the hello. */
@@ -61,7 +64,10 @@ export interface FakeOptions {
   /** Beats of the worker, as the welcome tells it. Default: says nothing, so 5 s. */
   heartbeatMs?: number;
   leaseMs?: number;
-  /** Answers of unary calls by method name, e.g. getTask; the rest is UNIMPLEMENTED. May throw FakeStatus. */
+  /**
+   * Answers of unary calls by method name, e.g. getTask; the rest is UNIMPLEMENTED. May throw
+   * FakeStatus.
+   */
   unary?: Record<string, UnaryScript>;
   /** False: SubmitStream is UNIMPLEMENTED. Default true. */
   submitStream?: boolean;

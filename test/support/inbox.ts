@@ -1,10 +1,16 @@
 import { systemClock } from "../../src/clock.js";
 
-/** Things that came, in order, and those who wait for one of them. A wait takes what came before it was asked, too. */
+/**
+ * Things that came, in order, and those who wait for one of them. A wait takes what came before
+ * it was asked, too.
+ */
 export interface Inbox<T> {
   readonly all: readonly T[];
   push(item: T): void;
-  /** The next item that fits; each item is given once. Rejects after `ms`, naming what came instead. */
+  /**
+   * The next item that fits; each item is given once. Rejects after `ms`, naming what came
+   * instead.
+   */
   next(what: string, fits?: (item: T) => boolean, ms?: number): Promise<T>;
   /** Items nobody has taken yet. */
   readonly waiting: readonly T[];
