@@ -14,7 +14,7 @@ FORMATTED := $(CODE) package.json tsconfig.json tsconfig.build.json tsconfig.exa
 help: ## Lists these targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
 
-$(INSTALLED): package.json package-lock.json .npmrc
+$(INSTALLED): package-lock.json .npmrc
 	@echo "== npm ci"
 	@npm ci --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -9,7 +9,7 @@ import type { Status } from "./task.js";
  *      │ unblockLater         ▲    │ grant, adopt    │       │  fail, poison
  *      ▼          promote     │    ▼                 │       ├──────────────► FAILED ────┐
  *   SCHEDULED ────────────────┤  RUNNING ────────────┤       │  cancel                   │ revive
- *      ▲                      │    │   release, lose │       ├──────────────► CANCELLED ─┤ (new run)
+ *      ▲                      │    │   release, lose │       ├──────────────► CANCELLED ─┤ (rerun)
  *      └──── releaseLater ────┼────┤                 └───────┤  expire                   │
  *                     promote │    │ retry, loseLater        └──────────────► EXPIRED ───┤
  *                         RETRYING ◄                                                     ▼
