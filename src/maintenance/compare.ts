@@ -18,7 +18,10 @@ export interface Compare extends Service {
   request(partition: number): void;
 }
 
-/** Slow on purpose: it looks for holes nobody knows of, and 40 rows a second find one within the hour. */
+/**
+ * Slow on purpose: it looks for holes nobody knows of, and 40 rows a second find one within the
+ * hour.
+ */
 const pageRows = 200;
 const pageEveryMs = 5_000;
 /** Between two partitions; most have few rows. */
@@ -28,7 +31,10 @@ const passEveryMs = 60_000;
 /** A younger row is still on its way to the broker; if it was lost, its marker finds it. */
 const settledMs = 60_000;
 
-/** Live in history but unknown to the broker, for whatever reason: given to the broker again, for ever. */
+/**
+ * Live in history but unknown to the broker, for whatever reason: given to the broker again, for
+ * ever.
+ */
 export function createCompare(options: CompareOptions): Compare {
   const { broker, history, clock, events } = options;
   const urgent = new Set<number>();

@@ -24,9 +24,10 @@ export interface MaintenanceOptions {
 }
 
 /**
- * All duties in the background of one coordinator. Started in this order, each once the one before stands: recorder,
- * reconciler (opens partitions), sweepers, marker recovery, outbox drainer, compare, pruner. Stopped in the reverse order,
- * the recorder last and flushed by whoever drains: stop the coordinator before, so that nothing is given to it any more.
+ * All duties in the background of one coordinator. Started in this order, each once the one before
+ * stands: recorder, reconciler (opens partitions), sweepers, marker recovery, outbox drainer,
+ * compare, pruner. Stopped in the reverse order, the recorder last and flushed by whoever drains:
+ * stop the coordinator before, so that nothing is given to it any more.
  */
 export function createMaintenance(options: MaintenanceOptions): Service {
   const { broker, recorder } = options;

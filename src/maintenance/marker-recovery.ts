@@ -17,7 +17,9 @@ const everyMs = 2_000;
 /** Each names up to 1,000 rows, and they come with their payloads. */
 const markersAtOnce = 4;
 
-/** Commits that never reached the broker: their coordinator died in between, or the broker was away. */
+/**
+ * Commits that never reached the broker: their coordinator died in between, or the broker was away.
+ */
 export function createMarkerRecovery(options: MarkerRecoveryOptions): Loop {
   const { broker, history, clock, events } = options;
   return createLoop({

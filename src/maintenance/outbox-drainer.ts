@@ -16,17 +16,23 @@ export interface OutboxDrainerOptions {
 }
 
 export interface OutboxDrainer extends Service {
-  /** The oldest entry of this partition's outbox is so old. Entries left behind are drained soon. */
+  /**
+   * The oldest entry of this partition's outbox is so old. Entries left behind are drained soon.
+   */
   notice(partition: number, oldestMs: number): void;
 }
 
 const everyMs = 5_000;
-/** An entry whose task neither store knows any more is kept this long, in case its insert is still on its way. */
+/**
+ * An entry whose task neither store knows any more is kept this long, in case its insert is still
+ * on its way.
+ */
 const orphanMs = limits.restoreStaleMs;
 
 /**
- * Records what other coordinators left in the outbox: they died, or cannot reach history, or had no room for it. Sweeps
- * say where to look, so an idle system costs nothing. One drainer at a time per partition; two would only work twice.
+ * Records what other coordinators left in the outbox: they died, or cannot reach history, or had no
+ * room for it. Sweeps say where to look, so an idle system costs nothing. One drainer at a time per
+ * partition; two would only work twice.
  */
 export function createOutboxDrainer(options: OutboxDrainerOptions): OutboxDrainer {
   const { broker, history, clock, events } = options;
@@ -69,7 +75,8 @@ async function drain(
   for (;;) {
     signal.throwIfAborted();
     const entries = await broker.readOutbox(partition, limits.outboxIdleMs, limits.outboxBatch);
-    // All at once: the recorder keeps the order of each task, and order between tasks means nothing to history.
+    // All at once: the recorder keeps the order of each task, and order between tasks means nothing
+    // to history.
     const answers = await abortable(
       Promise.allSettled(entries.map((entry) => recorder.record(entry))),
       signal,
@@ -86,7 +93,10 @@ async function drain(
   }
 }
 
-/** Entries that no insert will ever come for, because the row they speak of was recorded and has since been pruned. */
+/**
+ * Entries that no insert will ever come for, because the row they speak of was recorded and has
+ * since been pruned.
+ */
 class Orphans {
   readonly #options: OutboxDrainerOptions;
   readonly #since = new Map<string, number>();

@@ -14,7 +14,10 @@ export interface RebuildOptions {
   readonly clock: Clock;
 }
 
-/** Ended rows that get a tombstone: the newest of the last two minutes, enough for the second that an AOF may lose. */
+/**
+ * Ended rows that get a tombstone: the newest of the last two minutes, enough for the second that
+ * an AOF may lose.
+ */
 const buryRows = 2_000;
 const queuePage = 500;
 
@@ -25,9 +28,10 @@ export const mustOpen = (status: PartitionStatus): boolean =>
 const isEmptied = (status: PartitionStatus): boolean => status.openedOn === "";
 
 /**
- * Brings a partition back from history and opens it, unless another coordinator does. Returns how it was opened.
- * `coldSince` is the monotonic time at which it was first seen COLD. Whoever closes a partition on purpose must hold the
- * same lock (`rebuild-<partition>`) for as long as it is to stay closed.
+ * Brings a partition back from history and opens it, unless another coordinator does. Returns how
+ * it was opened. `coldSince` is the monotonic time at which it was first seen COLD. Whoever closes
+ * a partition on purpose must hold the same lock (`rebuild-<partition>`) for as long as it is to
+ * stay closed.
  */
 export async function rebuild(
   options: RebuildOptions,
@@ -55,8 +59,9 @@ export async function rebuild(
 }
 
 /**
- * Everything live, in id order. The partition stays COLD for one session lease, so that workers come back and keep what
- * they run; only a history without live rows has nothing that could be running.
+ * Everything live, in id order. The partition stays COLD for one session lease, so that workers
+ * come back and keep what they run; only a history without live rows has nothing that could be
+ * running.
  */
 async function refill(
   options: RebuildOptions,
@@ -78,13 +83,17 @@ async function refill(
     if (rows === 0) return 0;
     const waitMs = since + limits.sessionLeaseMs - clock.monotonic();
     if (waitMs > 0) await clock.sleep(waitMs, signal);
-    // The store may have been emptied once more meanwhile. Then it lacks what it was given, and all starts anew.
+    // The store may have been emptied once more meanwhile. Then it lacks what it was given, and all
+    // starts anew.
     const again = await restorePage({ ...all, limit: firstPage.size });
     if (!again.restored.some((id) => firstPage.has(id))) return rows;
   }
 }
 
-/** The store came back with its records, perhaps without the last second of them. What history knows since goes in. */
+/**
+ * The store came back with its records, perhaps without the last second of them. What history knows
+ * since goes in.
+ */
 async function reapply(
   options: RebuildOptions,
   partition: number,

@@ -11,8 +11,9 @@ const everyMs = 1_000;
 const rebuildsMax = 4;
 
 /**
- * Watches for partitions that are not served, and brings them back from history: one path for an emptied store, a store
- * that came back as another process, the memory broker after a restart, and the first start of all.
+ * Watches for partitions that are not served, and brings them back from history: one path for an
+ * emptied store, a store that came back as another process, the memory broker after a restart, and
+ * the first start of all.
  */
 export function createReconciler(options: ReconcilerOptions): Service {
   const { broker, clock, events } = options;

@@ -24,7 +24,10 @@ export interface Batch {
   readonly slices: ReadonlyMap<string, Slice>;
 }
 
-/** Transitions by task, oldest task first. A task that is in flight is not taken again before it is back. */
+/**
+ * Transitions by task, oldest task first. A task that is in flight is not taken again before it is
+ * back.
+ */
 export class RecordQueue {
   #waiting = new Map<string, Entry[]>();
   readonly #flying = new Map<string, Slice>();
@@ -41,7 +44,10 @@ export class RecordQueue {
     return this.#held;
   }
 
-  /** The same outbox entry, given before and not yet dismissed: an outbox drain meets what its recorder still holds. */
+  /**
+   * The same outbox entry, given before and not yet dismissed: an outbox drain meets what its
+   * recorder still holds.
+   */
   find(transition: Transition): Entry | undefined {
     return this.#byOutbox.get(outboxKey(transition));
   }
@@ -56,7 +62,10 @@ export class RecordQueue {
     else this.#waiting.set(taskId, [entry]);
   }
 
-  /** Takes whole tasks up to about `maxEntries` and `maxBytes`, at least one; empty if none may fly now. */
+  /**
+   * Takes whole tasks up to about `maxEntries` and `maxBytes`, at least one; empty if none may fly
+   * now.
+   */
   take(maxEntries: number, maxBytes: number): Batch {
     const slices = new Map<string, Slice>();
     const entries: Entry[] = [];

@@ -8,6 +8,7 @@ import type { Service } from "../service.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import { isFinal, type Task } from "../task/task.js";
 import type { Events } from "../telemetry/events.js";
+import { fetchPayloads, liftVersions } from "./mending.js";
 import { createEntry, type Batch, type Entry, RecordQueue, sizeOf } from "./record-queue.js";
 import { RunningWatch } from "./running-watch.js";
 
@@ -23,16 +24,23 @@ export interface RecorderOptions {
 
 /** Two, so that one batch is being formed and sent while Postgres still syncs the other. */
 const flightsMax = 2;
-/** Payloads and results of one statement; its rows are on the wire and in memory several times over. */
+/**
+ * Payloads and results of one statement; its rows are on the wire and in memory several times over.
+ */
 const batchBytes = 8 * 1024 * 1024;
 const retryFirstMs = 100;
 const retryMaxMs = 5_000;
-/** An update whose row is not there yet is tried again so often, and for so long; then the outbox keeps it. */
+/**
+ * An update whose row is not there yet is tried again so often, and for so long; then the outbox
+ * keeps it.
+ */
 const missingRetryMs = 250;
 const missingMaxMs = 10_000;
 const runningTasksMax = 100_000;
 
-/** Group commit of what the broker decided: a flush starts as soon as the one before it is answered. */
+/**
+ * Group commit of what the broker decided: a flush starts as soon as the one before it is answered.
+ */
 export class HistoryRecorder implements Recorder, Service {
   readonly #options: RecorderOptions;
   readonly #maxBytes: number;
@@ -68,7 +76,10 @@ export class HistoryRecorder implements Recorder, Service {
     this.#pump();
   }
 
-  /** Gives up what is not written yet: call `flush` first. The outbox holds it for whoever drains it. */
+  /**
+   * Gives up what is not written yet: call `flush` first. The outbox holds it for whoever drains
+   * it.
+   */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#watch.clear();
@@ -91,8 +102,9 @@ export class HistoryRecorder implements Recorder, Service {
     const known = this.#queue.find(transition);
     if (known) return known.done;
     if (this.#queue.bytes + sizeOf(transition.task) > this.#maxBytes) {
-      const held = `${this.#queue.held.size} transitions (${this.#queue.bytes} bytes) wait for history`;
-      return Promise.reject(unavailable(`${held}, at most ${this.#maxBytes} bytes may`));
+      const { held, bytes } = this.#queue;
+      const message = `${held.size} transitions (${bytes} bytes) wait for history already`;
+      return Promise.reject(unavailable(`${message}, at most ${this.#maxBytes} bytes may`));
     }
     return this.#add(transition).done;
   }
@@ -166,7 +178,10 @@ export class HistoryRecorder implements Recorder, Service {
     }
   }
 
-  /** By halves when history refuses the whole for another reason than being away: one bad row must not hold up the rest. */
+  /**
+   * By halves when history refuses the whole for another reason than being away: one bad row must
+   * not hold up the rest.
+   */
   async #write(entries: readonly Entry[]): Promise<Map<Entry, RecordOutcome>> {
     try {
       const outcomes = await this.#options.history.record(entries.map((entry) => entry.current));
@@ -198,8 +213,16 @@ export class HistoryRecorder implements Recorder, Service {
       else over.push([entry, outcome]);
     }
     // This one first: it may fail, and then the whole batch goes back as it was.
-    if (overtaken.length > 0) over.push(...(await this.#liftVersions(overtaken)));
-    if (missing.length > 0) await this.#fetchPayloads(missing);
+    if (overtaken.length > 0) {
+      const { again, left } = await liftVersions(this.#options.history, overtaken);
+      this.#queue.giveBack(again);
+      for (const entry of left) over.push([entry, "superseded"]);
+    }
+    if (missing.length > 0) {
+      const { again, left } = await fetchPayloads(this.#options.broker, missing);
+      this.#queue.giveBack(again);
+      this.#park(left);
+    }
     return over;
   }
 
@@ -208,46 +231,6 @@ export class HistoryRecorder implements Recorder, Service {
     const now = this.#options.clock.monotonic();
     entry.missingSince ??= now;
     return now - entry.missingSince < missingMaxMs;
-  }
-
-  /** The insert may never come (its coordinator died): with the payload, the transition is the whole task. */
-  async #fetchPayloads(entries: readonly Entry[]): Promise<void> {
-    const found = await this.#options.broker
-      .get(entries.map((entry) => entry.given.task.id))
-      .catch(() => []);
-    const whole = entries.filter((entry, index) => {
-      const task = found[index];
-      if (!task) return false;
-      const { current } = entry;
-      entry.current = {
-        ...current,
-        task: { ...current.task, payload: task.payload },
-        payloadOmitted: false,
-      };
-      return true;
-    });
-    this.#queue.giveBack(whole);
-    this.#park(entries.filter((entry) => !whole.includes(entry)));
-  }
-
-  /**
-   * A store that came back without its last second counts versions from further back, so the end of a task may carry a
-   * smaller one than its live row. The end of the same run wins all the same.
-   */
-  async #liftVersions(entries: readonly Entry[]): Promise<[Entry, RecordOutcome][]> {
-    const rows = await this.#options.history.get(
-      undefined,
-      entries.map((entry) => entry.given.task.id),
-    );
-    const lifted = entries.filter((entry, index) => {
-      const row = rows[index];
-      const { current } = entry;
-      if (!row || isFinal(row.status) || row.run !== current.task.run) return false;
-      entry.current = { ...current, task: { ...current.task, version: row.version + 1 } };
-      return true;
-    });
-    this.#queue.giveBack(lifted);
-    return entries.filter((entry) => !lifted.includes(entry)).map((entry) => [entry, "superseded"]);
   }
 
   #park(entries: readonly Entry[]): void {
@@ -260,7 +243,10 @@ export class HistoryRecorder implements Recorder, Service {
     });
   }
 
-  /** Tells the broker, then whoever waits. If the broker does not hear it, an outbox drain repeats the whole. */
+  /**
+   * Tells the broker, then whoever waits. If the broker does not hear it, an outbox drain repeats
+   * the whole.
+   */
   async #finish(over: readonly [Entry, RecordOutcome][]): Promise<void> {
     const items = over.flatMap(([{ given }, outcome]) =>
       given.outboxId === undefined || outcome === "missing"
@@ -294,6 +280,9 @@ export class HistoryRecorder implements Recorder, Service {
     });
   }
 }
+
+export const createRecorder = (options: RecorderOptions): HistoryRecorder =>
+  new HistoryRecorder(options);
 
 const unavailable = (message: string): DroverError =>
   new DroverError("history_unavailable", message);

@@ -8,7 +8,10 @@ import { sizeOf } from "./record-queue.js";
 /** Below every id: where a pass starts. */
 export const firstId = "00000000-0000-0000-0000-000000000000";
 
-/** Above any number of transitions that history may not have heard of yet, so that what comes next is the newer. */
+/**
+ * Above any number of transitions that history may not have heard of yet, so that what comes next
+ * is the newer.
+ */
 const versionLift = 1_000;
 /** A page that took so long that the broker refused it is read anew, at most so often. */
 const pageTries = 3;
@@ -18,7 +21,10 @@ export const lifted = (task: Task): Task => ({ ...task, version: task.version + 
 /** Bytes of one enqueue call: a page may hold 500 payloads of 256 KiB. */
 const chunkBytes = 4 * 1024 * 1024;
 
-/** Offers rows of history to the broker again; it takes those it does not know. Replies in the order of the rows. */
+/**
+ * Offers rows of history to the broker again; it takes those it does not know. Replies in the order
+ * of the rows.
+ */
 export async function restoreRows(
   broker: Broker,
   rows: readonly Task[],
@@ -69,7 +75,8 @@ export interface RestoredPage {
 export async function restorePage(options: PageOptions): Promise<RestoredPage> {
   const { broker, history, partition, afterId, limit } = options;
   for (let tries = 1; ; tries += 1) {
-    // Read before the rows: the broker refuses rows that were read too long ago, as they may have ended since.
+    // Read before the rows: the broker refuses rows that were read too long ago, as they may have
+    // ended since.
     const asOf = await broker.now();
     const rows = await history.liveTasks(partition, broker.partitions, afterId, limit);
     const outcomes = await restoreRows(broker, rows.map(options.prepare), asOf);
@@ -85,12 +92,15 @@ export async function restorePage(options: PageOptions): Promise<RestoredPage> {
 const refusedPage = (partition: number, rows: number, kinds: readonly string[]): DroverError =>
   new DroverError(
     "broker_unavailable",
-    `partition ${partition}: expected the broker to take ${rows} rows back, it refused some ${pageTries} times ` +
-      `(${[...new Set(kinds)].join(", ")})`,
+    `partition ${partition}: expected the broker to take ${rows} rows back, ` +
+      `it refused some ${pageTries} times (${[...new Set(kinds)].join(", ")})`,
     { hint: "The stores are slow or history is behind; it is tried again." },
   );
 
-/** All live rows of a partition above `afterId`. Returns what the first page held, and how many rows there were in all. */
+/**
+ * All live rows of a partition above `afterId`. Returns what the first page held, and how many rows
+ * there were in all.
+ */
 export async function restoreAll(
   options: PageOptions,
   signal: AbortSignal,

@@ -10,7 +10,10 @@ export interface RunningWatchOptions {
   onDue(tasks: readonly Task[]): void;
 }
 
-/** Remembers grants until they have lasted. One timer for all of them: they fall due in the order they came. */
+/**
+ * Remembers grants until they have lasted. One timer for all of them: they fall due in the order
+ * they came.
+ */
 export class RunningWatch {
   readonly #options: RunningWatchOptions;
   readonly #tasks = new Map<string, { readonly task: Task; readonly dueAt: number }>();
@@ -25,7 +28,8 @@ export class RunningWatch {
     // Deleted first, so that the order of the map stays the order of falling due.
     this.#tasks.delete(task.id);
     if (this.#tasks.size >= maxTasks) return;
-    // History has the payload, or gets it with the insert: thousands of running tasks must not hold theirs here.
+    // History has the payload, or gets it with the insert: thousands of running tasks must not hold
+    // theirs here.
     const slim = { ...task, payload: undefined };
     this.#tasks.set(task.id, { task: slim, dueAt: clock.monotonic() + delayMs });
     this.#timer ??= clock.after(delayMs, () => this.#sweep());

@@ -20,12 +20,16 @@ export interface SweeperOptions {
 
 /** The store may be polled this often at most, however soon the next delayed task is due. */
 const soonestMs = 5;
-/** A sweeper that pauses longer than limits.sweepGapMs would make every sweep after a failure a cautious one. */
+/**
+ * A sweeper that pauses longer than limits.sweepGapMs would make every sweep after a failure a
+ * cautious one.
+ */
 const failurePauseMs = 1_000;
 
 /**
- * Ends what must end by time alone, in one partition: leases of dead sessions, attempts over their timeout, cancels over
- * their grace; and promotes what is due. Any number of coordinators may do it at once: the token decides, so one wins.
+ * Ends what must end by time alone, in one partition: leases of dead sessions, attempts over their
+ * timeout, cancels over their grace; and promotes what is due. Any number of coordinators may do it
+ * at once: the token decides, so one wins.
  */
 export function createSweeper(options: SweeperOptions): Loop {
   const { broker, partition, clock, events } = options;
@@ -64,7 +68,9 @@ async function settleOffered(options: SweeperOptions, sweep: SweepReply): Promis
   return replies.filter((reply) => reply.verdict === "accepted").length;
 }
 
-/** A full slice means there is more; one that another sweeper settled first does not hurry this one. */
+/**
+ * A full slice means there is more; one that another sweeper settled first does not hurry this one.
+ */
 function pauseAfter(sweep: SweepReply, ended: number): number | undefined {
   const offered = [sweep.lost, sweep.left, sweep.timedOut, sweep.cancelOverdue];
   const full = offered.some((leases) => leases.length >= limits.sweepBatch) && ended > 0;

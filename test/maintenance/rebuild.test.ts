@@ -101,7 +101,7 @@ describe("an emptied store", () => {
     expect(rebuilt?.fields).toMatchObject({ partition: 0, tasks: 1_200, epoch: 2 });
   });
 
-  it("lets workers keep what they run: the partition stays cold for one session lease", async () => {
+  it("stays cold for one session lease, so that workers keep what they run", async () => {
     const site = await start();
     const tasks = await waiting(site, 3);
     const worker = new Worker(site.broker, "s1");

@@ -34,7 +34,7 @@ async function loseOnce(site: Site, task: Task, name: string): Promise<void> {
 }
 
 describe("lost sessions", () => {
-  it("give their tasks back at once the first time, uncharged to the handler's budget", async () => {
+  it("give their tasks back at once the first time, the handler's budget untouched", async () => {
     const [site] = await start();
     const task = await waiting(site!);
     await loseOnce(site!, task, "s1");

@@ -13,7 +13,7 @@ import { createMemoryHistory } from "../../src/history/memory-history.js";
 import { createMemoryHistoryStore } from "../../src/history/memory/store.js";
 import { limits } from "../../src/limits.js";
 import { createMaintenance } from "../../src/maintenance/maintenance.js";
-import { HistoryRecorder } from "../../src/maintenance/recorder.js";
+import { createRecorder, type HistoryRecorder } from "../../src/maintenance/recorder.js";
 import type { Service } from "../../src/service.js";
 import { createEvents, type EventCatalog, type EventName } from "../../src/telemetry/events.js";
 import type { Task } from "../../src/task/task.js";
@@ -44,7 +44,10 @@ export interface WorldOptions {
   readonly wrapHistory?: (history: History) => History;
 }
 
-/** Two memory stores, a clock that is moved by hand, and as many coordinators on them as a test wants. */
+/**
+ * Two memory stores, a clock that is moved by hand, and as many coordinators on them as a test
+ * wants.
+ */
 export class World {
   readonly clock: ManualClock = createManualClock();
   readonly random = createSeededRandom(7);
@@ -73,7 +76,7 @@ export class World {
     const happened: Happened[] = [];
     events.subscribe((name, fields) => happened.push({ name, fields }));
     const parts = { broker, history, events, clock, random };
-    const recorder = new HistoryRecorder(
+    const recorder = createRecorder(
       recorderBytes === undefined ? parts : { ...parts, maxBytes: recorderBytes },
     );
     const desk = createDesk(broker, recorder);
