@@ -1,8 +1,7 @@
 import type { Broker } from "../../src/broker/broker.js";
-import type { Limits } from "../../src/limits.js";
 
 /** What a suite may lower, so that a bound is reached with a handful of tasks. Brokers take it as option `bounds`. */
-export type BrokerBounds = Pick<Limits, "outboxEntries" | "outboxBytes" | "lanesPerQueue">;
+export type BrokerBounds = Record<"outboxEntries" | "outboxBytes" | "lanesPerQueue", number>;
 
 export interface BrokerHarnessOptions {
   /** Default 1. */

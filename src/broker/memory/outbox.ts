@@ -1,5 +1,6 @@
-import type { Limits } from "../../limits.js";
 import type { Transition } from "../broker.js";
+
+type OutboxBounds = Record<"outboxEntries" | "outboxBytes", number>;
 
 interface Entry {
   readonly transition: Transition;
@@ -10,11 +11,11 @@ interface Entry {
 /** What history has yet to learn, oldest first. Bounded by what callers do while it is `full`: nothing is dropped. */
 export class Outbox {
   private readonly entries = new Map<string, Entry>();
-  private readonly bounds: Pick<Limits, "outboxEntries" | "outboxBytes">;
+  private readonly bounds: OutboxBounds;
   private bytes = 0;
   private lastId = 0;
 
-  constructor(bounds: Pick<Limits, "outboxEntries" | "outboxBytes">) {
+  constructor(bounds: OutboxBounds) {
     this.bounds = bounds;
   }
 

@@ -1,4 +1,4 @@
-import { limits, type Limits } from "../../limits.js";
+import { limits } from "../../limits.js";
 import { fencingEpochUnit } from "../../task/ids.js";
 import { mustNext, type StatusEvent } from "../../task/status.js";
 import { isFinal, type Attempt, type AttemptOutcome, type Task } from "../../task/task.js";
@@ -11,7 +11,7 @@ import { createRecord, sameBytes, type Deadline, type TaskRecord } from "./recor
 import { Sessions } from "./sessions.js";
 import type { Wakeups } from "./wakeups.js";
 
-export type MemoryBounds = Pick<Limits, "outboxEntries" | "outboxBytes" | "lanesPerQueue">;
+export type MemoryBounds = Record<"outboxEntries" | "outboxBytes" | "lanesPerQueue", number>;
 
 /** Stands where an ended task stood: later enqueues of its run do nothing, a repeated report is known. */
 export interface Tombstone {
@@ -92,7 +92,9 @@ export class Partition {
     if (known) return known;
     if (queue.lanes.size >= this.bounds.lanesPerQueue && !this.dropUnusedLane(queue))
       return undefined;
-    const state = new LaneState(lane, key, queue);
+    const { namespace, type, requiredLabels } = lane;
+    const named = { namespace, queue: lane.queue, type, requiredLabels };
+    const state = new LaneState(named, key, queue);
     queue.lanes.set(key, state);
     this.hint({ kind: "lanes", namespace: lane.namespace, queue: lane.queue });
     return state;

@@ -1,0 +1,59 @@
+import { describe, expect, it } from "vitest";
+import type { MakeBroker } from "./broker-harness.js";
+import { coldChecks } from "./broker/cold.js";
+import { identityChecks } from "./broker/identity.js";
+import { Kit, type Check } from "./broker/kit.js";
+import { leaseChecks } from "./broker/leases.js";
+import { orderChecks } from "./broker/order.js";
+import { outboxChecks } from "./broker/outbox.js";
+import { sessionChecks } from "./broker/sessions.js";
+import { settleChecks } from "./broker/settle.js";
+import { wakeupChecks } from "./broker/wakeups.js";
+
+/** Every check of the broker's promises B1 to B13 (B11 follows each of them). */
+export const brokerChecks: readonly Check[] = [
+  ...identityChecks,
+  ...orderChecks,
+  ...leaseChecks,
+  ...settleChecks,
+  ...sessionChecks,
+  ...outboxChecks,
+  ...wakeupChecks,
+  ...coldChecks,
+];
+
+/** Runs one check on a broker of its own; rejects if a promise is broken. */
+export async function runCheck(check: Check, make: MakeBroker): Promise<void> {
+  const harness = await make(check.options);
+  try {
+    const kit = new Kit(harness, await harness.broker.now());
+    await kit.openAll();
+    await check.run(kit);
+    await kit.assertCounts();
+    if (harness.audit) expect(await harness.audit()).toEqual([]);
+  } finally {
+    await harness.stop();
+  }
+}
+
+/** The conformance suite, for any implementation. */
+export function exerciseBroker(name: string, make: MakeBroker): void {
+  describe(`${name} keeps the promises of a broker`, () => {
+    it("B13 starts cold and empty", async () => {
+      const harness = await make();
+      try {
+        const status = await harness.broker.status(0);
+        expect(status).toMatchObject({ cold: true, openedOn: "", epoch: 0 });
+        expect(status.storeId).not.toBe("");
+        expect(harness.broker.available).toBe(true);
+        expect(await harness.broker.counts("default")).toEqual([]);
+      } finally {
+        await harness.stop();
+      }
+    });
+
+    for (const check of brokerChecks) {
+      it(`${check.promise} ${check.name}`, () => runCheck(check, make));
+    }
+  });
+}

@@ -1,0 +1,172 @@
+import { expect } from "vitest";
+import { check, done, failed, ids, lost, released, type Check, type Kit } from "./kit.js";
+
+const said = async (kit: Kit): Promise<string[]> =>
+  (await kit.outbox()).map(({ task }) => `${task.status} v${task.version}`);
+
+const small = { bounds: { outboxEntries: 3 } };
+const relaxed = { durability: "relaxed" } as const;
+
+export const outboxChecks: readonly Check[] = [
+  check("B9", "tells history of every transition but grants and promotions", async (kit) => {
+    const task = await kit.submitOne({ runAt: (await kit.broker.now()) + 60_000 });
+    await kit.broker.promoteNow(task.id);
+    const holder = await kit.session();
+    const first = await kit.take(holder);
+    expect(await said(kit)).toEqual([]);
+    await kit.end(first, failed(60_000));
+    await kit.broker.promoteNow(task.id);
+    await kit.end(await kit.take(holder), released());
+    await kit.end(await kit.take(holder), done);
+    expect(await said(kit)).toEqual(["retrying v4", "pending v7", "completed v9"]);
+    const attempts = (await kit.outbox()).map(({ attempt }) => attempt?.outcome);
+    expect(attempts).toEqual(["failed", "released", "completed"]);
+  }),
+  check("B9", "tells of losses and cancels as well", async (kit) => {
+    await kit.submitOne();
+    const { lease } = await kit.loseOne(lost);
+    await kit.cancel(lease.task);
+    expect(await said(kit)).toEqual(["pending v3", "cancelled v4"]);
+    const [, cancelled] = await kit.outbox();
+    expect(cancelled!.attempt).toBeUndefined();
+  }),
+  check("B9", "gives the same transition in the reply and in the outbox", async (kit) => {
+    await kit.submitOne();
+    const lease = await kit.take(await kit.session());
+    const transition = await kit.end(lease, failed());
+    const [entry] = await kit.outbox();
+    expect(entry).toMatchObject({
+      partition: 0,
+      outboxId: transition.outboxId,
+      payloadOmitted: transition.payloadOmitted,
+      task: { id: lease.task.id, status: "failed", version: transition.task.version },
+      attempt: { outcome: "failed", fencingToken: lease.task.fencingToken },
+    });
+  }),
+  check("B9", "puts a RELAXED submit into the outbox whole, and a DURABLE one not", async (kit) => {
+    const data = Buffer.from("the payload");
+    const payload = { contentType: "text/plain", data };
+    const [durable, fast] = await kit.enqueue(
+      kit.task({ payload }),
+      kit.task({ ...relaxed, payload }),
+    );
+    expect(durable).toMatchObject({ kind: "enqueued", outboxId: undefined });
+    const entries = await kit.outbox();
+    expect(entries).toMatchObject([{ payloadOmitted: false, attempt: undefined }]);
+    expect(fast).toMatchObject({ kind: "enqueued", outboxId: entries[0]!.outboxId });
+    expect(entries[0]!.task).toMatchObject({
+      status: "pending",
+      version: 1,
+      durability: "relaxed",
+    });
+    expect(Buffer.from(entries[0]!.task.payload!.data)).toEqual(data);
+  }),
+  check("B9", "omits the payload only where history has it", async (kit) => {
+    await kit.submitOne();
+    const transition = await kit.end(await kit.take(await kit.session()), done);
+    if (transition.payloadOmitted) expect(transition.task.payload).toBeUndefined();
+    else expect(transition.task.payload).toBeDefined();
+    const fast = await kit.submitOne(relaxed);
+    const end = await kit.end(await kit.take(await kit.session()), done);
+    expect(end.task.id).toBe(fast.id);
+    expect(end).toMatchObject({ payloadOmitted: false });
+    expect(end.task.payload).toBeDefined();
+  }),
+  check("B9", "tells nothing of what is restored or already known", async (kit) => {
+    const task = kit.task(relaxed);
+    expect(await kit.restore(task)).toMatchObject({ kind: "enqueued", outboxId: undefined });
+    await kit.enqueue(task);
+    expect(await said(kit)).toEqual([]);
+  }),
+  check("B9", "keeps a finished task readable until history has it", async (kit) => {
+    const task = await kit.submitOne();
+    const lease = await kit.take(await kit.session());
+    const end = await kit.end(lease, done);
+    await kit.recorded(end, end.task.version - 1);
+    expect(await kit.statusOf(task)).toBe("completed");
+    await kit.recorded(end);
+    expect(await kit.get(task)).toBeUndefined();
+    expect(await said(kit)).toEqual([]);
+    expect(await kit.verdict(lease, done)).toBe("duplicate");
+  }),
+  check("B9", "drops an entry once it is recorded, and repeats do no harm", async (kit) => {
+    const task = await kit.submitOne(relaxed);
+    const [entry] = await kit.outbox();
+    await kit.recorded(entry!);
+    await kit.recorded(entry!);
+    expect(await said(kit)).toEqual([]);
+    expect(await kit.statusOf(task)).toBe("pending");
+    const end = await kit.end(await kit.take(await kit.session()), done);
+    await kit.recorded(entry!);
+    expect(await kit.statusOf(task)).toBe("completed");
+    await kit.recorded(end);
+    expect(await kit.get(task)).toBeUndefined();
+  }),
+  check("B9", "settles both entries of a task that are recorded in one call", async (kit) => {
+    const task = await kit.submitOne(relaxed);
+    const end = await kit.end(await kit.take(await kit.session()), done);
+    const entries = await kit.outbox();
+    expect(ids(entries.map((entry) => entry.task))).toEqual([task.id, task.id]);
+    const { version } = end.task;
+    await kit.broker.recorded(
+      entries.map(({ partition, outboxId }) => ({
+        partition,
+        outboxId: outboxId!,
+        taskId: task.id,
+        version,
+      })),
+    );
+    expect(await said(kit)).toEqual([]);
+    expect(await kit.get(task)).toBeUndefined();
+  }),
+  check("B9", "reads the oldest first, as many as asked, and only idle ones", async (kit) => {
+    const first = await kit.submitMany(3, relaxed);
+    await kit.harness.advance(10_000);
+    const later = await kit.submitMany(2, relaxed);
+    const read = async (idleMs: number, limit: number) =>
+      ids((await kit.broker.readOutbox(0, idleMs, limit)).map((entry) => entry.task));
+    expect(await read(0, 100)).toEqual(ids([...first, ...later]));
+    expect(await read(0, 2)).toEqual(ids(first.slice(0, 2)));
+    expect(await read(5_000, 100)).toEqual(ids(first));
+    const sweep = await kit.broker.sweep(0);
+    expect(sweep.outboxEntries).toBe(5);
+    expect(sweep.oldestOutboxMs).toBeGreaterThanOrEqual(10_000);
+  }),
+  check("B9", "says that an idle outbox has no age", async (kit) => {
+    expect(await kit.broker.sweep(0)).toMatchObject({ outboxEntries: 0, oldestOutboxMs: 0 });
+  }),
+  check(
+    "B10",
+    "stops leases and RELAXED submits while the outbox is full, and nothing else",
+    async (kit) => {
+      await kit.submitMany(2);
+      const holder = await kit.session();
+      const [one, two] = await kit.lease(holder, 2);
+      await kit.submitMany(3, relaxed);
+      const none = { leases: [], more: false };
+      expect(await kit.leaseReply(holder, 5)).toMatchObject({ kind: "outbox_full", ...none });
+      const refused = kit.task(relaxed);
+      expect(await kit.enqueue(refused)).toEqual([{ kind: "outbox_full" }]);
+      expect(await kit.get(refused)).toBeUndefined();
+      const durable = await kit.submitOne();
+      expect((await kit.cancel(durable)).kind).toBe("cancelled");
+      await kit.end(one!, done);
+      expect(await kit.renew(holder)).toEqual(["renewed"]);
+      expect(await kit.cancel(two!.task)).toMatchObject({ kind: "requested" });
+      for (const entry of await kit.outbox()) await kit.recorded(entry);
+      await kit.submit(refused);
+      expect((await kit.leaseReply(holder, 5)).leases).toHaveLength(4);
+    },
+    small,
+  ),
+  check(
+    "B10",
+    "refuses only the RELAXED submits that find no room",
+    async (kit) => {
+      const tasks = Array.from({ length: 5 }, () => kit.task(relaxed));
+      const kinds = (await kit.enqueue(...tasks)).map((outcome) => outcome.kind);
+      expect(kinds).toEqual(["enqueued", "enqueued", "enqueued", "outbox_full", "outbox_full"]);
+    },
+    small,
+  ),
+];
