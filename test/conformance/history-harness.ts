@@ -102,10 +102,8 @@ export async function countedFinals(history: History, query: ListQuery) {
     if (isFinal(status))
       counts.set(`${queue} ${status}`, (counts.get(`${queue} ${status}`) ?? 0) + 1);
   }
-  return Object.fromEntries([...counts].toSorted());
+  return Object.fromEntries(counts);
 }
 
 export const shownCounts = (counts: readonly { queue: string; status: Status; tasks: number }[]) =>
-  Object.fromEntries(
-    counts.map(({ queue, status, tasks }) => [`${queue} ${status}`, tasks]).toSorted(),
-  );
+  Object.fromEntries(counts.map(({ queue, status, tasks }) => [`${queue} ${status}`, tasks]));

@@ -65,7 +65,7 @@ export function exerciseQueuesAndEpochs(scene: () => HistoryScene): void {
       const wanted = settings(namespace, "mail");
       await history.putQueue(wanted, 0);
       const replies = await Promise.all([history.putQueue(wanted, 1), other.putQueue(wanted, 1)]);
-      expect(replies.map((reply) => reply?.version).toSorted()).toEqual([2, undefined]);
+      expect(new Set(replies.map((reply) => reply?.version))).toEqual(new Set([2, undefined]));
     });
 
     test("queues are listed by name, page by page, each namespace its own (H5)", async () => {

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { accessSync, constants, existsSync } from "node:fs";
+import { accessSync, constants, existsSync, readFileSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import * as path from "node:path";
@@ -136,9 +136,22 @@ export async function startPostgres(options: OwnPostgresOptions = {}): Promise<O
       await running.stop();
       running = await launch(running.port);
     },
-    freeze: () => void process.kill(running.pid, "SIGSTOP"),
-    thaw: () => void process.kill(running.pid, "SIGCONT"),
+    freeze: () => tellFamily(running.pid, "SIGSTOP"),
+    thaw: () => tellFamily(running.pid, "SIGCONT"),
   };
+}
+
+/** The server and its children: each connection of Postgres is served by a process of its own. */
+function tellFamily(pid: number, signal: NodeJS.Signals): void {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+  process.kill(pid, signal);
+  for (const child of children.split(" ").filter(Boolean)) {
+    try {
+      process.kill(Number(child), signal);
+    } catch {
+      // It ended meanwhile.
+    }
+  }
 }
 
 /** The program on PATH. As root on Debian it is installed; else one line says what to install. */
