@@ -89,8 +89,9 @@ async function seeImage(task: FinishedTask): Promise<string> {
   // Reads every pixel: a header alone proves nothing.
   const { info } = await sharp(file).raw().toBuffer({ resolveWithObject: true });
   const before = await sharp(source).metadata();
-  const width = work.width ?? (work.height === undefined ? 320 : info.width);
-  const height = work.height ?? Math.round((before.height * info.width) / before.width);
+  const asked = work.width ?? (work.height === undefined ? 320 : undefined);
+  const width = asked ?? Math.round((before.width * (work.height ?? 0)) / before.height);
+  const height = work.height ?? Math.round((before.height * width) / before.width);
   const size = `${info.width}x${info.height}`;
   need(info.width === width && info.height === height, `it is ${size}, not ${width}x${height}`);
   need(`${before.width}x${before.height}` !== size, `it has the size of its source, ${size}`);
@@ -126,7 +127,7 @@ async function seeWebhook(task: FinishedTask, { sampleUrl }: EffectsWorld): Prom
 
 export interface SqlCount {
   databaseUrl: string;
-  /** Default public. */
+  /** Where Drover's tables are. Default `drover`. */
   schema?: string;
   /** Default `default`. */
   namespace?: string;
@@ -134,7 +135,7 @@ export interface SqlCount {
 
 /** Counts in Postgres itself. */
 export function countBySql(options: SqlCount): CountTasks {
-  const schema = pg.escapeIdentifier(options.schema ?? "public");
+  const schema = pg.escapeIdentifier(options.schema ?? "drover");
   return async (lastId) => {
     const client = new pg.Client({ connectionString: options.databaseUrl });
     await client.connect();

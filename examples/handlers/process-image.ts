@@ -3,7 +3,7 @@ import { z } from "zod";
 import { createGuardedFetch, type GuardedFetch } from "../fetch/guarded-fetch.js";
 import { outputFolder, writeOutput } from "../lib/output.js";
 import { readPayload } from "../lib/payload.js";
-import { permanent, transient, type SampleHandler, type TaskContext } from "../lib/sdk.js";
+import { permanent, transient, type SampleHandler } from "../lib/sdk.js";
 
 const maxPixels = 50_000_000;
 const maxSourceBytes = 20 * 1024 * 1024;

@@ -6,7 +6,7 @@ export type TaskContext = Pick<HandlerContext, "taskId" | "fencingToken" | "sign
 /** What a handler module exports by default. */
 export interface SampleHandler<Result> {
   readonly type: string;
-  handle(payload: unknown, context: TaskContext): Promise<Result>;
+  readonly handle: (payload: unknown, context: TaskContext) => Promise<Result>;
 }
 
 /** Trying again would end the same: the task fails at once. */

@@ -20,7 +20,7 @@ export interface MailCatcher {
   /** Where the mails are shown: `/` for people, `/mails` as JSON. */
   url: string;
   /** Latest last. */
-  mails(): readonly CaughtMail[];
+  mails: () => readonly CaughtMail[];
   stop(): Promise<void>;
 }
 
@@ -71,16 +71,14 @@ async function listenSmtp(port: number, onMail: (mail: CaughtMail) => void): Pro
     size: maxMailBytes,
     maxClients: 50,
     closeTimeout: 1_000,
-    onData(stream, session, done) {
+    onData(stream, session, answer) {
       const { mailFrom, rcptTo } = session.envelope;
       const envelope = {
         from: mailFrom ? mailFrom.address : "",
         to: rcptTo.map(({ address }) => address),
       };
-      receive(stream, envelope).then((mail) => {
-        onMail(mail);
-        done(null, "kept for you to look at");
-      }, done);
+      const refusal = receive(stream, envelope, onMail).catch((error: Error) => error);
+      void refusal.then(answer);
     },
   });
   await new Promise<void>((resolve, reject) => {
@@ -98,7 +96,8 @@ async function listenSmtp(port: number, onMail: (mail: CaughtMail) => void): Pro
 async function receive(
   stream: SMTPServerDataStream,
   envelope: Pick<CaughtMail, "from" | "to">,
-): Promise<CaughtMail> {
+  onMail: (mail: CaughtMail) => void,
+): Promise<Error | null> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of stream as AsyncIterable<Buffer>) {
@@ -107,17 +106,18 @@ async function receive(
     if (bytes <= maxMailBytes) chunks.push(chunk);
   }
   if (bytes > maxMailBytes) {
-    throw Object.assign(new Error("mail too large"), { responseCode: 552 });
+    return Object.assign(new Error("mail too large"), { responseCode: 552 });
   }
   const { headers, text } = readMail(Buffer.concat(chunks));
-  return {
+  onMail({
     ...envelope,
     subject: headers.get("subject") ?? "",
     text,
     message_id: headers.get("message-id") ?? "",
     task_id: headers.get("x-drover-task") ?? "",
     received_at: new Date().toISOString(),
-  };
+  });
+  return null;
 }
 
 const mailHtml = (mail: CaughtMail): string =>

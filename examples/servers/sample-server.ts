@@ -21,7 +21,7 @@ export interface SampleServer {
   port: number;
   url: string;
   /** Latest last. */
-  hooks(): readonly ReceivedHook[];
+  hooks: () => readonly ReceivedHook[];
   stop(): Promise<void>;
 }
 

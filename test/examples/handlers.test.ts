@@ -52,6 +52,6 @@ test("the dev world lets payloads reach its own two servers and nothing else, an
   const hosts = [world.sampleUrl, world.mailUrl].map((url) => new URL(url).host);
   expect(world.env.DROVER_FETCH_ALLOW.split(",")).toEqual(hosts);
   await world.stop();
-  await expect(fetch(world.sampleUrl)).rejects.toThrow();
-  await expect(fetch(world.mailUrl)).rejects.toThrow();
+  await expect(fetch(world.sampleUrl)).rejects.toThrow("fetch failed");
+  await expect(fetch(world.mailUrl)).rejects.toThrow("fetch failed");
 });
