@@ -6,7 +6,6 @@ import {
   type DescField,
   type DescFile,
   type DescMessage,
-  type DescMethod,
   type DescService,
   type Message,
   type MessageShape,
@@ -102,9 +101,6 @@ export const isValueField = (field: DescField): boolean =>
 /** The opaque description of a published message; the same one if it holds no drover message. */
 export const opaque = (published: DescMessage): DescMessage =>
   registry.getMessage(published.typeName) ?? published;
-
-export const opaqueMethod = (published: DescMethod): DescMethod =>
-  registry.getService(published.parent.typeName)?.method[published.localName] ?? published;
 
 function opaqueRegistry() {
   const files = new Map<string, DescFile>();

@@ -7,7 +7,10 @@ import {
   type ServerReflectionRequest,
   type ServerReflectionResponse,
 } from "../../gen/grpc/reflection/v1/reflection_pb.js";
-import { ServerReflection as ServerReflectionAlpha } from "../../gen/grpc/reflection/v1alpha/reflection_pb.js";
+import {
+  ServerReflection as ServerReflectionAlpha,
+  type ServerReflectionRequest as RequestAlpha,
+} from "../../gen/grpc/reflection/v1alpha/reflection_pb.js";
 import { contractFiles, mount, type MountedService, type OpaqueInit } from "./contract.js";
 
 /** grpc.reflection v1 and v1alpha: grpcurl and `buf curl` work without files. */
@@ -27,7 +30,7 @@ export function reflectionServices(): MountedService[] {
 /** What both versions share. */
 interface Request {
   readonly host: string;
-  readonly messageRequest: ServerReflectionRequest["messageRequest"];
+  readonly messageRequest: (ServerReflectionRequest | RequestAlpha)["messageRequest"];
 }
 type Answer = OpaqueInit<ServerReflectionResponse>["messageResponse"];
 
