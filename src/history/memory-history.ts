@@ -17,8 +17,8 @@ export interface MemoryHistoryOptions {
 }
 
 /**
- * History without a database, for `drover dev --memory`, simulation and tests: the promises H1 to H6, but none beyond
- * the life of the process. It grows with what it is told until `prune`.
+ * History without a database, for `drover dev --memory`, simulation and tests: the promises H1 to
+ * H6, but none beyond the life of the process. It grows with what it is told until `prune`.
  */
 export function createMemoryHistory(options: MemoryHistoryOptions = {}): History {
   const { clock = systemClock, random = systemRandom, isDown = () => false } = options;

@@ -6,11 +6,16 @@ import type { ListQuery } from "./history.js";
 /** Above every UUIDv7: a list without a token starts here and goes down. */
 export const beforeAllIds = "ffffffff-ffff-ffff-ffff-ffffffffffff";
 
-/** A token carries the last id shown and a digest of the filter it belongs to; it holds no secret. */
+/**
+ * A token carries the last id shown and a digest of the filter it belongs to; it holds no secret.
+ */
 export const pageToken = (query: ListQuery, lastId: string): string =>
   Buffer.from(`1${filterDigest(query)}${lastId}`, "latin1").toString("base64url");
 
-/** The id after which the page starts. Throws `invalid_page_token` for a token of another filter or of nobody's. */
+/**
+ * The id after which the page starts. Throws `invalid_page_token` for a token of another filter or
+ * of nobody's.
+ */
 export function startOfPage(query: ListQuery): string {
   if (query.pageToken === "") return beforeAllIds;
   const text = Buffer.from(query.pageToken, "base64url").toString("latin1");

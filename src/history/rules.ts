@@ -23,7 +23,10 @@ export function groupByTask(transitions: readonly Transition[]): TaskTransitions
   return [...groups.values()];
 }
 
-/** What the guard compares: the columns of a stored task that decide whether a transition may be written. */
+/**
+ * What the guard compares: the columns of a stored task that decide whether a transition may be
+ * written.
+ */
 export interface Guarded {
   readonly version: number;
   readonly run: number;
@@ -31,15 +34,18 @@ export interface Guarded {
   readonly fencingToken: number;
 }
 
-/** What becomes of a row: the outcome of each transition given, in their order, and what to write, if anything. */
+/**
+ * What becomes of a row: the outcome of each transition given, in their order, and what to write,
+ * if anything.
+ */
 export interface Decision {
   readonly outcomes: RecordOutcome[];
   readonly write: { readonly kind: "insert" | "update"; readonly task: Task } | undefined;
 }
 
 /**
- * Both histories decide here, so that replays and reordering mean the same in each (H2, H3). Transitions of one task
- * are applied in the order of their versions, whatever order they came in.
+ * Both histories decide here, so that replays and reordering mean the same in each (H2, H3).
+ * Transitions of one task are applied in the order of their versions, whatever order they came in.
  */
 export function decide(row: Guarded | undefined, transitions: readonly Transition[]): Decision {
   const order = transitions
@@ -78,7 +84,10 @@ function judge(row: Guarded | undefined, { task, payloadOmitted }: Transition): 
   return task.run >= row.run && task.version > row.version ? "applied" : "superseded";
 }
 
-/** Promotions are not written to history: a row that waits for a time that has come reads as pending. */
+/**
+ * Promotions are not written to history: a row that waits for a time that has come reads as
+ * pending.
+ */
 export function asRead(task: Task, now: number): Task {
   const waits = task.status === "scheduled" || task.status === "retrying";
   if (!waits || task.readyAt === undefined || task.readyAt > now) return task;
@@ -111,7 +120,10 @@ export const cancelled = (task: Task, now: number): Task => ({
   completedAt: now,
 });
 
-/** An attempt that ended stays as it ended, except that a lost one may still turn out completed (P4). */
+/**
+ * An attempt that ended stays as it ended, except that a lost one may still turn out completed
+ * (P4).
+ */
 export const attemptMayChange = (stored: Attempt | undefined, next: Attempt): boolean =>
   stored?.outcome === undefined || (stored.outcome === "lost" && next.outcome === "completed");
 
@@ -133,7 +145,10 @@ export const defaultQueueSettings = (namespace: string, name: string): QueueSett
   version: 0,
 });
 
-/** Where a page of queues starts: across namespaces the cursor is `namespace/name`, which no name contains. */
+/**
+ * Where a page of queues starts: across namespaces the cursor is `namespace/name`, which no name
+ * contains.
+ */
 export function cursorOf(
   namespace: string | undefined,
   afterName: string,

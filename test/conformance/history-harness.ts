@@ -40,7 +40,10 @@ export function freshTasks(harness: () => HistoryHarness) {
   };
 }
 
-/** The task after a change, as a broker tells it: a version on, and without the payload that history has. */
+/**
+ * The task after a change, as a broker tells it: a version on, and without the payload that history
+ * has.
+ */
 export function told(
   task: Task,
   change: Partial<Task>,

@@ -104,7 +104,7 @@ export function exerciseInsert(scene: () => HistoryScene): void {
       expect(await other.keyHolder(namespace, "default", "order-1")).toBe(first.id);
     });
 
-    test("of several tasks with one key in a batch the first wins, the others go on (H1)", async () => {
+    test("of several tasks with one key in a batch the first wins (H1)", async () => {
       const { history, task } = scene();
       const key = { idempotencyKey: "same" };
       const [a, b, c, plain] = [task(key), task(key), task(key), task()];
@@ -131,7 +131,7 @@ export function exerciseInsert(scene: () => HistoryScene): void {
       expect(outcomes.map(({ kind }) => kind)).toEqual(["inserted", "inserted", "inserted"]);
     });
 
-    test("two coordinators that claim the same keys at once agree on every holder (H1)", async () => {
+    test("two coordinators that claim keys at once agree on every holder (H1)", async () => {
       const { history, other, namespace, task } = scene();
       const keys = Array.from({ length: 60 }, (_, index) => `key-${index}`);
       const mine = keys.map((idempotencyKey) => task({ idempotencyKey }));
@@ -178,7 +178,7 @@ export function exerciseInsert(scene: () => HistoryScene): void {
       expect(await history.keyHolder(namespace, "default", "daily")).toBe(late.id);
     });
 
-    test("characters that a database refuses fail neither their task nor its batch (H1)", async () => {
+    test("text that a database refuses fails neither its task nor the batch (H1)", async () => {
       const { history, namespace, task, query } = scene();
       const text = 'nul \0 lone \ud800 slash \\ quote " brace {a,b} 👍🏽 e\u0301 \u202e';
       const odd = task({
@@ -231,7 +231,7 @@ export function exerciseInsert(scene: () => HistoryScene): void {
       expect(left.map((each) => each.marker)).not.toContain(marker);
     });
 
-    test("a marker whose tasks have all ended is still given, so that it can be cleared (H1)", async () => {
+    test("a marker whose tasks have all ended is given without tasks (H1)", async () => {
       const { history, task } = scene();
       const one = task();
       const { marker } = await history.insert([one]);

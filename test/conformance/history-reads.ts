@@ -9,7 +9,7 @@ const ids = (tasks: readonly (Task | undefined)[]) => tasks.map((task) => task?.
 /** H5 and H6: namespaces, stable pages, and rows that cannot be decoded. */
 export function exerciseReads(scene: () => HistoryScene): void {
   describe("get", () => {
-    test("answers stand in the order of the question, also for unknown and repeated ids", async () => {
+    test("answers stand in the order asked, unknown and repeated ids too", async () => {
       const { history, namespace, task } = scene();
       const [a, b] = [task(), task()];
       await history.insert([a, b]);
@@ -19,7 +19,7 @@ export function exerciseReads(scene: () => HistoryScene): void {
       expect(await history.get(namespace, [])).toEqual([]);
     });
 
-    test("a namespace sees its own tasks only; the coordinator's own work sees all (H5)", async () => {
+    test("a namespace sees its own tasks, the coordinator sees all (H5)", async () => {
       const { history, namespace, task } = scene();
       const one = task();
       await history.insert([one]);

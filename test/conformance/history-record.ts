@@ -65,7 +65,7 @@ export function exerciseRecord(scene: () => HistoryScene): void {
       expect((await history.get(namespace, [one.id]))[0]?.version).toBe(5);
     });
 
-    test("of several transitions of a task in one batch the newest counts, in any order (H2)", async () => {
+    test("of several transitions of a task the newest counts, in any order (H2)", async () => {
       const { history, namespace, task } = scene();
       const [forward, backward] = [task(), task()];
       await history.insert([forward, backward]);
@@ -149,7 +149,7 @@ export function exerciseRecord(scene: () => HistoryScene): void {
       expect(await history.keyHolder(namespace, "default", "relaxed-1")).toBe(one.id);
     });
 
-    test("a task that began and ended within one batch is one row with its payload (H3)", async () => {
+    test("a task that began and ended in one batch is one whole row (H3)", async () => {
       const { history, namespace, task } = scene();
       const one = task();
       const outcomes = await history.record([
@@ -173,7 +173,7 @@ export function exerciseRecord(scene: () => HistoryScene): void {
       expect(outcomes).toEqual(["superseded", "applied"]);
     });
 
-    test("two coordinators that bring the same whole tasks at once write each once (H3)", async () => {
+    test("two coordinators that bring the same tasks at once write each once (H3)", async () => {
       const { history, other, namespace, tasks, query } = scene();
       const batch = tasks(50).map((one) => ended(one, "completed", {}, { payloadOmitted: false }));
       const replies = await Promise.all([
@@ -216,7 +216,7 @@ export function exerciseRecord(scene: () => HistoryScene): void {
       expect(await history.attempts(namespace, one.id)).toEqual([first, second]);
     });
 
-    test("an attempt that ended stays as it ended, but a lost one may turn out completed (H2)", async () => {
+    test("an ended attempt stays as it is, but a lost one may complete (H2)", async () => {
       const { history, namespace, task } = scene();
       const one = task();
       await history.insert([one]);
@@ -306,7 +306,7 @@ export function exerciseRecord(scene: () => HistoryScene): void {
       expect(found?.tasks.map(({ id, run }) => [id, run])).toEqual([[one.id, 2]]);
     });
 
-    test("the new run ends in its own right; what is told of the old one changes nothing (H2)", async () => {
+    test("what is told of an old run does not touch the new one (H2)", async () => {
       const { history, namespace, task } = scene();
       const one = task();
       await history.insert([one]);

@@ -6,7 +6,9 @@ export interface StoredTask {
   endedAt: number | undefined;
 }
 
-/** What a memory history keeps. Several histories may share one, as coordinators share a database. */
+/**
+ * What a memory history keeps. Several histories may share one, as coordinators share a database.
+ */
 export interface MemoryHistoryStore {
   readonly tasks: Map<string, StoredTask>;
   /** Ids of all tasks, smallest first. */

@@ -23,7 +23,9 @@ export const countsOf = (tasks: readonly Counted[], by = 1): CountChange[] =>
     .filter(({ status }) => isFinal(status))
     .map(({ namespace, queue, status }) => ({ namespace, queue, status, tasks: by }));
 
-/** Adds up and writes in key order, so that two transactions never wait for each other in a ring. */
+/**
+ * Adds up and writes in key order, so that two transactions never wait for each other in a ring.
+ */
 export async function addCounts(
   tx: Queryable,
   changes: readonly CountChange[],

@@ -5,7 +5,9 @@ import { DroverError } from "../../errors.js";
 import { failureOf } from "./failures.js";
 import type { Database } from "./pool.js";
 
-/** Advisory locks are numbers for the whole database: this one is Drover's, of this schema and name. */
+/**
+ * Advisory locks are numbers for the whole database: this one is Drover's, of this schema and name.
+ */
 export const lockKey = (schema: string, name: string): string =>
   createHash("sha256").update(`drover/${schema}/${name}`).digest().readBigInt64BE().toString();
 
@@ -13,8 +15,9 @@ export const lockKey = (schema: string, name: string): string =>
 const checkMs = 1_000;
 
 /**
- * Runs `work` while this process alone holds `name`; undefined if another does. The lock lives as long as a connection
- * of its own: when that is lost somebody else may hold it, so the signal is aborted.
+ * Runs `work` while this process alone holds `name`; undefined if another does. The lock lives as
+ * long as a connection of its own: when that is lost somebody else may hold it, so the signal is
+ * aborted.
  */
 export async function exclusively<T>(
   database: Database,

@@ -1,20 +1,25 @@
 import pg from "pg";
 import { DroverError } from "../../errors.js";
 
-/** SQLSTATE of an answer by the server; undefined if it gave none, so that the outcome is unknown. */
+/**
+ * SQLSTATE of an answer by the server; undefined if it gave none, so that the outcome is unknown.
+ */
 export const sqlState = (error: unknown): string | undefined =>
   error instanceof pg.DatabaseError ? error.code : undefined;
 
 /**
- * Answers that say the server cannot serve now, not that the statement is wrong: connection troubles, resources,
- * timeouts, shutdown, a standby, broken disks, wrong passwords and missing databases.
+ * Answers that say the server cannot serve now, not that the statement is wrong: connection
+ * troubles, resources, timeouts, shutdown, a standby, broken disks, wrong passwords and missing
+ * databases.
  */
 const unavailableStates = /^(08|53|57|58|28|3D|25006|25P03|0A000$)/;
 
 /** Thrown inside a transaction that met another one, to start it anew. */
 export class StartAnew extends Error {}
 
-/** Another try is likely to succeed: serialization failures, deadlocks, and what we say ourselves. */
+/**
+ * Another try is likely to succeed: serialization failures, deadlocks, and what we say ourselves.
+ */
 export const mayRepeat = (error: unknown): boolean =>
   error instanceof StartAnew || sqlState(error)?.startsWith("40") === true;
 

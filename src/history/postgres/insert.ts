@@ -12,14 +12,19 @@ export interface InsertReply {
   marker: string | undefined;
 }
 
-/** Bytes of payloads and results in one statement; one such batch must be well within a statement's deadline. */
+/**
+ * Bytes of payloads and results in one statement; one such batch must be well within a statement's
+ * deadline.
+ */
 export const statementBytes = 8 * 1024 * 1024;
 
 const claimKeys = sql("claim_keys");
 const keyHolders = sql("key_holders");
 const insertTasks = sql("insert_tasks");
 
-/** H1: keys, rows and marker commit together. Without keys it is one statement, and one round trip. */
+/**
+ * H1: keys, rows and marker commit together. Without keys it is one statement, and one round trip.
+ */
 export async function insert(
   database: Database,
   tasks: readonly Task[],
@@ -98,7 +103,10 @@ async function claim(tx: Queryable, tasks: readonly Task[]): Promise<Map<Task, s
   return losers;
 }
 
-/** Returns the ids that hold their key now. Sorted by key in the statement, so that claims never wait in a ring. */
+/**
+ * Returns the ids that hold their key now. Sorted by key in the statement, so that claims never
+ * wait in a ring.
+ */
 export async function winKeys(tx: Queryable, tasks: readonly Task[]): Promise<Set<string>> {
   const rows = await tx.rows<{ task_id: string }>(claimKeys, [
     ...keyColumns(tasks),

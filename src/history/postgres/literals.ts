@@ -1,11 +1,15 @@
 /**
- * Array literals for UNNEST, made here because the driver's own quote every number. Texts are made storable first:
- * Postgres refuses NUL and lone surrogates, and one such text must not fail a whole batch.
+ * Array literals for UNNEST, made here because the driver's own quote every number. Texts are made
+ * storable first: Postgres refuses NUL and lone surrogates, and one such text must not fail a whole
+ * batch.
  */
 
 const refused = /[\0\\]|\p{Surrogate}/u;
 
-/** The text itself if Postgres takes it; else an escaped form with a backslash in it. No two texts become one. */
+/**
+ * The text itself if Postgres takes it; else an escaped form with a backslash in it. No two texts
+ * become one.
+ */
 export const storable = (text: string): string =>
   refused.test(text) ? JSON.stringify(text).slice(1, -1) : text;
 
@@ -46,7 +50,10 @@ export const optionalBigint = (value: number | undefined): number | undefined =>
 const clamp = (value: number, max: number): number =>
   Number.isNaN(value) ? 0 : Math.trunc(Math.max(-max, Math.min(max, value)));
 
-/** Many byte strings as one parameter: rows say where theirs begins and how long it is, so nothing is written as hex. */
+/**
+ * Many byte strings as one parameter: rows say where theirs begins and how long it is, so nothing
+ * is written as hex.
+ */
 export interface PackedBytes {
   /** Where it begins, from 1; undefined for no bytes at all. */
   readonly at: (number | undefined)[];

@@ -16,15 +16,19 @@ export interface Migration {
 export interface MigrateOptions {
   /** Folder of `0001_name.sql` and so on; default Drover's own. */
   readonly folder?: URL;
-  /** How long one statement may take, and the wait for another coordinator that migrates. Default 60,000. */
+  /**
+   * How long one statement may take, and the wait for another coordinator that migrates. Default
+   * 60,000.
+   */
   readonly statementMs?: number;
 }
 
 const ownFolder = new URL("./migrations/", import.meta.url);
 
 /**
- * Brings the schema up to date; returns the names of what was applied. One at a time across all coordinators, each file
- * in a transaction of its own. Refuses a database that a newer Drover has migrated and one whose migrations were edited.
+ * Brings the schema up to date; returns the names of what was applied. One at a time across all
+ * coordinators, each file in a transaction of its own. Refuses a database that a newer Drover has
+ * migrated and one whose migrations were edited.
  */
 export async function migrate(database: Database, options: MigrateOptions = {}): Promise<string[]> {
   const migrations = await readMigrations(options.folder ?? ownFolder);

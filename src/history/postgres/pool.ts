@@ -9,11 +9,17 @@ import type { Statement } from "./sql.js";
 export interface DatabaseOptions {
   /** postgres://user:password@host:port/database */
   readonly url: string;
-  /** Where Drover's tables are; made if it is not there. Lower case letters, digits and `_`. Default `drover`. */
+  /**
+   * Where Drover's tables are; made if it is not there. Lower case letters, digits and `_`. Default
+   * `drover`.
+   */
   readonly schema?: string;
   /** Default 10. */
   readonly maxConnections?: number;
-  /** How long one statement may take, and a connection to be made or to become free. Default 2,000 each. */
+  /**
+   * How long one statement may take, and a connection to be made or to become free. Default 2,000
+   * each.
+   */
   readonly statementMs?: number;
   readonly connectMs?: number;
   /** Shown in pg_stat_activity. Default `drover`. */
@@ -28,7 +34,9 @@ export interface Queryable {
 
 /** A pool with deadlines: a client that did not answer in time is destroyed, never used again. */
 export interface Database extends Queryable {
-  /** The last statement was answered. While it is false, the database is asked again every 500 ms. */
+  /**
+   * The last statement was answered. While it is false, the database is asked again every 500 ms.
+   */
   readonly available: boolean;
   readonly schema: string;
   /** Planned for the values given: for filters that are used or not. */
@@ -53,8 +61,8 @@ const types = {
 };
 
 /**
- * Every statement here wants an index, whatever the statistics say of a young table; a plan that is kept must not
- * rest on a table having been small. And none is worth compiling.
+ * Every statement here wants an index, whatever the statistics say of a young table; a plan that is
+ * kept must not rest on a table having been small. And none is worth compiling.
  */
 const sessionSettings = (schema: string): string =>
   `SET search_path TO "${schema}"; SET jit TO off; SET enable_seqscan TO off; ` +
@@ -73,7 +81,8 @@ export function createDatabase(options: DatabaseOptions): Database {
     ...config,
     max: options.maxConnections ?? 10,
     idleTimeoutMillis: 60_000,
-    // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits for it, though its types do not say so
+    // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits for it, though its
+    // types do not say so
     onConnect: async (client) => void (await client.query(sessionSettings(schema))),
   });
   const health = createHealth(clock, options.events, () => rows({ name: "probe", text: "SELECT" }));

@@ -17,7 +17,10 @@ import { cancelLive, revive } from "./runs.js";
 import { sql } from "./sql.js";
 
 export interface PostgresHistoryOptions extends DatabaseOptions {
-  /** Bring the schema up to date at the start; default true. Without it the schema must be up to date. */
+  /**
+   * Bring the schema up to date at the start; default true. Without it the schema must be up to
+   * date.
+   */
   readonly migrate?: boolean;
   readonly random?: Random;
 }
@@ -25,7 +28,10 @@ export interface PostgresHistoryOptions extends DatabaseOptions {
 const claimPartitions = sql("claim_partitions");
 const raiseEpoch = sql("raise_epoch");
 
-/** History in Postgres 14 or later. `start` makes the schema; promises H1 to H6 stand in `history.ts`. */
+/**
+ * History in Postgres 14 or later. `start` makes the schema; promises H1 to H6 stand in
+ * `history.ts`.
+ */
 export function createPostgresHistory(options: PostgresHistoryOptions): History {
   const { clock = systemClock, random = systemRandom } = options;
   const database = createDatabase(options);
@@ -73,9 +79,6 @@ export function createPostgresHistory(options: PostgresHistoryOptions): History 
       return rows[0]!.epoch;
     },
     exclusively: (name, work) => exclusively(database, clock, name, work),
-    async prune(limit) {
-      await makeDays(database);
-      return prune(database, limit, shard);
-    },
+    prune: (limit) => prune(database, limit, shard),
   };
 }

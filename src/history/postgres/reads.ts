@@ -34,7 +34,9 @@ export async function get(
   return ids.map((id) => (id === undefined ? undefined : tasks.get(id)));
 }
 
-/** What is stored, and what it reads as: rows that wait for a time that has come read as pending. */
+/**
+ * What is stored, and what it reads as: rows that wait for a time that has come read as pending.
+ */
 const readings: readonly [stored: Status, shown: Status][] = [
   ["blocked", "blocked"],
   ["scheduled", "scheduled"],

@@ -23,8 +23,9 @@ const updateTasks = sql("update_tasks");
 const upsertAttempts = sql("upsert_attempts");
 
 /**
- * H2 and H3. A batch is one transaction: rows are locked in id order, judged by the rules both histories share, then
- * written with their attempts and counts. A batch that holds a row Postgres refuses is repeated by halves.
+ * H2 and H3. A batch is one transaction: rows are locked in id order, judged by the rules both
+ * histories share, then written with their attempts and counts. A batch that holds a row Postgres
+ * refuses is repeated by halves.
  */
 export async function record(
   database: Database,
@@ -61,7 +62,8 @@ async function recordBatch(
     }
   } catch (error) {
     if (!isBadRow(error)) throw error;
-    // No retry mends what Postgres refuses for its content: alone it is refused, so that the others go on.
+    // No retry mends what Postgres refuses for its content: alone it is refused, so that the others
+    // go on.
     if (groups.length === 1) {
       for (const place of groups[0]!.places) outcomes[place] = "refused";
       return;
@@ -125,7 +127,10 @@ async function lockRows(
   );
 }
 
-/** RELAXED tasks arrive here for the first time. Their keys were won in the broker: history only remembers them. */
+/**
+ * RELAXED tasks arrive here for the first time. Their keys were won in the broker: history only
+ * remembers them.
+ */
 async function insertWhole(tx: Queryable, tasks: readonly Task[]): Promise<void> {
   const inserted = await insertRows(tx, tasks, undefined);
   // Somebody else inserted one since we looked: now it can be locked and judged.
@@ -134,7 +139,9 @@ async function insertWhole(tx: Queryable, tasks: readonly Task[]): Promise<void>
   if (keyed.length > 0) await winKeys(tx, keyed);
 }
 
-/** A `missing` transition comes again with its attempt; all others leave it, whatever their version. */
+/**
+ * A `missing` transition comes again with its attempt; all others leave it, whatever their version.
+ */
 function attemptsOf(groups: readonly TaskTransitions[], decisions: readonly Decision[]): Attempt[] {
   const attempts = new Map<string, Attempt>();
   for (const [index, { transitions }] of groups.entries()) {

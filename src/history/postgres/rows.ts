@@ -54,7 +54,9 @@ export interface TaskRow {
   now: number;
 }
 
-/** Asked for, and never filtered by. Tags stand here as they came; their column is for the index. */
+/**
+ * Asked for, and never filtered by. Tags stand here as they came; their column is for the index.
+ */
 interface SpecColumn {
   maxRetries: number;
   retry: RetryPolicy;

@@ -1,5 +1,6 @@
--- Times are milliseconds since 1970, durations milliseconds: exact, and the same numbers as everywhere else in Drover.
--- Free text may hold characters that Postgres refuses; names and tags are stored escaped, the rest stands in json.
+-- Times are milliseconds since 1970, durations milliseconds: exact, and the same numbers as
+-- everywhere else in Drover. Free text may hold characters that Postgres refuses; names and tags
+-- are stored escaped, the rest stands in json.
 
 CREATE FUNCTION now_ms() RETURNS bigint LANGUAGE sql STABLE PARALLEL SAFE
   RETURN floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint;
@@ -25,7 +26,8 @@ CREATE TABLE queues (
   retention_ms bigint CHECK (retention_ms >= 0),
   retry json,
   PRIMARY KEY (namespace, name),
-  CHECK (version = 0 OR (max_retries IS NOT NULL AND retention_ms IS NOT NULL AND retry IS NOT NULL))
+  CHECK (version = 0
+    OR (max_retries IS NOT NULL AND retention_ms IS NOT NULL AND retry IS NOT NULL))
 );
 
 CREATE TABLE tasks (
@@ -38,7 +40,8 @@ CREATE TABLE tasks (
   completed_at bigint,
   cancel_requested_at bigint,
   retention_ms bigint NOT NULL CHECK (retention_ms >= 0),
-  -- When this run's end was written here; null while it lives. By the clock of this server, unlike completed_at.
+  -- When this run's end was written here; null while it lives. By the clock of this server, unlike
+  -- completed_at.
   ended_at bigint,
   purge_at bigint,
   run int NOT NULL DEFAULT 1 CHECK (run >= 1),
@@ -57,7 +60,8 @@ CREATE TABLE tasks (
   worker_id text COLLATE "C" NOT NULL DEFAULT '',
   idempotency_key text COLLATE "C",
   tags text[] COLLATE "C",
-  -- What was asked and is never filtered by: retry policy, labels, group, limits, trace context, durability.
+  -- What was asked and is never filtered by: retry policy, labels, group, limits, trace context,
+  -- durability.
   spec json NOT NULL,
   error json,
   progress json,
@@ -115,11 +119,13 @@ CREATE TABLE commit_markers (
 );
 CREATE INDEX commit_markers_age ON commit_markers (created_at);
 
--- Spread over shards, so that coordinators that record at once do not wait for one row. A single shard may be negative.
+-- Spread over shards, so that coordinators that record at once do not wait for one row. A single
+-- shard may be negative.
 CREATE TABLE final_counts (
   namespace text COLLATE "C" NOT NULL,
   queue text COLLATE "C" NOT NULL,
-  status text COLLATE "C" NOT NULL CHECK (status IN ('completed', 'failed', 'cancelled', 'expired')),
+  status text COLLATE "C" NOT NULL
+    CHECK (status IN ('completed', 'failed', 'cancelled', 'expired')),
   shard smallint NOT NULL,
   tasks bigint NOT NULL,
   PRIMARY KEY (namespace, queue, status, shard)
@@ -135,8 +141,9 @@ CREATE FUNCTION today() RETURNS int LANGUAGE sql STABLE RETURN (now_ms() / 86400
 CREATE FUNCTION day_table(parent text, day int) RETURNS text LANGUAGE sql IMMUTABLE
   RETURN parent || to_char(date '1970-01-01' + day, '"_"YYYYMMDD');
 
--- Makes the tables of one day and attaches them, which leaves readers and writers of other days alone. Where rows of
--- that day stand among the rest already, they stay there and the day gets no table. Waits for another that makes it.
+-- Makes the tables of one day and attaches them, which leaves readers and writers of other days
+-- alone. Where rows of that day stand among the rest already, they stay there and the day gets no
+-- table. Waits for another that makes it.
 CREATE FUNCTION make_day(day int) RETURNS boolean LANGUAGE plpgsql SET lock_timeout = '1s' AS $$
 DECLARE
   low uuid := id_at(day * 86400000::bigint);
@@ -156,4 +163,75 @@ BEGIN
   EXECUTE format('ALTER TABLE attempts ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
     day_table('attempts', day), low, high);
   RETURN true;
+END $$;
+
+-- How many rows of a day live or are kept beyond a time, counted up to a bound of each.
+CREATE FUNCTION kept_of_day(day int, beyond bigint, bound int) RETURNS int LANGUAGE plpgsql STABLE
+AS $$
+DECLARE kept int;
+BEGIN
+  EXECUTE format('SELECT count(*) FROM ((SELECT FROM %1$I WHERE ended_at IS NULL LIMIT $2)
+      UNION ALL (SELECT FROM %1$I WHERE purge_at > $1 LIMIT $2)) AS kept',
+    day_table('tasks', day)) INTO kept USING beyond, bound;
+  RETURN kept;
+END $$;
+
+-- Days over for a while that have a table: they need no new rows any more. `kept` counts what must
+-- outlive the table now, `kept_soon` what must in a day's time.
+CREATE FUNCTION old_days(bound int)
+RETURNS TABLE (day int, kept int, kept_soon int) LANGUAGE sql STABLE AS $$
+  SELECT d.day, kept_of_day(d.day, now_ms(), bound),
+    kept_of_day(d.day, now_ms() + 86400000, bound)
+  FROM (
+    SELECT to_date(right(c.relname, 8), 'YYYYMMDD') - date '1970-01-01' AS day
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+    WHERE i.inhparent = 'tasks'::regclass AND c.relname ~ '^tasks_[0-9]{8}$'
+  ) d
+  WHERE d.day <= today() - 2 ORDER BY d.day
+$$;
+
+-- Takes a day's table out of sight, and what must be kept of it among the rest. Nobody reads or
+-- writes tasks meanwhile, so it waits a second at most and does nothing that grows with the table.
+CREATE FUNCTION retire_day(day int, bound int) RETURNS boolean LANGUAGE plpgsql
+SET lock_timeout = '1s' AS $$
+DECLARE
+  old_tasks text := day_table('tasks', day);
+  old_attempts text := day_table('attempts', day);
+  kept uuid[];
+BEGIN
+  LOCK TABLE ONLY tasks, ONLY attempts IN ACCESS EXCLUSIVE MODE;
+  IF to_regclass(old_tasks) IS NULL OR kept_of_day(day, now_ms(), bound + 1) > bound THEN
+    RETURN false;
+  END IF;
+  EXECUTE format('ALTER TABLE tasks DETACH PARTITION %I', old_tasks);
+  EXECUTE format('ALTER TABLE attempts DETACH PARTITION %I', old_attempts);
+  EXECUTE format('WITH kept AS (
+      DELETE FROM %I WHERE ended_at IS NULL OR purge_at > now_ms() RETURNING *
+    ), moved AS (
+      INSERT INTO tasks SELECT * FROM kept
+    ) SELECT array_agg(id) FROM kept', old_tasks) INTO kept;
+  EXECUTE format('INSERT INTO attempts SELECT a.* FROM unnest($1) AS u (id)
+      JOIN %I a ON a.task_id = u.id', old_attempts) USING kept;
+  EXECUTE format('ALTER TABLE %I RENAME TO %I', old_tasks, 'gone_' || old_tasks);
+  EXECUTE format('ALTER TABLE %I RENAME TO %I', old_attempts, 'gone_' || old_attempts);
+  RETURN true;
+END $$;
+
+-- Drops a retired day, with the keys and counts of what was in it. Returns how many tasks went.
+CREATE FUNCTION bury_day(gone text, shard int) RETURNS bigint LANGUAGE plpgsql
+SET enable_seqscan = on AS $$
+DECLARE went bigint;
+BEGIN
+  EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', gone);
+  EXECUTE format('INSERT INTO final_counts (namespace, queue, status, shard, tasks)
+    SELECT namespace, queue, status, $1, -count(*) FROM %I
+    GROUP BY namespace, queue, status ORDER BY namespace, queue, status
+    ON CONFLICT (namespace, queue, status, shard)
+    DO UPDATE SET tasks = final_counts.tasks + excluded.tasks', gone) USING shard;
+  EXECUTE format('DELETE FROM idempotency_keys k USING %I t
+    WHERE t.idempotency_key IS NOT NULL AND k.namespace = t.namespace AND k.queue = t.queue
+      AND k.key = t.idempotency_key AND k.task_id = t.id', gone);
+  EXECUTE format('SELECT count(*) FROM %I', gone) INTO went;
+  EXECUTE format('DROP TABLE %I, %I', gone, replace(gone, 'tasks', 'attempts'));
+  RETURN went;
 END $$;

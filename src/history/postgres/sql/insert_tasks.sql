@@ -1,4 +1,5 @@
--- Rows of whole tasks, and the marker $34 that lists them; without a marker where $34 is null. Known ids are left alone.
+-- Rows of whole tasks, and the marker $34 that lists them; without a marker where $34 is null.
+-- Known ids are left alone.
 WITH inserted AS (
   INSERT INTO tasks (id, version, fencing_token, created_at, ready_at, started_at, completed_at,
     cancel_requested_at, retention_ms, run, attempt, retry_count, lease_losses, releases, slot,

@@ -1,4 +1,5 @@
--- Any status, but a type, a queue or a tag: a range of tasks_by_queue, tasks_by_type or tasks_by_tag.
+-- Any status, but a type, a queue or a tag: a range of tasks_by_queue, tasks_by_type or
+-- tasks_by_tag.
 SELECT {task} FROM tasks t
 WHERE t.namespace = $1 AND t.id < $2::uuid
   AND ($3::text IS NULL OR t.type = $3) AND ($4::text IS NULL OR t.queue = $4)

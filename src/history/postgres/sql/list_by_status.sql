@@ -1,5 +1,6 @@
--- One ordered walk a status, merged: each is a range of tasks_by_status. Rows that wait for a time that has come read as
--- pending, so $2 names the stored status and $3 what it reads as; the two differ for such rows only.
+-- One ordered walk a status, merged: each is a range of tasks_by_status. Rows that wait for a time
+-- that has come read as pending, so $2 names the stored status and $3 what it reads as; the two
+-- differ for such rows only.
 SELECT {task}
 FROM (
   SELECT found.id

@@ -1,4 +1,5 @@
-INSERT INTO queues AS q (namespace, name, version, paused, durability, max_retries, retention_ms, retry)
+INSERT INTO queues AS q (namespace, name, version, paused, durability, max_retries, retention_ms,
+  retry)
 SELECT $1, $2, 1, $3, $4, $5, $6, $7::json
 WHERE coalesce($8::bigint, 0) = 0 OR EXISTS (SELECT FROM queues WHERE namespace = $1 AND name = $2)
 ON CONFLICT (namespace, name) DO UPDATE

@@ -1,5 +1,6 @@
--- What was asked never changes, so the payload and the spec are not touched. The rows are locked and judged already;
--- the guard stands here too, because no other statement may ever end a run twice.
+-- What was asked never changes, so the payload and the spec are not touched. The rows are locked
+-- and judged already; the guard stands here too, because no other statement may ever end a run
+-- twice.
 UPDATE tasks t
 SET version = u.version, fencing_token = u.fencing_token, ready_at = u.ready_at,
   started_at = u.started_at, completed_at = u.completed_at,

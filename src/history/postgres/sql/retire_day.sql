@@ -1,0 +1,1 @@
+SELECT retire_day($1, $2) AS retired
