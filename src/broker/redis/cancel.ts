@@ -1,0 +1,108 @@
+import { uuidText } from "../../task/ids.js";
+import type { Task } from "../../task/task.js";
+import type { CancelItem, CancelReply } from "../broker.js";
+import type { Argument } from "./connection.js";
+import { namespaceText, payloadKey, recordKey, resultKey } from "./keys.js";
+import { idBytes, unpackTask } from "./record.js";
+import { asBytes, asList, asText, type Reply } from "./scripts.js";
+import { readTransition } from "./settle.js";
+import { byPartition, inChunks, type Store } from "./store.js";
+
+const chunkItems = 200;
+
+export async function cancel(store: Store, items: readonly CancelItem[]): Promise<CancelReply[]> {
+  const replies: CancelReply[] = [];
+  const calls: Promise<void>[] = [];
+  for (const [partition, group] of byPartition(items, (item) => store.partitionOf(item.taskId))) {
+    for (const chunk of inChunks(group, chunkItems)) {
+      calls.push(cancelChunk(store, partition, chunk, replies));
+    }
+  }
+  await Promise.all(calls);
+  return replies;
+}
+
+async function cancelChunk(
+  store: Store,
+  partition: number,
+  chunk: readonly { item: CancelItem; index: number }[],
+  replies: CancelReply[],
+): Promise<void> {
+  const args = chunk.flatMap(({ item }): Argument[] => {
+    const { taskId, namespace, graceMs, run = 1 } = item;
+    return [idBytes(taskId), namespaceText(namespace), String(Math.floor(graceMs)), String(run)];
+  });
+  const rows = asList(await store.scripts.run("cancel", store.base(partition), args));
+  rows.forEach((row, i) => {
+    const { item, index } = chunk[i]!;
+    replies[index] = readReply(partition, item.taskId, asList(row));
+  });
+}
+
+function readReply(partition: number, id: string, row: readonly Reply[]): CancelReply {
+  const [kind, record, payload, result] = row;
+  switch (asText(kind)) {
+    case "cancelled":
+      return { kind: "cancelled", transition: readTransition(partition, id, row) };
+    case "requested":
+      return { kind: "requested", task: taskOf(id, record, payload) };
+    case "final":
+      return { kind: "final", task: taskOf(id, record, payload, result) };
+    default:
+      return { kind: "unknown" };
+  }
+}
+
+const taskOf = (id: string, record: Reply | undefined, payload?: Reply, result?: Reply): Task =>
+  unpackTask(id, asBytes(record), { payload: asBytes(payload), result: asBytes(result) });
+
+/** History knows these to have ended; see Broker.bury. */
+export async function bury(store: Store, tasks: readonly Task[]): Promise<void> {
+  const calls: Promise<unknown>[] = [];
+  for (const [partition, group] of byPartition(tasks, (task) => store.partitionOf(task.id))) {
+    for (const chunk of inChunks(group, chunkItems)) {
+      const args = chunk.flatMap(({ item }): Argument[] => [idBytes(item.id), String(item.run)]);
+      calls.push(store.scripts.run("bury", store.base(partition), args));
+    }
+  }
+  await Promise.all(calls);
+}
+
+export async function promoteNow(store: Store, taskId: string): Promise<Task | undefined> {
+  const base = store.base(store.partitionOf(taskId));
+  const reply = await store.scripts.run("promote_now", base, [idBytes(taskId)]);
+  if (reply === null) return undefined;
+  const [record, payload] = asList(reply);
+  return taskOf(taskId, record, payload);
+}
+
+/** One read of all that belongs to a task, so that no part of it can be of another moment. */
+export async function get(store: Store, taskIds: readonly string[]): Promise<(Task | undefined)[]> {
+  const tasks: (Task | undefined)[] = taskIds.map(() => undefined);
+  const calls: Promise<void>[] = [];
+  for (const [partition, group] of byPartition(taskIds, (id) => store.partitionOf(id))) {
+    for (const chunk of inChunks(group, chunkItems)) {
+      calls.push(getChunk(store, partition, chunk, tasks));
+    }
+  }
+  await Promise.all(calls);
+  return tasks;
+}
+
+async function getChunk(
+  store: Store,
+  partition: number,
+  chunk: readonly { item: string; index: number }[],
+  tasks: (Task | undefined)[],
+): Promise<void> {
+  const base = store.base(partition);
+  const keys = chunk.flatMap(({ item }) => {
+    const id = idBytes(item);
+    return [recordKey(base, id), payloadKey(base, id), resultKey(base, id)];
+  });
+  const values = asList(await store.connection.send("MGET", keys));
+  chunk.forEach(({ item, index }, i) => {
+    const [record, payload, result] = values.slice(i * 3, i * 3 + 3) as (Buffer | null)[];
+    if (record) tasks[index] = unpackTask(uuidText(idBytes(item)), record, { payload, result });
+  });
+}

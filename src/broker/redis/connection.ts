@@ -1,0 +1,180 @@
+import { Command, Redis, type RedisOptions } from "ioredis";
+import type { Clock, Random } from "../../clock.js";
+import { DroverError } from "../../errors.js";
+import { limits } from "../../limits.js";
+import type { Events } from "../../telemetry/events.js";
+
+export type Argument = string | Uint8Array;
+
+export interface ConnectionOptions {
+  readonly url: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Settings of the store that endanger promises, in plain words. */
+  readonly onWarning: (message: string) => void;
+  readonly events?: Events | undefined;
+  /** Tests only: the store says it is another one. */
+  readonly testStoreId?: (() => string | undefined) | undefined;
+}
+
+export interface Connection {
+  /** True from a connect whose store id is known until the socket closes or a command is overdue. */
+  readonly available: boolean;
+  /** run_id of the Redis process, read at each connect; "" before the first. */
+  readonly storeId: string;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+  /** Replies are Buffers. Rejects with `broker_unavailable` after 2 s, and destroys the socket. */
+  send(name: string, args: readonly Argument[]): Promise<unknown>;
+  /** Called after every connect. */
+  onReady(listener: () => void): void;
+  /** Another connection of the same kind, for what blocks or listens. It connects on first use. */
+  dedicated(): Redis;
+}
+
+/** Commands fail at once while there is no connection: whoever waits for an answer is told that it is unknown. */
+function redisOptions(random: Random) {
+  return {
+    lazyConnect: true,
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    autoResubscribe: true,
+    maxRetriesPerRequest: null,
+    connectTimeout: limits.storeCommandMs,
+    protocol: 2,
+    retryStrategy: (times: number) =>
+      Math.min(50 * 2 ** Math.min(times, 6), 2_000) * (0.5 + random.next()),
+  } as const satisfies RedisOptions;
+}
+
+export function createConnection(options: ConnectionOptions): Connection {
+  const { clock } = options;
+  const settings = redisOptions(options.random);
+  const redis = new Redis(options.url, settings);
+  const listeners: (() => void)[] = [];
+  let storeId = "";
+  let available = false;
+
+  async function greet(): Promise<void> {
+    const info = String(await transmit(redis, clock, "INFO", []));
+    storeId = options.testStoreId?.() ?? /^run_id:(\w+)/m.exec(info)?.[1] ?? "";
+    warnOfEviction(info, options.onWarning);
+    available = true;
+    options.events?.emit("store.available", { store: "broker" });
+    for (const listener of listeners) listener();
+  }
+  let lastError: unknown;
+  // Without a listener ioredis would print.
+  redis.on("error", (error) => (lastError = error));
+  redis.on("ready", () => void greet().catch(() => destroy(redis)));
+  redis.on("close", () => {
+    if (available) options.events?.emit("store.unavailable", { store: "broker", error: lastError });
+    available = false;
+  });
+
+  return {
+    get available() {
+      return available;
+    },
+    get storeId() {
+      return options.testStoreId?.() ?? storeId;
+    },
+    async start() {
+      const greeted = new Promise<void>((resolve) => listeners.push(resolve));
+      await redis.connect().catch(() => undefined);
+      if (available) return;
+      const patience = new AbortController();
+      const gaveUp = clock.sleep(limits.storeCommandMs, patience.signal).catch(() => undefined);
+      await Promise.race([greeted, gaveUp]);
+      patience.abort();
+    },
+    async stop() {
+      available = false;
+      redis.disconnect();
+    },
+    async send(name, args) {
+      if (!available) throw unavailable("there is no connection");
+      return transmit(redis, clock, name, args);
+    },
+    onReady(listener) {
+      listeners.push(listener);
+    },
+    dedicated() {
+      const own = new Redis(options.url, settings);
+      own.on("error", () => undefined);
+      return own;
+    },
+  };
+}
+
+/** One command with a deadline of its own; when it passes, the socket is destroyed, as later answers would be too. */
+export function transmit(
+  redis: Redis,
+  clock: Clock,
+  name: string,
+  args: readonly Argument[],
+  deadlineMs: number = limits.storeCommandMs,
+): Promise<unknown> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.after(deadlineMs, () => {
+      destroy(redis);
+      reject(unavailable(`no answer in ${deadlineMs} ms`));
+    });
+    const command = new Command(name, args.map(asSendable), { replyEncoding: null });
+    command.promise.then(
+      (reply) => {
+        timer.cancel();
+        resolve(reply);
+      },
+      (error: unknown) => {
+        timer.cancel();
+        reject(translate(error));
+      },
+    );
+    // Rejects through the command's promise, also when there is no connection.
+    void redis.sendCommand(command);
+  });
+}
+
+/** ioredis would write any other byte array as text. */
+function asSendable(arg: Argument): string | Buffer {
+  if (typeof arg === "string" || Buffer.isBuffer(arg)) return arg;
+  return Buffer.from(arg.buffer, arg.byteOffset, arg.byteLength);
+}
+
+function destroy(redis: Redis): void {
+  const { stream } = redis as { stream?: Redis["stream"] };
+  stream?.destroy();
+}
+
+function unavailable(why: string, cause?: unknown): DroverError {
+  return new DroverError("broker_unavailable", `Redis did not answer: ${why}`, {
+    retryAfterMs: 1_000,
+    cause,
+  });
+}
+
+const transient = /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|BUSY|UNKILLABLE)\b/;
+
+/** What Redis said, in the words of the catalog. NOSCRIPT is left as it is: the caller mends it. */
+function translate(error: unknown): unknown {
+  if (!(error instanceof Error) || error.name !== "ReplyError") {
+    return unavailable(error instanceof Error ? error.message : "connection lost", error);
+  }
+  if (error.message.startsWith("NOSCRIPT")) return error;
+  if (error.message.startsWith("OOM")) {
+    const full = "Redis has reached its maxmemory and takes no new tasks";
+    return new DroverError("overloaded", full, { retryAfterMs: 1_000, cause: error });
+  }
+  if (transient.test(error.message)) return unavailable(error.message, error);
+  return new DroverError("internal", "a broker script failed", { cause: error });
+}
+
+function warnOfEviction(info: string, warn: (message: string) => void): void {
+  const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1];
+  if (policy === undefined || policy === "noeviction") return;
+  warn(
+    `Redis evicts keys when full (maxmemory-policy ${policy}): queued tasks could vanish. ` +
+      "Set maxmemory-policy noeviction.",
+  );
+}

@@ -1,0 +1,63 @@
+import { uuidText } from "../../task/ids.js";
+import type { Hint } from "../broker.js";
+import type { Connection } from "./connection.js";
+import { hintChannel, queueOfText } from "./keys.js";
+
+export interface Hints {
+  start(): void;
+  stop(): void;
+  listen(listener: (hint: Hint) => void): () => void;
+}
+
+/** News by pub/sub, on a connection of its own. Lossy by nature: whoever needs certainty sweeps or asks. */
+export function createHints(connection: Connection, prefix: string): Hints {
+  const listeners = new Set<(hint: Hint) => void>();
+  const redis = connection.dedicated();
+  redis.on("messageBuffer", (_channel: Buffer, message: Buffer) => {
+    if (listeners.size === 0) return;
+    for (const hint of readHints(message)) {
+      for (const listener of listeners) listener(hint);
+    }
+  });
+  // Subscribes again by itself after each reconnect; the first time only once it is connected.
+  redis.once("ready", () => void redis.subscribe(hintChannel(prefix)).catch(() => undefined));
+
+  return {
+    start() {
+      if (redis.status === "wait") void redis.connect().catch(() => undefined);
+    },
+    stop() {
+      redis.disconnect();
+    },
+    listen(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+
+/** One letter for the kind, then what it is about; see lua/parts/book.lua. */
+function readHints(message: Buffer): Hint[] {
+  switch (message.toString("latin1", 0, 1)) {
+    case "s":
+      return idsIn(message).map((taskId) => ({ kind: "settled", taskId }));
+    case "c": {
+      const taskId = uuidText(message.subarray(1, 17));
+      return [{ kind: "cancel", taskId, sessionId: message.toString("utf8", 17) }];
+    }
+    case "l":
+      return [{ kind: "lanes", ...queueOfText(message.toString("utf8", 1)) }];
+    case "q":
+      return [{ kind: "queue", ...queueOfText(message.toString("utf8", 1)) }];
+    default:
+      return [];
+  }
+}
+
+function idsIn(message: Buffer): string[] {
+  const ids: string[] = [];
+  for (let at = 1; at + 16 <= message.length; at += 16) {
+    ids.push(uuidText(message.subarray(at, at + 16)));
+  }
+  return ids;
+}

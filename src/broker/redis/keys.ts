@@ -1,0 +1,93 @@
+import { DroverError } from "../../errors.js";
+import type { Lane } from "../broker.js";
+
+/*
+ * Every key of a partition starts with `{prefix:p}:`, one hash tag, so that its scripts touch one slot of a Redis
+ * Cluster. The scripts form the rest (id: 16 raw bytes; lane, queue: small numbers given out by the partition):
+ *
+ *   m               hash   store, epoch, fencing counter, closed, outbox bytes, sweep times, last lane and queue numbers
+ *   t:id            string packed record (record.ts, lua/parts/record.lua)
+ *   p:id  r:id      string payload, result too large for the record
+ *   x:id            string tombstone
+ *   k:name          string holder of an idempotency key
+ *   L:lane          zset   references to the lane's flows
+ *   W:lane:flow     zset   ready tasks of a flow;  F:lane:flow  its finish tag
+ *   v:lane          hash   clocks of the lane
+ *   ne              set    lanes with work
+ *   lid ln          hash   lane name -> number:queue and back;  ll:queue  the queue's lanes;  lc  live tasks a lane
+ *   qid qn          hash   queue name -> number and back;  q:queue  its settings;  nq:namespace  its queues
+ *   c:queue         hash   counts by priority:status
+ *   d dl            zset   delayed tasks; ends of attempts
+ *   sl lv           zset, set   session leases; sessions that said goodbye
+ *   s:session       hash   generation, info;  sh:session  leases it holds;  z:session  its quarantined task per lane
+ *   mk:lane name    zset   wake-up marker
+ *   ob              stream outbox
+ *   co              hash   coordinators (partition 0)
+ *   skew            string added to the store's time, in tests only
+ */
+
+/** What all keys of a partition start with. */
+export const partitionKey = (prefix: string, partition: number): string =>
+  `{${prefix}:${partition}}:`;
+
+/** Channel of lossy news, shared by all partitions. */
+export const hintChannel = (prefix: string): string => `${prefix}:hints`;
+
+export const recordKey = (base: string, id: Uint8Array): Buffer => withId(`${base}t:`, id);
+export const payloadKey = (base: string, id: Uint8Array): Buffer => withId(`${base}p:`, id);
+export const resultKey = (base: string, id: Uint8Array): Buffer => withId(`${base}r:`, id);
+export const outboxKey = (base: string): string => `${base}ob`;
+export const markerKey = (base: string, laneText: string): string => `${base}mk:${laneText}`;
+
+const withId = (start: string, id: Uint8Array): Buffer => Buffer.concat([Buffer.from(start), id]);
+
+/** A prefix must not contain braces: they would move the hash tag. */
+export function checkPrefix(prefix: string): string {
+  if (/^[A-Za-z0-9._:-]{1,64}$/.test(prefix)) return prefix;
+  throw new DroverError(
+    "config_invalid",
+    `the Redis key prefix must be 1 to 64 of A-Z a-z 0-9 . _ : -, not ${JSON.stringify(prefix)}`,
+  );
+}
+
+const part = (text: string): string => `${text.length}:${text}`;
+
+/** How the names of a namespace's queues and lanes start; never the start of another namespace's. */
+export const namespaceText = (namespace: string): string => part(namespace);
+
+/** One name per (namespace, queue): each part has its length before it, so no text can imitate another. */
+export const queueText = (namespace: string, queue: string): string =>
+  part(namespace) + part(queue);
+
+/** One name per lane, whatever the order of its labels. */
+export function laneText(lane: Lane): string {
+  let text = queueText(lane.namespace, lane.queue) + part(lane.type);
+  const labels = Object.keys(lane.requiredLabels);
+  if (labels.length > 1) labels.sort();
+  for (const label of labels) text += part(label) + part(lane.requiredLabels[label]!);
+  return text;
+}
+
+function partsOf(text: string): string[] {
+  const parts: string[] = [];
+  for (let at = 0; at < text.length;) {
+    const colon = text.indexOf(":", at);
+    const end = colon + 1 + Number(text.slice(at, colon));
+    parts.push(text.slice(colon + 1, end));
+    at = end;
+  }
+  return parts;
+}
+
+/** The lane of a name made by `laneText`. */
+export function laneOfText(text: string): Lane {
+  const [namespace = "", queue = "", type = "", ...labels] = partsOf(text);
+  const requiredLabels: Record<string, string> = {};
+  for (let i = 0; i + 1 < labels.length; i += 2) requiredLabels[labels[i]!] = labels[i + 1]!;
+  return { namespace, queue, type, requiredLabels };
+}
+
+export function queueOfText(text: string): { namespace: string; queue: string } {
+  const [namespace = "", queue = ""] = partsOf(text);
+  return { namespace, queue };
+}

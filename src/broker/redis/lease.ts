@@ -1,0 +1,84 @@
+import { limits } from "../../limits.js";
+import { slotOfId, uuidText } from "../../task/ids.js";
+import type { Lease, LeaseReply, LeaseRequest } from "../broker.js";
+import type { Argument } from "./connection.js";
+import { laneText } from "./keys.js";
+import { idBytes, tokenInRecord, unpackTask } from "./record.js";
+import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
+import type { Store } from "./store.js";
+
+export async function lease(store: Store, request: LeaseRequest): Promise<LeaseReply> {
+  const args = leaseArguments(store, request);
+  return readLeases(
+    store,
+    request,
+    await store.scripts.run("lease", store.base(request.partition), args),
+  );
+}
+
+/** As lease.lua reads them. Each grant brings eight bytes nobody can guess. */
+export function leaseArguments(store: Store, request: LeaseRequest): Argument[] {
+  const { partition, sessions } = request;
+  const lanes = request.lanes.slice(0, limits.laneBatch).map(laneText);
+  const slots = sessions.reduce((sum, session) => sum + Math.max(0, session.slots), 0);
+  const args: Argument[] = [
+    store.connection.storeId,
+    String(store.fencing.highest(partition)),
+    String(request.maxBytes),
+    store.random.bytes(8 * Math.min(slots, limits.leaseBatch)),
+    String(lanes.length),
+    String(sessions.length),
+    ...lanes,
+  ];
+  for (const { sessionId, generation, slots: room } of sessions) {
+    args.push(sessionId, String(generation), String(Math.max(0, room)));
+  }
+  return args;
+}
+
+export function readLeases(store: Store, request: LeaseRequest, reply: unknown): LeaseReply {
+  const [kind, more, lost, leases] = asList(reply);
+  const { sessions } = request;
+  return {
+    kind: asText(kind) as LeaseReply["kind"],
+    more: asNumber(more) === 1,
+    lostSessions: asList(lost).map((index) => sessions[asNumber(index)]!.sessionId),
+    leases: asList(leases).map((row) => {
+      const [session, id, record, apart] = asList(row);
+      const granted = readLease(asBytes(id), asBytes(record), undefined, apart as Buffer | null);
+      store.fencing.saw(request.partition, granted.task.fencingToken);
+      return { ...granted, sessionId: sessions[asNumber(session)]!.sessionId };
+    }),
+  };
+}
+
+/** `now`: the store's time; left out for a fresh grant, which has its whole time before it. */
+export function readLease(
+  id: Buffer,
+  record: Buffer,
+  now: number | undefined,
+  payload: Buffer | null = null,
+): Lease {
+  const task = unpackTask(uuidText(id), record, { payload });
+  const ranMs = now === undefined ? 0 : now - (task.startedAt ?? now);
+  return {
+    token: tokenOf(task.id, record),
+    sessionId: task.sessionId,
+    task,
+    timeoutMs: Math.max(0, task.timeoutMs - ranMs),
+  };
+}
+
+/** Rows of { id, record }, as sweeps and sessions give them; payloads in keys of their own are left out. */
+export const readOffered = (rows: Reply | undefined, now: number): Lease[] =>
+  asList(rows).map((row) => {
+    const [id, record] = asList(row);
+    return readLease(asBytes(id), asBytes(record), now);
+  });
+
+/** The layout of task/ids.ts; the header keeps fencing number and secret as they stand in the token. */
+function tokenOf(id: string, record: Buffer): Uint8Array {
+  const slot = Buffer.alloc(2);
+  slot.writeUInt16BE(slotOfId(id));
+  return Buffer.concat([slot, idBytes(id), tokenInRecord(record)]);
+}

@@ -1,0 +1,11 @@
+#!lua flags=no-writes
+-- Live sessions of a partition.
+-- KEYS  1 start of the partition's keys
+-- Returns { generation, info } per session
+-- @include base
+local out = {}
+for _, session in ipairs(call('ZRANGEBYSCORE', K .. 'sl', '(' .. digits(now_ms()), '+inf')) do
+  local row = call('HMGET', K .. 's:' .. session, 'g', 'i')
+  if row[1] then out[#out + 1] = { row[1], row[2] } end
+end
+return out

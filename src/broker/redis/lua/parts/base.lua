@@ -1,0 +1,42 @@
+-- KEYS[1] is the common start of every key of the partition; all others are formed from it, so they share its hash tag.
+local K = KEYS[1]
+local call = redis.call
+local META = K .. 'm'
+
+local function now_ms()
+  local t = call('TIME')
+  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  -- @skew
+  return now
+end
+
+-- Numbers above 10^14 lose digits in `..`; this is the only way they are printed.
+local function digits(n)
+  return string.format('%.0f', n)
+end
+
+-- Redis refuses calls with some thousand arguments from Lua's stack: long lists go in slices.
+local function call_sliced(command, key, list)
+  for i = 1, #list, 1000 do
+    call(command, key, unpack(list, i, math.min(i + 999, #list)))
+  end
+end
+
+-- Fast, lossy news to every coordinator.
+local function publish(message)
+  call('PUBLISH', string.match(K, '^{(.*):%d+}:$') .. ':hints', message)
+end
+
+local function is_cold(store_id)
+  return call('HGET', META, 'store') ~= store_id
+end
+
+-- Entries and bytes that still fit into the outbox.
+local function outbox_room()
+  return OUTBOX_ENTRIES - call('XLEN', K .. 'ob'), OUTBOX_BYTES - tonumber(call('HGET', META, 'obb') or 0)
+end
+
+local function outbox_full()
+  local entries, bytes = outbox_room()
+  return entries <= 0 or bytes <= 0
+end

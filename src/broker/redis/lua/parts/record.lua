@@ -1,0 +1,83 @@
+-- The packed record: header, spec, payload, tail. record.ts holds the same layout; both change together, with the version.
+local HEAD = '>BBBBI4I4I4I2I2I4I4I2I2BI4I4c16I6I6I6I6I6I6I4I4I4I4'
+local HEAD_BYTES = 109
+local HEAD_FIELDS = 27
+-- Places in the unpacked header.
+local STATUS, FLAGS, PRIORITY, LANE, QUEUE, VERSION, RUN, LOSSES, ATTEMPT = 2, 3, 4, 5, 6, 7, 8, 9, 10
+local RETRIES, RELEASES, GROUP_BYTES, SETTLED_BY, RECORDED, SETTLED_AT = 11, 12, 13, 14, 15, 16
+local TOKEN, ORDER, READY, STARTED, COMPLETED, CANCEL, GRACE, TIMEOUT = 17, 18, 19, 20, 21, 22, 23, 24
+local SPEC_BYTES, PAYLOAD_BYTES, TAIL_BYTES = 25, 26, 27
+
+local SCHEDULED, PENDING, RUNNING, RETRYING = 1, 2, 3, 4
+local DONE, FAILED, CANCELLED = 5, 6, 7
+
+local IN_HISTORY, RELAXED, QUARANTINE, LOST = 1, 2, 4, 8
+local PAYLOAD_APART, RESTORED, RESULT_APART = 16, 32, 64
+
+-- Planted for ended tasks: run, when it is forgotten, how the last grant was settled, its token, its session.
+local function entomb(id, run, expires, settled_by, token, session)
+  local tomb = struct.pack('>I4dBc16', run, expires, settled_by, token) .. session
+  call('SET', K .. 'x:' .. id, tomb, 'PX', TOMBSTONE_MS)
+end
+
+local function tombstone_of(id, now)
+  local tomb = call('GET', K .. 'x:' .. id)
+  if not tomb then return nil end
+  local run, expires, settled_by, token, at = struct.unpack('>I4dBc16', tomb)
+  if expires <= now then return nil end
+  return { run = run, settled_by = settled_by, token = token, session = string.sub(tomb, at) }
+end
+
+local function record_key(id) return K .. 't:' .. id end
+
+local function parse(rec)
+  return { struct.unpack(HEAD, rec) }
+end
+
+local function head_of(t)
+  return struct.pack(HEAD, unpack(t, 1, HEAD_FIELDS))
+end
+
+local function has(t, flag) return bit.band(t[FLAGS], flag) ~= 0 end
+local function set(t, flag) t[FLAGS] = bit.bor(t[FLAGS], flag) end
+local function clear(t, flag) t[FLAGS] = bit.band(t[FLAGS], bit.bnot(flag)) end
+
+local function group_of(rec, t)
+  return string.sub(rec, HEAD_BYTES + 1, HEAD_BYTES + t[GROUP_BYTES])
+end
+
+-- session, worker, error, progress, result. Absent before the first grant.
+local function tail_of(rec, t)
+  if t[TAIL_BYTES] == 0 then return { '', '', '', '', '' } end
+  local at = HEAD_BYTES + t[SPEC_BYTES] + t[PAYLOAD_BYTES] + 1
+  return { struct.unpack('>I4c0I4c0I4c0I4c0I4c0', rec, at) }
+end
+
+local function pack_tail(x)
+  return struct.pack('>I4c0I4c0I4c0I4c0I4c0', #x[1], x[1], #x[2], x[2], #x[3], x[3], #x[4], x[4], #x[5], x[5])
+end
+
+-- The whole record with this header and tail.
+local function assemble(rec, t, x)
+  local body = string.sub(rec, HEAD_BYTES + 1, HEAD_BYTES + t[SPEC_BYTES] + t[PAYLOAD_BYTES])
+  local tail = pack_tail(x)
+  t[TAIL_BYTES] = #tail
+  return head_of(t) .. body .. tail
+end
+
+-- A record as history is told of it: without the payload where history has the row already.
+local function snapshot(rec, t, x, with_payload)
+  if with_payload then return assemble(rec, t, x) end
+  local spec = string.sub(rec, HEAD_BYTES + 1, HEAD_BYTES + t[SPEC_BYTES])
+  local tail = pack_tail(x)
+  local payload_bytes = t[PAYLOAD_BYTES]
+  t[TAIL_BYTES] = #tail
+  t[PAYLOAD_BYTES] = 0
+  local snap = head_of(t) .. spec .. tail
+  t[PAYLOAD_BYTES] = payload_bytes
+  return snap
+end
+
+local function fencing_of(token)
+  return (struct.unpack('>d', token))
+end

@@ -1,0 +1,13 @@
+-- Needs base, record, grant.
+
+-- Its generation stays a while, so that no older one can come back.
+local function forget_session(session)
+  call('ZREM', K .. 'sl', session)
+  call('SREM', K .. 'lv', session)
+  call('PEXPIRE', K .. 's:' .. session, TOMBSTONE_MS)
+  call('DEL', K .. 'sh:' .. session, K .. 'z:' .. session)
+end
+
+local function generation_of(session)
+  return tonumber(call('HGET', K .. 's:' .. session, 'g') or 0)
+end

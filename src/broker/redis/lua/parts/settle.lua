@@ -1,0 +1,32 @@
+-- Needs base, record, book, shelf, grant. Shared by settle.lua and cancel.lua.
+local function finish(t, status, now)
+  recount(t, t[STATUS], status)
+  t[STATUS], t[VERSION], t[COMPLETED] = status, t[VERSION] + 1, now
+end
+
+-- Back among the waiting, unless somebody asked for its end: then this is it.
+local function wait_again(id, rec, t, status, at, now)
+  if t[CANCEL] > 0 then
+    t[READY] = 0
+    return finish(t, CANCELLED, now)
+  end
+  recount(t, t[STATUS], status)
+  t[STATUS], t[VERSION], t[READY] = status, t[VERSION] + 1, at
+  if status == PENDING then
+    put_ready(id, rec, t)
+  else
+    put_delayed(id, t, at)
+  end
+end
+
+local function payload_apart(id, t)
+  if not has(t, PAYLOAD_APART) then return '' end
+  return call('GET', K .. 'p:' .. id) or ''
+end
+
+-- Stands where an ended task would stand; one of a later run is left alone.
+local function plant(id, run, now)
+  local known = tombstone_of(id, now)
+  if known and known.run >= run then return end
+  entomb(id, run, now + TOMBSTONE_MS, 0, string.rep('\0', 16), '')
+end

@@ -1,0 +1,22 @@
+#!lua flags=allow-oom
+-- Notes how far running attempts are; unknown and stale tokens are ignored.
+-- KEYS  1 start of the partition's keys
+-- ARGV  per item: task id, token (fencing number and secret), session id, progress, packed
+-- Returns how many were noted
+-- @include base
+-- @include record
+local noted = 0
+for i = 1, #ARGV, 4 do
+  local id = ARGV[i]
+  local rec = call('GET', record_key(id))
+  local t = rec and parse(rec)
+  if t and t[STATUS] == RUNNING and t[TOKEN] == ARGV[i + 1] then
+    local x = tail_of(rec, t)
+    if x[1] == ARGV[i + 2] then
+      x[4] = ARGV[i + 3]
+      call('SET', record_key(id), assemble(rec, t, x))
+      noted = noted + 1
+    end
+  end
+end
+return noted

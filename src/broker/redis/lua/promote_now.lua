@@ -1,0 +1,23 @@
+#!lua flags=allow-oom
+-- A retrying or scheduled task becomes ready now.
+-- KEYS  1 start of the partition's keys
+-- ARGV  1 task id
+-- Returns { record, payload apart }, or nil: it does not wait for a time
+-- @include base
+-- @include record
+-- @include book
+-- @include shelf
+-- @include grant
+-- @include settle
+local id = ARGV[1]
+local rec = call('GET', record_key(id))
+local t = rec and parse(rec)
+if not t or (t[STATUS] ~= SCHEDULED and t[STATUS] ~= RETRYING) then return nil end
+call('ZREM', K .. 'd', id)
+recount(t, t[STATUS], PENDING)
+t[STATUS], t[VERSION], t[READY] = PENDING, t[VERSION] + 1, now_ms()
+put_ready(id, rec, t)
+call('SETRANGE', record_key(id), 0, head_of(t))
+close_shelves()
+close_books()
+return { head_of(t) .. string.sub(rec, HEAD_BYTES + 1), payload_apart(id, t) }

@@ -1,0 +1,92 @@
+#!lua flags=allow-oom
+-- One maintenance step: promotes what is due, offers leases that must end, arms the markers of lanes with work.
+-- KEYS  1 start of the partition's keys
+-- ARGV  1 store id
+-- Returns { promoted, time, ms to the next due task or -1, outbox entries, age of the oldest,
+--           lost, left, timed out, cancel overdue: each { id, record } per lease }
+-- @include base
+-- @include record
+-- @include book
+-- @include shelf
+-- @include grant
+-- @include session
+local now = now_ms()
+local store_id = ARGV[1]
+local budget = SWEEP_BATCH
+
+-- After a gap, a stepped clock or another store, nobody had the chance to renew: wait before taking anything back.
+local function reap_allowed()
+  local row = call('HMGET', META, 'swept', 'swept_on', 'reap_at', 'timeout_at')
+  local swept, reap_at, timeout_at = tonumber(row[1] or 0), tonumber(row[3] or 0), tonumber(row[4] or 0)
+  if now >= swept and now - swept < SWEEP_GUARD_MS and row[2] == store_id then return false, false end
+  if now < swept or now - swept > SWEEP_GAP_MS or row[2] ~= store_id then
+    reap_at, timeout_at = now + REAP_GRACE_MS, now + TIMEOUT_GRACE_MS
+    call('HSET', META, 'reap_at', digits(reap_at), 'timeout_at', digits(timeout_at))
+  end
+  call('HSET', META, 'swept', digits(now), 'swept_on', store_id)
+  return now >= reap_at, now >= timeout_at
+end
+
+local function offer(list, id, session, key)
+  local rec = call('GET', record_key(id))
+  local t = rec and parse(rec)
+  if t and t[STATUS] == RUNNING and (not session or tail_of(rec, t)[1] == session) then
+    list[#list + 1] = { id, rec }
+    budget = budget - 1
+    return t
+  end
+  if session then
+    call('SREM', K .. 'sh:' .. session, id)
+  else
+    call('ZREM', key, id)
+  end
+end
+
+local function offer_held(list, session)
+  local ids = call('SRANDMEMBER', K .. 'sh:' .. session, budget)
+  if #ids == 0 then return forget_session(session) end
+  for _, id in ipairs(ids) do offer(list, id, session) end
+end
+
+local lost, left, timed_out, overdue = {}, {}, {}, {}
+local may_reap, may_time_out = reap_allowed()
+for _, session in ipairs(call('SRANDMEMBER', K .. 'lv', SWEEP_BATCH)) do
+  if budget > 0 then offer_held(left, session) end
+end
+if may_reap then
+  for _, session in ipairs(call('ZRANGEBYSCORE', K .. 'sl', '-inf', digits(now), 'LIMIT', 0, SWEEP_BATCH)) do
+    if budget > 0 then offer_held(lost, session) end
+  end
+end
+local function offer_due(list, key)
+  for _, id in ipairs(call('ZRANGEBYSCORE', key, '-inf', digits(now), 'LIMIT', 0, math.max(0, budget))) do
+    offer(list, id, nil, key)
+  end
+end
+offer_due(overdue, K .. 'cd')
+if may_time_out then offer_due(timed_out, K .. 'dl') end
+
+local function arm_lanes()
+  for _, lane in ipairs(call('SRANDMEMBER', K .. 'ne', WAKE_LANES)) do
+    local name = call('HGET', K .. 'ln', lane)
+    local place = name and call('HGET', K .. 'lid', name)
+    local queue = place and string.match(place, ':(%d+)$')
+    if not queue or call('EXISTS', lane_key(lane)) == 0 then
+      call('SREM', K .. 'ne', lane)
+    elseif call('HGET', K .. 'q:' .. queue, 'paused') ~= '1' then
+      call('ZADD', K .. 'mk:' .. name, 0, '1')
+    end
+  end
+end
+
+local promoted = outbox_full() and 0 or promote_due(now, SWEEP_BATCH)
+close_shelves()
+close_books()
+arm_lanes()
+local due = call('ZRANGE', K .. 'd', 0, 0, 'WITHSCORES')[2]
+local oldest = call('XRANGE', K .. 'ob', '-', '+', 'COUNT', 1)[1]
+local age = oldest and now - select(4, struct.unpack('>I4BBd', oldest[2][2])) or 0
+return {
+  promoted, digits(now), due and math.ceil(math.max(0, due - now)) or -1, call('XLEN', K .. 'ob'), math.max(0, age),
+  lost, left, timed_out, overdue,
+}

@@ -1,0 +1,385 @@
+import { limits } from "../../limits.js";
+import { uuidBytes } from "../../task/ids.js";
+import type { Payload, Progress, RetryPolicy, Status, Task, TaskError } from "../../task/task.js";
+import { Packer, Unpacker } from "./bytes.js";
+
+/*
+ * The packed record: a header of fixed length that scripts change in place, the spec (group key first), the payload if it
+ * is small, and a tail of session, worker, error, progress and result. lua/parts/record.lua holds the same layout; both
+ * change together, with the version in the first byte.
+ */
+export const recordVersion = 1;
+export const headBytes = 109;
+
+/** Payloads and results up to this many bytes stand in the record, larger ones in a key of their own. */
+export const inlineBytes = 1_024;
+
+const statuses: readonly Status[] = [
+  "blocked",
+  "scheduled",
+  "pending",
+  "running",
+  "retrying",
+  "completed",
+  "failed",
+  "cancelled",
+  "expired",
+];
+export const statusOfCode = (code: number): Status => statuses[code]!;
+
+const flag = { inHistory: 1, relaxed: 2, payloadApart: 16, restored: 32, resultApart: 64 } as const;
+
+/** Where the header's fields stand that this side reads or writes. */
+const at = {
+  status: 1,
+  flags: 2,
+  priority: 3,
+  version: 12,
+  run: 16,
+  leaseLosses: 18,
+  attempt: 20,
+  retryCount: 24,
+  releases: 28,
+  groupBytes: 30,
+  token: 41,
+  ready: 63,
+  started: 69,
+  completed: 75,
+  cancel: 81,
+  timeout: 93,
+  specBytes: 97,
+  payloadBytes: 101,
+  tailBytes: 105,
+} as const;
+
+const packer = new Packer();
+const sectionPacker = new Packer();
+
+export interface PackedTask {
+  readonly record: Buffer;
+  /** Payload too large for the record. */
+  readonly payloadApart: Uint8Array | undefined;
+}
+
+export interface PackOptions {
+  /** History has the row: scripts leave the payload out of what they tell it. */
+  readonly inHistory: boolean;
+  /** History gave it: a worker may still hold a token of it that Redis has forgotten. */
+  readonly restored: boolean;
+}
+
+export function packTask(task: Task, options: PackOptions): PackedTask {
+  const data = task.payload?.data;
+  const apart = data !== undefined && data.length > inlineBytes ? data : undefined;
+  packer.reset().skip(headBytes);
+  const groupBytes = packer.rawText(task.groupKey);
+  packSpec(task);
+  const specBytes = packer.length - headBytes;
+  if (data && !apart) packer.raw(data);
+  const payloadBytes = packer.length - headBytes - specBytes;
+  packTail(task);
+  const tailBytes = packer.length - headBytes - specBytes - payloadBytes;
+  packer.patch((head) => {
+    packState(head, task);
+    head[at.flags] =
+      (options.inHistory ? flag.inHistory : 0) |
+      (task.durability === "relaxed" ? flag.relaxed : 0) |
+      (apart ? flag.payloadApart : 0) |
+      (options.restored ? flag.restored : 0);
+    head.writeUInt16BE(groupBytes, at.groupBytes);
+    head.writeUInt32BE(specBytes, at.specBytes);
+    head.writeUInt32BE(payloadBytes, at.payloadBytes);
+    head.writeUInt32BE(tailBytes, at.tailBytes);
+  });
+  return { record: packer.take(), payloadApart: apart };
+}
+
+function packState(head: Buffer, task: Task): void {
+  head[0] = recordVersion;
+  head[at.status] = statuses.indexOf(task.status);
+  head[at.priority] = task.priority;
+  head.writeUInt32BE(task.version, at.version);
+  head.writeUInt16BE(task.run, at.run);
+  head.writeUInt16BE(Math.min(task.leaseLosses, 0xffff), at.leaseLosses);
+  head.writeUInt32BE(task.attempt, at.attempt);
+  head.writeUInt32BE(task.retryCount, at.retryCount);
+  head.writeUInt16BE(Math.min(task.releases, 0xffff), at.releases);
+  head.writeDoubleBE(task.fencingToken, at.token);
+  head.writeUIntBE(task.readyAt ?? task.runAt ?? 0, at.ready, 6);
+  head.writeUIntBE(task.startedAt ?? 0, at.started, 6);
+  head.writeUIntBE(task.completedAt ?? 0, at.completed, 6);
+  head.writeUIntBE(task.cancelRequestedAt ?? 0, at.cancel, 6);
+  head.writeUInt32BE(task.timeoutMs, at.timeout);
+}
+
+const has = { payload: 1, runAt: 2, retry: 4, labels: 8, tags: 16, key: 32, trace: 64 } as const;
+
+function packSpec(task: Task): void {
+  const ownRetry = !isDefaultRetry(task.retry);
+  const labels = Object.entries(task.requiredLabels);
+  const trace = Object.entries(task.traceContext);
+  packer.byte(
+    (task.payload ? has.payload : 0) |
+      (task.runAt === undefined ? 0 : has.runAt) |
+      (ownRetry ? has.retry : 0) |
+      (labels.length > 0 ? has.labels : 0) |
+      (task.tags.length > 0 ? has.tags : 0) |
+      (task.idempotencyKey === "" ? 0 : has.key) |
+      (trace.length > 0 ? has.trace : 0),
+  );
+  packer.text(task.namespace);
+  packer.text(task.queue);
+  packer.text(task.type);
+  packer.number(task.maxRetries);
+  packer.number(task.retentionMs);
+  packer.number(task.createdAt);
+  if (task.payload) packer.text(task.payload.contentType);
+  if (task.runAt !== undefined) packer.number(task.runAt);
+  if (ownRetry) packRetry(task.retry);
+  if (labels.length > 0) packPairs(labels);
+  if (task.tags.length > 0) packTexts(task.tags);
+  if (task.idempotencyKey !== "") packer.text(task.idempotencyKey);
+  if (trace.length > 0) packPairs(trace);
+}
+
+function packTexts(texts: readonly string[]): void {
+  packer.number(texts.length);
+  for (const text of texts) packer.text(text);
+}
+
+const packPairs = (pairs: readonly [string, string][]): void => packTexts(pairs.flat());
+
+const defaultRetry: RetryPolicy = Object.freeze({
+  initialBackoffMs: limits.backoffInitialMs,
+  maxBackoffMs: limits.backoffMaxMs,
+  multiplier: limits.backoffMultiplier,
+  jitter: limits.backoffJitter,
+  nonRetryableCodes: Object.freeze([]),
+});
+
+const isDefaultRetry = (retry: RetryPolicy): boolean =>
+  retry.initialBackoffMs === defaultRetry.initialBackoffMs &&
+  retry.maxBackoffMs === defaultRetry.maxBackoffMs &&
+  retry.multiplier === defaultRetry.multiplier &&
+  retry.jitter === defaultRetry.jitter &&
+  retry.nonRetryableCodes.length === 0;
+
+function packRetry(retry: RetryPolicy): void {
+  packer.double(retry.initialBackoffMs);
+  packer.double(retry.maxBackoffMs);
+  packer.double(retry.multiplier);
+  packer.double(retry.jitter);
+  packTexts(retry.nonRetryableCodes);
+}
+
+function packTail(task: Task): void {
+  if (task.attempt === 0 && !task.error && task.sessionId === "") return;
+  const sections = [
+    Buffer.from(task.sessionId),
+    Buffer.from(task.workerId),
+    packError(task.error),
+    packProgress(task.progress),
+    noBytes,
+  ];
+  for (const section of sections) {
+    packer.uint32(section.length);
+    packer.raw(section);
+  }
+}
+
+const noBytes = Buffer.alloc(0);
+
+export function packError(error: TaskError | undefined): Buffer {
+  if (!error) return noBytes;
+  sectionPacker.reset().byte((error.retryable ? 1 : 0) | (error.stack === undefined ? 0 : 2));
+  sectionPacker.text(error.code);
+  sectionPacker.text(error.message);
+  if (error.stack !== undefined) sectionPacker.text(error.stack);
+  return sectionPacker.take();
+}
+
+function unpackError(block: Buffer): TaskError | undefined {
+  if (block.length === 0) return undefined;
+  const from = new Unpacker(block);
+  const flags = from.byte();
+  const code = from.text();
+  const message = from.text();
+  const retryable = (flags & 1) !== 0;
+  if ((flags & 2) === 0) return { code, message, retryable };
+  return { code, message, stack: from.text(), retryable };
+}
+
+export function packProgress(progress: Progress | undefined): Buffer {
+  if (!progress) return noBytes;
+  sectionPacker.reset().double(progress.fraction);
+  sectionPacker.text(progress.message);
+  return sectionPacker.take();
+}
+
+function unpackProgress(block: Buffer): Progress | undefined {
+  if (block.length === 0) return undefined;
+  const from = new Unpacker(block);
+  return { fraction: from.double(), message: from.text() };
+}
+
+export function packResult(result: Payload | undefined): Buffer {
+  if (!result) return noBytes;
+  sectionPacker.reset().text(result.contentType);
+  sectionPacker.raw(result.data);
+  return sectionPacker.take();
+}
+
+function unpackResult(block: Buffer): Payload | undefined {
+  if (block.length === 0) return undefined;
+  const from = new Unpacker(block);
+  return { contentType: from.text(), data: from.rest() };
+}
+
+/** What stands in keys of its own beside a record. */
+export interface Apart {
+  readonly payload?: Buffer | null | undefined;
+  readonly result?: Buffer | null | undefined;
+}
+
+export const hasPayloadApart = (record: Buffer): boolean =>
+  (record[at.flags]! & flag.payloadApart) !== 0;
+export const hasResultApart = (record: Buffer): boolean =>
+  (record[at.flags]! & flag.resultApart) !== 0;
+
+/** The fencing number and secret of the last grant, as they stand in a lease token. */
+export const tokenInRecord = (record: Buffer): Buffer => record.subarray(at.token, at.token + 16);
+
+/** `payloadOmitted`: the record is a snapshot told to history, which has the payload already. */
+export function unpackTask(
+  id: string,
+  record: Buffer,
+  apart: Apart = {},
+  payloadOmitted = false,
+): Task {
+  const specBytes = record.readUInt32BE(at.specBytes);
+  const payloadEnd = headBytes + specBytes + record.readUInt32BE(at.payloadBytes);
+  const spec = unpackSpec(record);
+  const inline = record.subarray(headBytes + specBytes, payloadEnd);
+  const data = hasPayloadApart(record) ? apart.payload : inline;
+  return {
+    id,
+    namespace: spec.namespace,
+    queue: spec.queue,
+    type: spec.type,
+    priority: record[at.priority] as Task["priority"],
+    payload:
+      spec.contentType === undefined || payloadOmitted || !data
+        ? undefined
+        : { contentType: spec.contentType, data },
+    maxRetries: spec.maxRetries,
+    retry: spec.retry,
+    runAt: spec.runAt,
+    timeoutMs: record.readUInt32BE(at.timeout),
+    groupKey: spec.groupKey,
+    requiredLabels: spec.requiredLabels,
+    tags: spec.tags,
+    idempotencyKey: spec.idempotencyKey,
+    retentionMs: spec.retentionMs,
+    traceContext: spec.traceContext,
+    durability: (record[at.flags]! & flag.relaxed) === 0 ? "durable" : "relaxed",
+    createdAt: spec.createdAt,
+    ...unpackState(record),
+    ...unpackTail(record, payloadEnd, apart),
+  };
+}
+
+function unpackState(record: Buffer) {
+  return {
+    status: statuses[record[at.status]!]!,
+    version: record.readUInt32BE(at.version),
+    run: record.readUInt16BE(at.run),
+    attempt: record.readUInt32BE(at.attempt),
+    retryCount: record.readUInt32BE(at.retryCount),
+    leaseLosses: record.readUInt16BE(at.leaseLosses),
+    releases: record.readUInt16BE(at.releases),
+    fencingToken: record.readDoubleBE(at.token),
+    readyAt: timeAt(record, at.ready),
+    startedAt: timeAt(record, at.started),
+    completedAt: timeAt(record, at.completed),
+    cancelRequestedAt: timeAt(record, at.cancel),
+  };
+}
+
+const timeAt = (record: Buffer, offset: number): number | undefined =>
+  record.readUIntBE(offset, 6) || undefined;
+
+function unpackTail(record: Buffer, start: number, apart: Apart) {
+  if (record.readUInt32BE(at.tailBytes) === 0) {
+    return {
+      sessionId: "",
+      workerId: "",
+      error: undefined,
+      progress: undefined,
+      result: undefined,
+    };
+  }
+  const from = new Unpacker(record, start);
+  const sessionId = from.block().toString();
+  const workerId = from.block().toString();
+  const error = unpackError(from.block());
+  const progress = unpackProgress(from.block());
+  const inline = from.block();
+  const packed = hasResultApart(record) ? apart.result : inline;
+  return {
+    sessionId,
+    workerId,
+    error,
+    progress,
+    result: packed ? unpackResult(packed) : undefined,
+  };
+}
+
+const none: Readonly<Record<string, string>> = Object.freeze({});
+const noTexts: readonly string[] = Object.freeze([]);
+
+function unpackSpec(record: Buffer) {
+  const from = new Unpacker(record, headBytes);
+  const groupKey = from.rawText(record.readUInt16BE(at.groupBytes));
+  const flags = from.byte();
+  return {
+    groupKey,
+    namespace: from.text(),
+    queue: from.text(),
+    type: from.text(),
+    maxRetries: from.number(),
+    retentionMs: from.number(),
+    createdAt: from.number(),
+    contentType: flags & has.payload ? from.text() : undefined,
+    runAt: flags & has.runAt ? from.number() : undefined,
+    retry: flags & has.retry ? unpackRetry(from) : defaultRetry,
+    requiredLabels: flags & has.labels ? unpackPairs(from) : none,
+    tags: flags & has.tags ? unpackTexts(from) : noTexts,
+    idempotencyKey: flags & has.key ? from.text() : "",
+    traceContext: flags & has.trace ? unpackPairs(from) : none,
+  };
+}
+
+function unpackTexts(from: Unpacker): string[] {
+  return Array.from({ length: from.number() }, () => from.text());
+}
+
+function unpackPairs(from: Unpacker): Record<string, string> {
+  const texts = unpackTexts(from);
+  const pairs: [string, string][] = [];
+  for (let i = 0; i + 1 < texts.length; i += 2) pairs.push([texts[i]!, texts[i + 1]!]);
+  // Unlike assignment, this keeps a key such as __proto__ a plain key.
+  return Object.fromEntries(pairs);
+}
+
+function unpackRetry(from: Unpacker): RetryPolicy {
+  return {
+    initialBackoffMs: from.double(),
+    maxBackoffMs: from.double(),
+    multiplier: from.double(),
+    jitter: from.double(),
+    nonRetryableCodes: unpackTexts(from),
+  };
+}
+
+/** The 16 raw bytes of a task id, as they stand in keys. */
+export const idBytes = (id: string): Uint8Array => uuidBytes(id);

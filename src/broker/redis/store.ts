@@ -1,0 +1,101 @@
+import type { Clock, Random } from "../../clock.js";
+import { decodeLeaseToken, partitionOfSlot, slotOfId } from "../../task/ids.js";
+import type { Connection } from "./connection.js";
+import { partitionKey } from "./keys.js";
+import { idBytes } from "./record.js";
+import type { Scripts } from "./scripts.js";
+
+/** What every part of the broker works with. */
+export interface Store {
+  readonly prefix: string;
+  readonly partitions: number;
+  readonly connection: Connection;
+  readonly scripts: Scripts;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** What the keys of a partition start with. */
+  base(partition: number): string;
+  partitionOf(taskId: string): number;
+  /** Highest fencing number seen per partition: a failover may take the store's own counter back. */
+  readonly fencing: FencingMemory;
+}
+
+export interface FencingMemory {
+  highest(partition: number): number;
+  saw(partition: number, fencingToken: number): void;
+}
+
+export function createStore(
+  parts: Pick<Store, "prefix" | "partitions" | "connection" | "scripts" | "clock" | "random">,
+): Store {
+  const bases = Array.from({ length: parts.partitions }, (_, p) => partitionKey(parts.prefix, p));
+  const highest = new Float64Array(parts.partitions);
+  return {
+    ...parts,
+    base: (partition) => bases[partition]!,
+    partitionOf: (taskId) => partitionOfSlot(slotOfId(taskId), parts.partitions),
+    fencing: {
+      highest: (partition) => highest[partition]!,
+      saw: (partition, fencingToken) => {
+        if (fencingToken > highest[partition]!) highest[partition] = fencingToken;
+      },
+    },
+  };
+}
+
+/** A lease token taken apart the way scripts compare it. */
+export interface SplitToken {
+  readonly partition: number;
+  readonly id: Uint8Array;
+  /** Fencing number and secret. */
+  readonly proof: Uint8Array;
+}
+
+/** Undefined if it cannot be a token of ours. */
+export function splitToken(store: Store, token: Uint8Array): SplitToken | undefined {
+  const parts = decodeLeaseToken(token);
+  if (!parts) return undefined;
+  return {
+    partition: partitionOfSlot(parts.slot, store.partitions),
+    id: idBytes(parts.taskId),
+    proof: token.subarray(18),
+  };
+}
+
+/** Items by partition, in order, each with its place in the request. */
+export function byPartition<T>(
+  items: readonly T[],
+  partitionOf: (item: T, index: number) => number | undefined,
+): Map<number, { item: T; index: number }[]> {
+  const groups = new Map<number, { item: T; index: number }[]>();
+  items.forEach((item, index) => {
+    const partition = partitionOf(item, index);
+    if (partition === undefined) return;
+    const group = groups.get(partition);
+    if (group) group.push({ item, index });
+    else groups.set(partition, [{ item, index }]);
+  });
+  return groups;
+}
+
+/** Cuts a list so that no part has more items, or (but for a single item) more bytes. */
+export function* inChunks<T>(
+  items: readonly T[],
+  most: number,
+  bytesOf: (item: T) => number = () => 0,
+  mostBytes: number = Number.POSITIVE_INFINITY,
+): Generator<readonly T[]> {
+  let chunk: T[] = [];
+  let bytes = 0;
+  for (const item of items) {
+    const size = bytesOf(item);
+    if (chunk.length >= most || (chunk.length > 0 && bytes + size > mostBytes)) {
+      yield chunk;
+      chunk = [];
+      bytes = 0;
+    }
+    chunk.push(item);
+    bytes += size;
+  }
+  if (chunk.length > 0) yield chunk;
+}

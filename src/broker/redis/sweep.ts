@@ -1,0 +1,50 @@
+import type { PartitionStatus, SweepReply } from "../broker.js";
+import { readOffered } from "./lease.js";
+import { asList, asNumber, asText } from "./scripts.js";
+import type { Store } from "./store.js";
+
+export async function sweep(store: Store, partition: number): Promise<SweepReply> {
+  const args = [store.connection.storeId];
+  const row = asList(await store.scripts.run("sweep", store.base(partition), args));
+  const [promoted, time, nextDue, entries, oldest, lost, left, timedOut, overdue] = row;
+  const now = asNumber(time);
+  const nextDueInMs = asNumber(nextDue);
+  return {
+    lost: readOffered(lost, now),
+    left: readOffered(left, now),
+    timedOut: readOffered(timedOut, now),
+    cancelOverdue: readOffered(overdue, now),
+    promoted: asNumber(promoted),
+    nextDueInMs: nextDueInMs < 0 ? undefined : nextDueInMs,
+    outboxEntries: asNumber(entries),
+    oldestOutboxMs: asNumber(oldest),
+  };
+}
+
+export async function now(store: Store): Promise<number> {
+  return asNumber(await store.scripts.run("partition", store.base(0), ["now"]));
+}
+
+export async function status(store: Store, partition: number): Promise<PartitionStatus> {
+  const { storeId } = store.connection;
+  const row = asList(
+    await store.scripts.run("partition", store.base(partition), ["status", storeId]),
+  );
+  const [served, openedOn, epoch] = row;
+  return {
+    cold: asNumber(served) !== 1,
+    storeId,
+    openedOn: asText(openedOn),
+    epoch: asNumber(epoch),
+  };
+}
+
+export async function close(store: Store, partition: number, reason: string): Promise<void> {
+  const { storeId } = store.connection;
+  await store.scripts.run("partition", store.base(partition), ["close", storeId, reason]);
+}
+
+export async function open(store: Store, partition: number, epoch: number): Promise<void> {
+  const { storeId } = store.connection;
+  await store.scripts.run("partition", store.base(partition), ["open", storeId, String(epoch)]);
+}

@@ -1,0 +1,79 @@
+import { Redis } from "ioredis";
+import type { Broker } from "../../src/broker/broker.js";
+import { partitionKey } from "../../src/broker/redis/keys.js";
+import { createRedisBroker, type RedisBrokerOptions } from "../../src/broker/redis/redis-broker.js";
+import { systemClock } from "../../src/clock.js";
+import type { BrokerHarness, BrokerHarnessOptions } from "../conformance/broker-harness.js";
+import { createSeededRandom } from "./seeded-random.js";
+import { freshPrefix, sharedRedis } from "./stores.js";
+
+export interface RedisHarness extends BrokerHarness {
+  readonly redis: Redis;
+  readonly prefix: string;
+}
+
+export interface RedisHarnessOptions extends BrokerHarnessOptions {
+  /** Default: the shared Redis of the run. */
+  readonly url?: string;
+  readonly more?: Partial<RedisBrokerOptions>;
+}
+
+export async function makeRedisBroker(options: RedisHarnessOptions = {}): Promise<RedisHarness> {
+  const { partitions = 1, bounds = {}, url = (await sharedRedis()).url } = options;
+  const prefix = freshPrefix();
+  const redis = new Redis(url);
+  const started: Broker[] = [];
+  let replaced = 0;
+  let seed = 7;
+
+  async function another(): Promise<Broker> {
+    const broker = createRedisBroker({
+      url,
+      clock: systemClock,
+      random: createSeededRandom(seed++),
+      prefix,
+      partitions,
+      bounds,
+      sweepGuardMs: 0,
+      testSkew: true,
+      testStoreId: () => (replaced > 0 ? `replaced-${replaced}` : undefined),
+      ...options.more,
+    });
+    await broker.start();
+    started.push(broker);
+    return broker;
+  }
+
+  return {
+    redis,
+    prefix,
+    broker: await another(),
+    another,
+    async advance(ms) {
+      for (let p = 0; p < partitions; p += 1) {
+        await redis.incrby(`${partitionKey(prefix, p)}skew`, Math.round(ms));
+      }
+    },
+    async wipe() {
+      for (let p = 0; p < partitions; p += 1) {
+        const skew = await redis.get(`${partitionKey(prefix, p)}skew`);
+        await dropKeys(redis, `{${prefix}:${p}}:*`);
+        // Time does not go back when a store loses its data.
+        if (skew) await redis.set(`${partitionKey(prefix, p)}skew`, skew);
+      }
+    },
+    async replace() {
+      replaced += 1;
+    },
+    async stop() {
+      for (const broker of started) await broker.stop();
+      redis.disconnect();
+    },
+  };
+}
+
+async function dropKeys(redis: Redis, match: string): Promise<void> {
+  for await (const keys of redis.scanBufferStream({ match, count: 1_000 })) {
+    if ((keys as Buffer[]).length > 0) await redis.del(...(keys as Buffer[]));
+  }
+}
