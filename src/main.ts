@@ -1,0 +1,107 @@
+#!/usr/bin/env node
+import { Command, InvalidArgumentError } from "commander";
+import { addClientCommands } from "./cli/commands.js";
+import { exitCodeOf, explain } from "./cli/exit.js";
+import { type ConfigInput, loadConfig } from "./config.js";
+import { runDev } from "./dev.js";
+import { createServer } from "./server.js";
+import { untilSignal } from "./signals.js";
+import { createWorker, loadHandlers } from "./worker/index.js";
+
+interface ServeFlags {
+  config?: string;
+  host?: string;
+  port?: number;
+  grpcPort?: number;
+  logLevel?: string;
+}
+
+const whole = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 0)
+    throw new InvalidArgumentError("expected a whole number");
+  return value;
+};
+
+const flagsOf = (flags: ServeFlags): ConfigInput => ({
+  host: flags.host,
+  http_port: flags.port,
+  grpc_port: flags.grpcPort,
+  log_level: flags.logLevel,
+});
+
+async function serve(flags: ServeFlags): Promise<void> {
+  const config = loadConfig({ file: flags.config, env: process.env, flags: flagsOf(flags) });
+  const server = createServer(config);
+  await server.start();
+  await server.stop(await untilSignal());
+}
+
+async function work(flags: { handlers: string; concurrency?: number }): Promise<void> {
+  const worker = createWorker(
+    flags.concurrency === undefined ? {} : { concurrency: flags.concurrency },
+  );
+  for (const { type, queue, handle } of await loadHandlers(flags.handlers)) {
+    worker.handle(type, handle, queue === undefined ? {} : { queue });
+  }
+  await worker.run();
+}
+
+const program = new Command("drover")
+  .description("A gRPC-first distributed task queue")
+  .version("0.1.0")
+  .showHelpAfterError("(--help tells more)");
+
+program
+  .command("dev")
+  .description("everything by one command: coordinator, history, sample worker; nothing to install")
+  .option("--memory", "keep history in memory too: starts at once, forgets at the end")
+  .option("--data-dir <dir>", "where Postgres and the samples keep their files", ".drover")
+  .option("--host <host>", "address to listen on (default 127.0.0.1)")
+  .option("--port <port>", "REST and Connect (default 8080, or PORT)", whole)
+  .option("--grpc-port <port>", "gRPC (default 50051, or GRPC_PORT)", whole)
+  .option("--samples", "submit the four sample tasks and show them run")
+  .option(
+    "--check",
+    "with --samples: look at their effects from outside, then end (exit code 0: all four seen)",
+  )
+  .action(
+    async (
+      flags: ServeFlags & { memory?: boolean; dataDir: string; samples?: boolean; check?: boolean },
+    ) => {
+      process.exitCode = await runDev({
+        memory: flags.memory ?? false,
+        dataDir: flags.dataDir,
+        samples: (flags.samples ?? false) || (flags.check ?? false),
+        check: flags.check ?? false,
+        flags: flagsOf(flags),
+        env: process.env,
+      });
+    },
+  );
+
+program
+  .command("serve")
+  .description("a coordinator on Redis and Postgres; run as many as you like")
+  .option("--config <file>", "settings, as deploy/drover.yaml documents them")
+  .option("--host <host>", "address to listen on (default 127.0.0.1)")
+  .option("--port <port>", "REST and Connect (default 8080, or PORT)", whole)
+  .option("--grpc-port <port>", "gRPC (default 50051, or GRPC_PORT)", whole)
+  .option("--log-level <level>", "trace, debug, info, warn, error or silent")
+  .action(serve);
+
+program
+  .command("worker")
+  .description("runs the handlers of a directory; DROVER_ADDR says where coordinators are")
+  .requiredOption("--handlers <dir>", "modules that export { type, handle }")
+  .option("--concurrency <n>", "tasks at once (default 10, or WORKER_CONCURRENCY)", whole)
+  .action(work);
+
+addClientCommands(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`${explain(error)}\n`);
+  process.exitCode = exitCodeOf(error);
+}

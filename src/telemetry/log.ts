@@ -1,0 +1,51 @@
+import { pino, type Logger } from "pino";
+import pretty from "pino-pretty";
+import type { EventCatalog, EventName, Events } from "./events.js";
+
+export type { Logger } from "pino";
+
+export interface LogOptions {
+  level: string;
+  format: "json" | "pretty";
+}
+
+/** Logs go to standard error: standard output belongs to what people asked for. */
+export function createLogger({ level, format }: LogOptions): Logger {
+  if (format === "pretty") {
+    const stream = pretty({ destination: 2, sync: true, ignore: "pid,hostname" });
+    return pino({ level }, stream);
+  }
+  return pino({ level, base: null }, pino.destination({ dest: 2, sync: false }));
+}
+
+/** How loud each event is; those not named are debug: a busy coordinator must not log every task. */
+const levels: Partial<Record<EventName, "info" | "warn" | "error">> = {
+  "server.started": "info",
+  "server.stopping": "info",
+  "server.stopped": "info",
+  "loop.failed": "warn",
+  "store.unavailable": "warn",
+  "store.available": "info",
+  "session.opened": "info",
+  "session.closed": "info",
+  "session.lost": "warn",
+  "outbox.drained": "info",
+  "partition.cold": "warn",
+  "partition.rebuilt": "info",
+  "commit.recovered": "warn",
+};
+
+/** Writes the event catalog to the log. Events carry ids, never payloads. */
+export function logEvents(events: Events, logger: Logger): () => void {
+  return events.subscribe((name, fields) => {
+    const level = levels[name] ?? "debug";
+    if (!logger.isLevelEnabled(level)) return;
+    logger[level](printable(fields), name);
+  });
+}
+
+function printable(fields: EventCatalog[EventName]): object {
+  if (!("error" in fields)) return fields;
+  const { error, ...rest } = fields;
+  return { ...rest, err: error instanceof Error ? error : new Error(String(error)) };
+}

@@ -1,0 +1,348 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createWorld, draft, FakeWorker, offer, type World } from "./world.js";
+
+let world: World;
+beforeEach(() => {
+  world = createWorld();
+});
+afterEach(async () => {
+  await world.stop();
+});
+
+describe("Coordinator", () => {
+  it("takes a task from submission to an accepted result", async () => {
+    const node = await world.node();
+    const worker = await world.open(node, world.worker(), { offer: offer(2) });
+    const [id] = await world.submit(node, draft());
+    await world.until("leased", () => worker.leases.length === 1);
+    expect(worker.leases[0]!.task.id).toBe(id);
+    worker.succeed(worker.leases[0]!);
+    await world.until("acked", () => worker.acks.length === 1);
+    expect(worker.acks[0]!.verdict).toBe("accepted");
+    const task = await world.wait("get", node.coordinator.get("default", id!));
+    expect(task).toMatchObject({ status: "completed", attempt: 1, retryCount: 0, workerId: "w" });
+  });
+
+  it("serves a task that was there before the worker", async () => {
+    const node = await world.node();
+    const [id] = await world.submit(node, draft());
+    const worker = await world.open(node, world.worker(), { offer: offer(1) });
+    await world.until("leased", () => worker.leases.length === 1);
+    expect(worker.leases[0]!.task.id).toBe(id);
+  });
+
+  it("never leases more than the offer leaves free, and refills as results come", async () => {
+    const node = await world.node();
+    const worker = await world.open(node, world.worker(), { offer: offer(3) });
+    await world.submit(node, ...Array.from({ length: 20 }, () => draft()));
+    let done = 0;
+    while (done < 20) {
+      await world.until("leases", () => worker.leases.length > done);
+      expect(worker.leases.length - done).toBeLessThanOrEqual(3);
+      worker.succeed(worker.leases[done]!);
+      done += 1;
+    }
+    await world.until("acked", () => worker.acks.length === 20);
+    expect(new Set(worker.leases.map((lease) => lease.task.id)).size).toBe(20);
+  });
+
+  it("leases only types and labels the worker carries, and says why others wait", async () => {
+    const node = await world.node();
+    const [other, labelled] = await world.submit(
+      node,
+      draft({ type: "other" }),
+      draft({ requiredLabels: { gpu: "yes" } }),
+    );
+    const plain = await world.open(node, world.worker(), { offer: offer(5) });
+    await world.clock.advance(3_000);
+    expect(plain.leases).toHaveLength(0);
+    const view = await world.wait("get", node.coordinator.get("default", other!));
+    expect(view.pendingReason).toBe("no_worker");
+    const gpu = await world.open(node, world.worker(), {
+      offer: offer(5),
+      labels: { gpu: "yes", at: "x" },
+    });
+    await world.until("leased", () => gpu.leases.length === 1);
+    expect(gpu.leases[0]!.task.id).toBe(labelled);
+  });
+
+  it("answers the same idempotency key with the same task, and another task with a conflict", async () => {
+    const node = await world.node();
+    const [first] = await world.submit(node, draft({ idempotencyKey: "k" }));
+    const [again] = await world.submit(node, draft({ idempotencyKey: "k" }));
+    expect(again).toBe(first);
+    const item = { draft: draft({ idempotencyKey: "k", priority: 3 }), requestId: "" };
+    const [outcome] = await world.wait("submit", node.coordinator.submit("default", [item]));
+    expect(outcome).toMatchObject({ kind: "refused", error: { id: "idempotency_conflict" } });
+  });
+
+  it("forms the same id from the same request id on any coordinator", async () => {
+    const [one, two] = [await world.node(), await world.node()];
+    const requestId = `${idAt(world.clock.now())}`;
+    const item = { draft: draft(), requestId };
+    const [first] = await world.wait("one", one.coordinator.submit("default", [item]));
+    const [again] = await world.wait("two", two.coordinator.submit("default", [item]));
+    expect(first).toMatchObject({ kind: "submitted" });
+    expect(again).toEqual({
+      kind: "existing",
+      taskId: first!.kind === "refused" ? "" : first!.taskId,
+    });
+    const other = { draft: draft({ type: "other" }), requestId };
+    const [conflict] = await world.wait("three", two.coordinator.submit("default", [other]));
+    expect(conflict).toMatchObject({ kind: "refused", error: { id: "submit_id_conflict" } });
+  });
+
+  it("retries a failure after its backoff and ends it FAILED when the budget is used up", async () => {
+    const node = await world.node();
+    const worker = await world.open(node, world.worker(), { offer: offer(1) });
+    const [id] = await world.submit(node, draft({ maxRetries: 2 }));
+    for (let run = 1; run <= 3; run += 1) {
+      await world.until(`attempt ${run}`, () => worker.leases.length === run);
+      worker.fail(worker.leases[run - 1]!);
+      await world.until("acked", () => worker.acks.length === run);
+      const held = worker.leases.slice(run);
+      worker.beat(held);
+    }
+    const task = await world.wait("get", node.coordinator.get("default", id!));
+    expect(task).toMatchObject({
+      status: "failed",
+      retryCount: 2,
+      attempt: 3,
+      error: { code: "broken" },
+    });
+    const attempts = await world.wait("attempts", node.coordinator.attempts("default", id!));
+    expect(attempts.map(({ outcome }) => outcome)).toEqual(["failed", "failed", "failed"]);
+  });
+
+  it("begins a new run of a failed task", async () => {
+    const node = await world.node();
+    const worker = await world.open(node, world.worker(), { offer: offer(1) });
+    const [id] = await world.submit(node, draft({ maxRetries: 0 }));
+    await world.until("leased", () => worker.leases.length === 1);
+    worker.fail(worker.leases[0]!);
+    await world.until("acked", () => worker.acks.length === 1);
+    const revived = await world.wait("retry", node.coordinator.retry("default", id!));
+    expect(revived).toMatchObject({ run: 2 });
+    await world.until("leased again", () => worker.leases.length === 2);
+    worker.succeed(worker.leases[1]!);
+    await world.until("acked again", () => worker.acks.length === 2);
+    const task = await world.wait("get", node.coordinator.get("default", id!));
+    expect(task).toMatchObject({ status: "completed", run: 2, attempt: 2 });
+    await expect(world.wait("no", node.coordinator.retry("default", id!))).rejects.toMatchObject({
+      id: "task_not_retryable",
+    });
+  });
+
+  it("refuses a late result of a lease that is over", async () => {
+    const node = await world.node();
+    // The first sweeps of a store end nothing.
+    await world.clock.advance(16_000);
+    const worker = await world.open(node, world.worker(), { offer: offer(1) });
+    await world.submit(node, draft({ timeoutMs: 1_000, maxRetries: 0 }));
+    await world.until("leased", () => worker.leases.length === 1);
+    const [lease] = worker.leases;
+    await world.until(
+      "revoked",
+      () => worker.commands.some(({ kind }) => kind === "revoke"),
+      4_000,
+    );
+    worker.succeed(lease!);
+    await world.until("acked", () => worker.acks.length === 1);
+    expect(worker.acks[0]!.verdict).toBe("stale");
+    const task = await world.wait("get", node.coordinator.get("default", lease!.task.id));
+    expect(task).toMatchObject({ status: "failed", error: { code: "timeout" } });
+  });
+
+  it("wakes a waiting call when the task ends, also on another coordinator", async () => {
+    const [one, two] = [await world.node(), await world.node()];
+    const worker = await world.open(one, world.worker(), { offer: offer(1) });
+    const [id] = await world.submit(two, draft());
+    await world.until("leased", () => worker.leases.length === 1);
+    const signal = new AbortController().signal;
+    const waited = two.coordinator.wait("default", id!, 30_000, signal);
+    worker.succeed(worker.leases[0]!);
+    const before = world.clock.monotonic();
+    expect(await world.wait("wait", waited)).toMatchObject({ finished: true });
+    expect(world.clock.monotonic() - before).toBeLessThan(50);
+  });
+});
+
+describe("cancel", () => {
+  it("ends a queued task so that it never starts", async () => {
+    const node = await world.node();
+    const [id] = await world.submit(node, draft());
+    const task = await world.wait("cancel", node.coordinator.cancel("default", id!, 30_000));
+    expect(task.status).toBe("cancelled");
+    const worker = await world.open(node, world.worker(), { offer: offer(1) });
+    await world.clock.advance(3_000);
+    expect(worker.leases).toHaveLength(0);
+    const again = await world.wait("again", node.coordinator.cancel("default", id!, 30_000));
+    expect(again.status).toBe("cancelled");
+  });
+
+  it("asks the worker at once, from any coordinator, and believes a result that comes first", async () => {
+    const [one, two] = [await world.node(), await world.node()];
+    const worker = await world.open(one, world.worker(), { offer: offer(1) });
+    const [id] = await world.submit(one, draft());
+    await world.until("leased", () => worker.leases.length === 1);
+    await world.wait("cancel", two.coordinator.cancel("default", id!, 30_000));
+    await world.until("asked", () => worker.commands.some(({ kind }) => kind === "cancel"), 1_000);
+    worker.succeed(worker.leases[0]!);
+    await world.until("acked", () => worker.acks.length === 1);
+    expect(worker.acks[0]!.verdict).toBe("accepted");
+    await expect(
+      world.wait("late", two.coordinator.cancel("default", id!, 30_000)),
+    ).rejects.toMatchObject({ id: "task_already_final" });
+  });
+
+  it("revokes the lease after the grace, and refuses what comes later", async () => {
+    const node = await world.node();
+    const worker = await world.open(node, world.worker(), { offer: offer(1) });
+    const [id] = await world.submit(node, draft());
+    await world.until("leased", () => worker.leases.length === 1);
+    await world.wait("cancel", node.coordinator.cancel("default", id!, 3_000));
+    await world.until(
+      "revoked",
+      () => worker.commands.some(({ kind }) => kind === "revoke"),
+      6_000,
+    );
+    worker.succeed(worker.leases[0]!);
+    await world.until("acked", () => worker.acks.length === 1);
+    expect(worker.acks[0]!.verdict).toBe("stale");
+    const task = await world.wait("get", node.coordinator.get("default", id!));
+    expect(task.status).toBe("cancelled");
+  });
+
+  it("knows no task of another namespace", async () => {
+    const node = await world.node();
+    const [id] = await world.submit(node, draft());
+    const calls: (() => Promise<unknown>)[] = [
+      () => node.coordinator.get("other", id!),
+      () => node.coordinator.cancel("other", id!, 0),
+      () => node.coordinator.retry("other", id!),
+      () => node.coordinator.attempts("other", id!),
+    ];
+    for (const call of calls) {
+      await expect(world.wait("call", call())).rejects.toMatchObject({ id: "task_not_found" });
+    }
+    const task = await world.wait("get", node.coordinator.get("default", id!));
+    expect(task.status).toBe("pending");
+  });
+});
+
+describe("sessions", () => {
+  it("resume on another coordinator keeps the lease and costs no attempt", async () => {
+    const [one, two] = [await world.node(), await world.node()];
+    const worker = await world.open(one, world.worker(), { offer: offer(1) });
+    const [id] = await world.submit(one, draft());
+    await world.until("leased", () => worker.leases.length === 1);
+    const [lease] = worker.leases;
+    await one.crash();
+    const moved = new FakeWorker(worker.sessionId, 2);
+    await world.open(two, moved, { offer: offer(1), heldTokens: [lease!.token] });
+    expect(moved.welcome).toMatchObject({ resumed: true, revokedTokens: [] });
+    moved.succeed(lease!);
+    await world.until("acked", () => moved.acks.length === 1);
+    expect(moved.acks[0]!.verdict).toBe("accepted");
+    const task = await world.wait("get", two.coordinator.get("default", id!));
+    expect(task).toMatchObject({ status: "completed", attempt: 1, leaseLosses: 0 });
+  });
+
+  it("takes back a lease the worker does not list twice running, uncharged", async () => {
+    const node = await world.node();
+    const worker = await world.open(node, world.worker(), { offer: offer(1) });
+    await world.submit(node, draft());
+    await world.until("leased", () => worker.leases.length === 1);
+    worker.beat([]);
+    await world.until("beat", () => worker.beats.length === 1);
+    expect(worker.leases).toHaveLength(1);
+    worker.beat([]);
+    await world.until("leased anew", () => worker.leases.length === 2);
+    expect(worker.leases[1]!.task).toMatchObject({ retryCount: 0, leaseLosses: 0 });
+  });
+
+  it("answers tokens the session does not own as unknown", async () => {
+    const node = await world.node();
+    const worker = await world.open(node, world.worker(), { offer: offer(1) });
+    const other = await world.open(node, world.worker(), { offer: offer(0) });
+    await world.submit(node, draft());
+    await world.until("leased", () => worker.leases.length === 1);
+    other.beat(worker.leases);
+    await world.until("beat", () => other.beats.length === 1);
+    expect(other.beats[0]).toMatchObject({ renewed: true });
+    expect(other.beats[0]!.unknownTokens).toEqual([worker.leases[0]!.token]);
+    other.succeed(worker.leases[0]!);
+    await world.until("acked", () => other.acks.length === 1);
+    expect(other.acks[0]!.verdict).toBe("stale");
+  });
+
+  it("gives a dead worker's task to another one, within 6 s of a broken stream", async () => {
+    const node = await world.node();
+    // The first sweeps of a store end nothing.
+    await world.clock.advance(16_000);
+    const dead = await world.open(node, world.worker(), { offer: offer(1) });
+    const [id] = await world.submit(node, draft());
+    await world.until("leased", () => dead.leases.length === 1);
+    const other = await world.open(node, world.worker(), { offer: offer(1) });
+    const before = world.clock.monotonic();
+    dead.session!.disconnected();
+    await world.until("leased elsewhere", () => other.leases.length === 1, 20_000);
+    expect(world.clock.monotonic() - before).toBeLessThan(6_000);
+    expect(other.leases[0]!.task).toMatchObject({ id, attempt: 2, leaseLosses: 1, retryCount: 0 });
+  });
+
+  it("hands the leases of a worker that said goodbye on at once, uncharged", async () => {
+    const node = await world.node();
+    const leaving = await world.open(node, world.worker(), { offer: offer(1) });
+    await world.submit(node, draft());
+    await world.until("leased", () => leaving.leases.length === 1);
+    const other = await world.open(node, world.worker(), { offer: offer(1) });
+    leaving.frame({ leaving: true });
+    leaving.session!.disconnected();
+    await world.until("leased elsewhere", () => other.leases.length === 1, 2_000);
+    expect(other.leases[0]!.task).toMatchObject({ leaseLosses: 0, retryCount: 0 });
+  });
+
+  it("leases nothing to a stream that does not read", async () => {
+    const node = await world.node();
+    const worker = world.worker();
+    worker.writable = false;
+    await world.open(node, worker, { offer: offer(1) });
+    await world.submit(node, draft());
+    await world.clock.advance(3_000);
+    expect(worker.leases).toHaveLength(0);
+    worker.writable = true;
+    worker.session!.onWritable();
+    await world.until("leased", () => worker.leases.length === 1, 3_000);
+  });
+
+  it("closes the older stream of a session, which then neither leases nor settles", async () => {
+    const node = await world.node();
+    const older = await world.open(node, world.worker(), { offer: offer(1) });
+    const newer = new FakeWorker(older.sessionId, 2);
+    await world.open(node, newer, { offer: offer(1) });
+    expect(older.goAway?.reason).toBe("superseded");
+    await world.submit(node, draft());
+    await world.until("leased", () => newer.leases.length === 1);
+    expect(older.leases).toHaveLength(0);
+    const stale = world.open(node, new FakeWorker(older.sessionId, 1), { offer: offer(1) });
+    await expect(stale).rejects.toMatchObject({ id: "session_superseded" });
+  });
+
+  it("is told to go away when the coordinator drains", async () => {
+    const [one] = [await world.node(), await world.node()];
+    const worker = await world.open(one, world.worker(), { offer: offer(1) });
+    const drained = one.coordinator.drain();
+    await world.until("told", () => worker.goAway !== undefined);
+    expect(worker.goAway!.reason).toBe("shutdown");
+    expect(one.coordinator.notReady()).toContain("draining");
+    worker.session!.disconnected();
+    await world.wait("drained", drained);
+  });
+});
+
+/** A UUIDv7 of this time. */
+function idAt(ms: number): string {
+  const hex = ms.toString(16).padStart(12, "0");
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-7abc-8def-0123456789ab`;
+}
