@@ -1,7 +1,9 @@
+import type { Priority } from "drover/client";
+
 /** A task as it is submitted, in the words of the REST surface. */
 export interface DemoTask {
   type: string;
-  priority: number;
+  priority: Priority;
   payload: Record<string, unknown>;
   max_retries: number;
 }

@@ -1,3 +1,4 @@
+import { taskStatuses } from "drover/client";
 import { z } from "zod";
 import { csvRecord } from "../lib/csv.js";
 import { outputFolder, writeOutput } from "../lib/output.js";
@@ -6,17 +7,6 @@ import { permanent, type SampleHandler, type TaskContext } from "../lib/sdk.js";
 import { taskColumns, type TaskRow, type TaskSource } from "../lib/task-rows.js";
 import { openTaskSource } from "../lib/task-source.js";
 
-const statuses = [
-  "blocked",
-  "scheduled",
-  "pending",
-  "running",
-  "retrying",
-  "completed",
-  "failed",
-  "cancelled",
-  "expired",
-] as const;
 const name = z.string().min(1).max(128);
 
 const exportSchema = z.object({
@@ -24,10 +14,10 @@ const exportSchema = z.object({
   /** Strict: a filter left out of account would export more than was asked for. */
   filters: z
     .strictObject({
-      status: z.enum(statuses).optional(),
-      type: name.optional(),
-      queue: name.optional(),
-      tag: z.string().min(1).max(256).optional(),
+      status: z.enum(taskStatuses).exactOptional(),
+      type: name.exactOptional(),
+      queue: name.exactOptional(),
+      tag: z.string().min(1).max(256).exactOptional(),
     })
     .default({}),
 });

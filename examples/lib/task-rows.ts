@@ -1,3 +1,5 @@
+import type { TaskFilter } from "drover/client";
+
 /** What an export holds of a task. Payloads and results stay out: they may be private. */
 export interface TaskRow {
   id: string;
@@ -32,13 +34,6 @@ export const taskColumns = [
   "error_code",
 ] as const satisfies readonly (keyof TaskRow)[];
 
-export interface TaskFilters {
-  status?: string | undefined;
-  type?: string | undefined;
-  queue?: string | undefined;
-  tag?: string | undefined;
-}
-
 export interface TaskPage {
   rows: TaskRow[];
   /** Empty on the last page. */
@@ -48,6 +43,6 @@ export interface TaskPage {
 /** Drover's tasks as a handler reads them. */
 export interface TaskSource {
   /** One page, newest first. The token is empty for the first one. */
-  page(filters: TaskFilters, pageToken: string, signal: AbortSignal): Promise<TaskPage>;
+  page(filters: TaskFilter, pageToken: string, signal: AbortSignal): Promise<TaskPage>;
   close(): Promise<void>;
 }

@@ -1,9 +1,10 @@
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
+import type { TaskFilter } from "drover/client";
 import { expect, test } from "vitest";
 import { createExportData } from "../../examples/handlers/export-data.js";
 import { csvRecord, parseCsv } from "../../examples/lib/csv.js";
-import { taskColumns, type TaskFilters, type TaskRow } from "../../examples/lib/task-rows.js";
+import { taskColumns, type TaskRow } from "../../examples/lib/task-rows.js";
 import { contextOf, failureOf, taskId, temporaryFolder } from "./example-context.js";
 
 const rowOf = (number: number, changes: Partial<TaskRow> = {}): TaskRow => ({
@@ -25,10 +26,10 @@ const rowOf = (number: number, changes: Partial<TaskRow> = {}): TaskRow => ({
 
 /** Tasks in pages, newest first, as Drover lists them; notes what it was asked. */
 function sourceOf(pages: TaskRow[][], onPage: () => void = () => undefined) {
-  const asked: TaskFilters[] = [];
+  const asked: TaskFilter[] = [];
   const state = { closed: 0 };
   const open = () => ({
-    async page(filters: TaskFilters, pageToken: string) {
+    async page(filters: TaskFilter, pageToken: string) {
       asked.push(filters);
       onPage();
       const at = Number(pageToken || 0);
