@@ -1,4 +1,3 @@
-import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
 import type { StatusObject } from "@grpc/grpc-js";
 import type { Channel } from "./channel.js";
 import type { MethodCodec } from "./methods.js";
@@ -24,11 +23,11 @@ export interface Duplex<Request> {
 }
 
 /** The channel should be connected. Answers are of the codec's output. */
-export function openDuplex<I extends DescMessage, O extends DescMessage>(
+export function openDuplex<Request, Answer>(
   channel: Channel,
-  codec: MethodCodec<I, O>,
-  events: DuplexEvents<MessageShape<O>>,
-): Duplex<MessageShape<I>> {
+  codec: MethodCodec<Request, Answer>,
+  events: DuplexEvents<Answer>,
+): Duplex<Request> {
   const call = channel.client.makeBidiStreamRequest(
     codec.path,
     codec.serialize,
@@ -38,7 +37,7 @@ export function openDuplex<I extends DescMessage, O extends DescMessage>(
   let writable = true;
   let closed = false;
   let ended = false;
-  call.on("data", (answer: MessageShape<O>) => {
+  call.on("data", (answer: Answer) => {
     if (!closed) events.onAnswer(answer);
   });
   call.on("drain", () => {

@@ -1,19 +1,19 @@
 import {
-  type DescMethod,
   type DescMessage,
+  type DescMethod,
   fromBinary,
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
 
 /**
- * What grpc-js needs to know of a method; made by hand over protobuf-es, so there is one
+ * What grpc-js needs to know of a method. Made by hand over protobuf-es, so that there is one
  * generated codebase only.
  */
-export interface MethodCodec<I extends DescMessage, O extends DescMessage> {
+export interface MethodCodec<Request, Answer> {
   readonly path: string;
-  readonly serialize: (message: MessageShape<I>) => Buffer;
-  readonly deserialize: (bytes: Uint8Array) => MessageShape<O>;
+  readonly serialize: (request: Request) => Buffer;
+  readonly deserialize: (bytes: Uint8Array) => Answer;
 }
 
 type Method<I extends DescMessage, O extends DescMessage> = DescMethod & { input: I; output: O };
@@ -22,7 +22,7 @@ type Method<I extends DescMessage, O extends DescMessage> = DescMethod & { input
 export function methodCodec<I extends DescMessage, O extends DescMessage>(
   method: Method<I, O>,
   output: DescMessage = method.output,
-): MethodCodec<I, O> {
+): MethodCodec<MessageShape<I>, MessageShape<O>> {
   return {
     path: methodPath(method),
     serialize: (message) => asBuffer(toBinary(method.input, message)),
@@ -30,9 +30,19 @@ export function methodCodec<I extends DescMessage, O extends DescMessage>(
   };
 }
 
-export const methodPath = (method: DescMethod): string =>
-  `/${method.parent.typeName}/${method.name}`;
+/** For requests that are encoded already. */
+export function rawCodec<I extends DescMessage, O extends DescMessage>(
+  method: Method<I, O>,
+): MethodCodec<Uint8Array, MessageShape<O>> {
+  return {
+    path: methodPath(method),
+    serialize: asBuffer,
+    deserialize: (bytes) => fromBinary(method.output, bytes),
+  };
+}
+
+const methodPath = (method: DescMethod): string => `/${method.parent.typeName}/${method.name}`;
 
 /** The same bytes as a Buffer, not copied. */
-export const asBuffer = (bytes: Uint8Array): Buffer =>
+const asBuffer = (bytes: Uint8Array): Buffer =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

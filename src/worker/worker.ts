@@ -8,6 +8,7 @@ import {
 } from "../../gen/drover/v1/task_pb.js";
 import { limits } from "../limits.js";
 import { createHold, type Hold } from "../transport/hold.js";
+import type { AnyTasks, TaskMap } from "../transport/task-map.js";
 import { durationMs } from "../transport/times.js";
 import { drain } from "./drain.js";
 import {
@@ -24,11 +25,6 @@ import { type AckEffect, UnackedResults } from "./results.js";
 import { Runner } from "./runner.js";
 import { Session } from "./session.js";
 import { runUntilSignal } from "./signals.js";
-
-/** Payload and result by task type: what a typed worker and a typed client share. */
-export type TaskMap<Tasks> = { [Type in keyof Tasks]: { payload: unknown; result?: unknown } };
-/** Without a map every type goes, and payloads are unknown. */
-export type AnyTasks = Record<string, { payload: unknown; result?: unknown }>;
 
 export interface StopOptions {
   /**

@@ -1,0 +1,316 @@
+import { create } from "@bufbuild/protobuf";
+import {
+  CancelTaskRequestSchema,
+  GetStatsRequestSchema,
+  GetTaskRequestSchema,
+  ListAttemptsRequestSchema,
+  ListTasksRequestSchema,
+  RetryTaskRequestSchema,
+  TaskService,
+  WaitTaskRequestSchema,
+} from "../../gen/drover/v1/task_pb.js";
+import { type Clock, type Random, systemClock, systemRandom } from "../clock.js";
+import { Code } from "../errors.js";
+import { limits } from "../limits.js";
+import { parseAddresses } from "../transport/addresses.js";
+import type { ChannelCredentials, Headers } from "../transport/channel.js";
+import { createHold } from "../transport/hold.js";
+import { methodCodec } from "../transport/methods.js";
+import { opaque } from "../transport/opaque.js";
+import { outcomeUnknown, refusal } from "../transport/status.js";
+import type { AnyTasks, TaskMap } from "../transport/task-map.js";
+import { toDuration } from "../transport/times.js";
+import { type CallOptions, Calls } from "./calls.js";
+import { ChannelPool } from "./channel-pool.js";
+import {
+  encodeTask,
+  fromWireAttempt,
+  fromWireStats,
+  fromWireTask,
+  present,
+  toWireStatus,
+} from "./convert.js";
+import { DroverClientError } from "./errors.js";
+import { everyPage, type Page, type PageOptions } from "./pages.js";
+import { createQueues, createWorkers, type Queues, type Workers } from "./queues.js";
+import { Submitter, type SubmitPlan } from "./submitter.js";
+import type { Attempt, Stats, Task, TaskOptions, TaskStatus } from "./task.js";
+
+export interface ClientOptions {
+  /** Coordinators, host:port. Default: the comma list in DROVER_ADDR, else localhost:50051. */
+  address?: string | readonly string[];
+  /** Default: plain text. */
+  credentials?: ChannelCredentials;
+  /** Sent with every call, e.g. `{ authorization: "Bearer ..." }`. */
+  headers?: Headers;
+  clock?: Clock;
+  random?: Random;
+}
+
+/** Options of one submission: of the task, and of the call. */
+export interface SubmitOptions extends TaskOptions {
+  /** Gives up waiting for the answer; the task may stand all the same. */
+  signal?: AbortSignal;
+  /** Gives up repeating after this long, in ms. Default and at most 5 min. */
+  timeoutMs?: number;
+}
+
+export type SubmitStatus = "submitted" | "existing";
+
+/** An accepted submission; `wait` and the others take it in place of the id. */
+export interface Receipt<Type extends string = string> {
+  readonly id: string;
+  /** `existing`: the idempotency key was seen before, and id is the task of then. */
+  readonly status: SubmitStatus;
+  readonly type: Type;
+}
+
+/** One task for submitMany. */
+export type NewTask<Tasks extends TaskMap<Tasks>> = {
+  [Type in keyof Tasks & string]: {
+    type: Type;
+    payload: Tasks[Type]["payload"];
+    options?: TaskOptions;
+  };
+}[keyof Tasks & string];
+
+export type SubmitOutcome<Type extends string = string> =
+  | { readonly ok: true; readonly id: string; readonly status: SubmitStatus; readonly type: Type }
+  | { readonly ok: false; readonly error: unknown; readonly type: Type };
+
+/** Which tasks to list; all given must hold. */
+export interface TaskFilter {
+  status?: TaskStatus;
+  type?: string;
+  queue?: string;
+  tag?: string;
+}
+export type ListOptions = TaskFilter & PageOptions;
+
+export interface WaitOptions {
+  /** Longest wait in ms; then it throws with code 4. Default: none. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+}
+
+export interface CancelOptions extends CallOptions {
+  /** How long a running handler may take to stop, in ms. Default 30,000. */
+  graceMs?: number;
+}
+
+/** A task id, or the receipt that came with it, which knows the type of the result. */
+export type TaskRef<Type extends string> = string | Receipt<Type>;
+
+type TypeOf<Tasks> = keyof Tasks & string;
+type TaskOf<Tasks extends TaskMap<Tasks>, Type extends keyof Tasks> = Task<
+  Tasks[Type]["payload"],
+  Tasks[Type]["result"]
+>;
+
+export interface Client<Tasks extends TaskMap<Tasks> = AnyTasks> {
+  /**
+   * Submits one task; submits of the same tick ride together. An unknown outcome is repeated under
+   * the same request id, so the task is never doubled. Throws a DroverClientError.
+   */
+  submit<Type extends TypeOf<Tasks>>(
+    type: Type,
+    payload: Tasks[Type]["payload"],
+    options?: SubmitOptions,
+  ): Promise<Receipt<Type>>;
+  /** Any number of tasks, one outcome for each, in their order. Not all-or-nothing. */
+  submitMany(
+    tasks: readonly NewTask<Tasks>[],
+    options?: SubmitPlan,
+  ): Promise<SubmitOutcome<TypeOf<Tasks>>[]>;
+  get<Type extends TypeOf<Tasks> = TypeOf<Tasks>>(
+    task: TaskRef<Type>,
+    options?: CallOptions,
+  ): Promise<TaskOf<Tasks, Type>>;
+  /** Waits until the task has ended, however it did, over as many long polls as it takes. */
+  wait<Type extends TypeOf<Tasks> = TypeOf<Tasks>>(
+    task: TaskRef<Type>,
+    options?: WaitOptions,
+  ): Promise<TaskOf<Tasks, Type>>;
+  /** All that fit, newest first, fetched page by page. */
+  list(options?: ListOptions): AsyncGenerator<TaskOf<Tasks, TypeOf<Tasks>>>;
+  /** One page of the list. */
+  listPage(options?: ListOptions): Promise<Page<TaskOf<Tasks, TypeOf<Tasks>>>>;
+  /** Queued: it never starts. Running: its handler is asked to stop. */
+  cancel<Type extends TypeOf<Tasks> = TypeOf<Tasks>>(
+    task: TaskRef<Type>,
+    options?: CancelOptions,
+  ): Promise<TaskOf<Tasks, Type>>;
+  /** A new run of a task that failed, was cancelled or expired; or the end of its backoff. */
+  retry<Type extends TypeOf<Tasks> = TypeOf<Tasks>>(
+    task: TaskRef<Type>,
+    options?: CallOptions,
+  ): Promise<TaskOf<Tasks, Type>>;
+  /** Every grant of the task, oldest first. */
+  attempts(task: TaskRef<string>, options?: CallOptions): Promise<readonly Attempt[]>;
+  /** Tasks by status, of one queue or of all. */
+  stats(options?: CallOptions & { queue?: string }): Promise<Stats>;
+  readonly queues: Queues;
+  readonly workers: Workers;
+  /**
+   * Waits for answers to what was submitted, at most `graceMs` (default 5,000), and disconnects.
+   */
+  close(options?: { graceMs?: number }): Promise<void>;
+}
+
+const { method } = TaskService;
+const codecs = {
+  get: methodCodec(method.getTask, opaque(method.getTask.output)),
+  list: methodCodec(method.listTasks, opaque(method.listTasks.output)),
+  cancel: methodCodec(method.cancelTask, opaque(method.cancelTask.output)),
+  retry: methodCodec(method.retryTask, opaque(method.retryTask.output)),
+  wait: methodCodec(method.waitTask, opaque(method.waitTask.output)),
+  attempts: methodCodec(method.listAttempts),
+  stats: methodCodec(method.getStats),
+};
+
+const defaultGraceMs = 5_000;
+/** One long poll; short enough that a lost coordinator is noticed. */
+const pollMs = Math.min(30_000, limits.waitTaskMs);
+/** What an answer may take beyond the poll itself. */
+const pollSlackMs = 5_000;
+
+const idOf = (task: TaskRef<string>): string => (typeof task === "string" ? task : task.id);
+
+/** Connects with the first call. Throws a TypeError on malformed options. */
+export function createClient<Tasks extends TaskMap<Tasks> = AnyTasks>(
+  options: ClientOptions = {},
+): Client<Tasks> {
+  return new PooledClient(options) as unknown as Client<Tasks>;
+}
+
+class PooledClient implements Client {
+  readonly queues: Queues;
+  readonly workers: Workers;
+  readonly #clock: Clock;
+  readonly #pool: ChannelPool;
+  readonly #calls: Calls;
+  readonly #submitter: Submitter;
+
+  constructor(options: ClientOptions) {
+    const { clock = systemClock, random = systemRandom, credentials, headers } = options;
+    const addresses = parseAddresses(options.address);
+    this.#clock = clock;
+    this.#pool = new ChannelPool(addresses, random, { clock, credentials, headers });
+    this.#calls = new Calls({ clock, random, pool: this.#pool, hold: createHold() });
+    this.#submitter = new Submitter({ clock, random, pool: this.#pool });
+    this.queues = createQueues(this.#calls);
+    this.workers = createWorkers(this.#calls);
+  }
+
+  async submit<Type extends string>(
+    type: Type,
+    payload: unknown,
+    { signal, timeoutMs, ...options }: SubmitOptions = {},
+  ): Promise<Receipt<Type>> {
+    const task = encodeTask(type, payload, options);
+    const { taskId, existing } = await this.#submitter.submit(task, { signal, timeoutMs });
+    return { id: taskId, status: existing ? "existing" : "submitted", type };
+  }
+
+  submitMany(tasks: readonly NewTask<AnyTasks>[], plan: SubmitPlan = {}): Promise<SubmitOutcome[]> {
+    const { signal, timeoutMs } = plan;
+    return Promise.all(
+      tasks.map(async ({ type, payload, options }): Promise<SubmitOutcome> => {
+        try {
+          const submitOptions = present({ ...options, signal, timeoutMs });
+          return { ok: true, ...(await this.submit(type, payload, submitOptions)) };
+        } catch (error) {
+          return { ok: false, error, type };
+        }
+      }),
+    );
+  }
+
+  async get(task: TaskRef<string>, options?: CallOptions): Promise<Task> {
+    const request = create(GetTaskRequestSchema, { taskId: idOf(task) });
+    return fromWireTask((await this.#calls.unary(codecs.get, request, options)).task);
+  }
+
+  async wait(task: TaskRef<string>, { timeoutMs, signal }: WaitOptions = {}): Promise<Task> {
+    const endAt = this.#clock.monotonic() + (timeoutMs ?? Infinity);
+    for (;;) {
+      const leftMs = Math.max(0, endAt - this.#clock.monotonic());
+      const ended = await this.#poll(idOf(task), Math.min(pollMs, leftMs), leftMs, signal);
+      if (ended) return ended;
+      if (this.#clock.monotonic() >= endAt) throw notEnded(idOf(task), timeoutMs ?? 0);
+    }
+  }
+
+  /**
+   * One long poll; undefined if the task runs on. Only the end of the wait ends it while nobody
+   * answers.
+   */
+  async #poll(
+    taskId: string,
+    ms: number,
+    leftMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<Task | undefined> {
+    const request = create(WaitTaskRequestSchema, { taskId, timeout: toDuration(ms) });
+    const answerMs = ms + pollSlackMs;
+    try {
+      const plan = { answerMs, timeoutMs: answerMs, ...(signal ? { signal } : {}) };
+      const { task, finished } = await this.#calls.unary(codecs.wait, request, plan);
+      return finished ? fromWireTask(task) : undefined;
+    } catch (error) {
+      const away = error instanceof DroverClientError && outcomeUnknown(error.code);
+      if (away && leftMs > ms) return undefined;
+      throw error;
+    }
+  }
+
+  list(options: ListOptions = {}): AsyncGenerator<Task> {
+    return everyPage(options, (page) => this.listPage(page));
+  }
+
+  async listPage(options: ListOptions = {}): Promise<Page<Task>> {
+    const { type, queue, tag, pageSize, pageToken } = options;
+    const status = toWireStatus(options.status);
+    const filter = present({ status, type, queue, tag, pageSize, pageToken });
+    const request = create(ListTasksRequestSchema, filter);
+    const { tasks, nextPageToken } = await this.#calls.unary(codecs.list, request, options);
+    return { items: tasks.map((task) => fromWireTask(task)), nextPageToken };
+  }
+
+  async cancel(task: TaskRef<string>, options: CancelOptions = {}): Promise<Task> {
+    const { graceMs } = options;
+    const grace = graceMs === undefined ? undefined : toDuration(graceMs);
+    const request = create(CancelTaskRequestSchema, present({ taskId: idOf(task), grace }));
+    return fromWireTask((await this.#calls.unary(codecs.cancel, request, options)).task);
+  }
+
+  async retry(task: TaskRef<string>, options: CallOptions = {}): Promise<Task> {
+    const request = create(RetryTaskRequestSchema, { taskId: idOf(task) });
+    // The new run may have failed by the time of a repeat, which would begin yet another one.
+    const plan = { ...options, repeat: false };
+    return fromWireTask((await this.#calls.unary(codecs.retry, request, plan)).task);
+  }
+
+  async attempts(task: TaskRef<string>, options?: CallOptions): Promise<readonly Attempt[]> {
+    const request = create(ListAttemptsRequestSchema, { taskId: idOf(task) });
+    const { attempts } = await this.#calls.unary(codecs.attempts, request, options);
+    return attempts.map(fromWireAttempt);
+  }
+
+  async stats({ queue, ...options }: CallOptions & { queue?: string } = {}): Promise<Stats> {
+    const request = create(GetStatsRequestSchema, present({ queue }));
+    return fromWireStats((await this.#calls.unary(codecs.stats, request, options)).stats);
+  }
+
+  async close({ graceMs = defaultGraceMs }: { graceMs?: number } = {}): Promise<void> {
+    this.#calls.close();
+    await this.#submitter.close(graceMs);
+    this.#pool.close();
+  }
+}
+
+const notEnded = (id: string, ms: number): DroverClientError =>
+  new DroverClientError({
+    ...refusal(Code.deadlineExceeded, "wait_too_long", `task ${id} has not ended within ${ms} ms`),
+    hint: "Wait longer, or read it with get.",
+  });

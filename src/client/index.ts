@@ -1,0 +1,37 @@
+/** The client SDK: everything a producer, and a tool that steers tasks, needs. */
+export { createClient } from "./client.js";
+export type {
+  CancelOptions,
+  Client,
+  ClientOptions,
+  ListOptions,
+  NewTask,
+  Receipt,
+  SubmitOptions,
+  SubmitOutcome,
+  SubmitStatus,
+  TaskFilter,
+  TaskRef,
+  WaitOptions,
+} from "./client.js";
+export type { CallOptions } from "./calls.js";
+export { DroverClientError } from "./errors.js";
+export type { Page, PageOptions } from "./pages.js";
+export type { Durability, Queue, Queues, QueueSettings, WorkerInfo, Workers } from "./queues.js";
+export type { SubmitPlan } from "./submitter.js";
+export { isFinal, priorities, taskStatuses } from "./task.js";
+export type {
+  Attempt,
+  AttemptOutcome,
+  Content,
+  PendingReason,
+  Priority,
+  RetryPolicy,
+  Stats,
+  Task,
+  TaskError,
+  TaskOptions,
+  TaskStatus,
+} from "./task.js";
+export type { ChannelCredentials, Headers } from "../transport/channel.js";
+export type { AnyTasks, TaskMap } from "../transport/task-map.js";

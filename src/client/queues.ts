@@ -1,0 +1,166 @@
+import { create } from "@bufbuild/protobuf";
+import {
+  Durability as WireDurability,
+  AdminService,
+  GetQueueRequestSchema,
+  ListQueuesRequestSchema,
+  ListWorkersRequestSchema,
+  QueueSchema,
+  QueueService,
+  UpdateQueueRequestSchema,
+  type Queue as WireQueue,
+  type Worker as WireWorker,
+} from "../../gen/drover/v1/admin_pb.js";
+import { methodCodec } from "../transport/methods.js";
+import { durationMs, timestampDate, toDuration } from "../transport/times.js";
+import type { CallOptions, Calls } from "./calls.js";
+import { fromWireRetryPolicy, fromWireStats, present, toWireRetryPolicy } from "./convert.js";
+import { everyPage, type Page, type PageOptions } from "./pages.js";
+import type { RetryPolicy, Stats } from "./task.js";
+
+/** What OK of a submission means: committed in Postgres, or in Redis and drained soon after. */
+export type Durability = "durable" | "relaxed";
+
+export interface Queue {
+  readonly name: string;
+  readonly paused: boolean;
+  readonly durability: Durability;
+  readonly maxRetries: number | undefined;
+  readonly retryPolicy: RetryPolicy | undefined;
+  readonly retentionMs: number | undefined;
+  readonly stats: Stats;
+  /** Give it to `update` to be refused if the queue has changed since. */
+  readonly etag: string;
+}
+
+/** Settings to change; the others stay. */
+export interface QueueSettings {
+  paused?: boolean;
+  /** Changes only while the queue is empty. */
+  durability?: Durability;
+  maxRetries?: number;
+  retryPolicy?: RetryPolicy;
+  retentionMs?: number;
+  etag?: string;
+}
+
+export interface Queues {
+  get(name: string, options?: CallOptions): Promise<Queue>;
+  list(options?: PageOptions): AsyncGenerator<Queue>;
+  update(name: string, settings: QueueSettings, options?: CallOptions): Promise<Queue>;
+}
+
+/** A connected worker process. */
+export interface WorkerInfo {
+  readonly workerId: string;
+  readonly sessionId: string;
+  readonly coordinatorId: string;
+  readonly host: string;
+  readonly sdk: string;
+  readonly subscriptions: readonly { readonly queue: string; readonly types: readonly string[] }[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly slots: number;
+  readonly running: number;
+  readonly draining: boolean;
+  readonly connectedAt: Date | undefined;
+  readonly lastHeartbeatAt: Date | undefined;
+  readonly eventLoopDelayMs: number;
+  /** Share of one core. */
+  readonly cpu: number;
+}
+
+export interface Workers {
+  list(options?: PageOptions): AsyncGenerator<WorkerInfo>;
+}
+
+const codecs = {
+  get: methodCodec(QueueService.method.getQueue),
+  list: methodCodec(QueueService.method.listQueues),
+  update: methodCodec(QueueService.method.updateQueue),
+  workers: methodCodec(AdminService.method.listWorkers),
+};
+
+export function createQueues(calls: Calls): Queues {
+  async function page(options: PageOptions): Promise<Page<Queue>> {
+    const { pageSize, pageToken } = options;
+    const request = create(ListQueuesRequestSchema, present({ pageSize, pageToken }));
+    const { queues, nextPageToken } = await calls.unary(codecs.list, request, options);
+    return { items: queues.map(fromWireQueue), nextPageToken };
+  }
+  return {
+    async get(name, options) {
+      const request = create(GetQueueRequestSchema, { name });
+      return fromWireQueue((await calls.unary(codecs.get, request, options)).queue);
+    },
+    list: (options = {}) => everyPage(options, page),
+    async update(name, settings, options) {
+      const { paused, maxRetries, etag } = settings;
+      const queue = create(
+        QueueSchema,
+        present({
+          name,
+          paused,
+          maxRetries,
+          etag,
+          durability: settings.durability && toWireDurability(settings.durability),
+          retryPolicy: settings.retryPolicy && toWireRetryPolicy(settings.retryPolicy),
+          retention:
+            settings.retentionMs === undefined ? undefined : toDuration(settings.retentionMs),
+        }),
+      );
+      const request = create(UpdateQueueRequestSchema, { queue });
+      // With an etag the second of two equal changes would be refused.
+      const plan = { ...options, repeat: etag === undefined };
+      return fromWireQueue((await calls.unary(codecs.update, request, plan)).queue);
+    },
+  };
+}
+
+export function createWorkers(calls: Calls): Workers {
+  async function page(options: PageOptions): Promise<Page<WorkerInfo>> {
+    const { pageSize, pageToken } = options;
+    const request = create(ListWorkersRequestSchema, present({ pageSize, pageToken }));
+    const { workers, nextPageToken } = await calls.unary(codecs.workers, request, options);
+    return { items: workers.map(fromWireWorker), nextPageToken };
+  }
+  return { list: (options = {}) => everyPage(options, page) };
+}
+
+const toWireDurability = (durability: Durability): WireDurability =>
+  durability === "relaxed" ? WireDurability.RELAXED : WireDurability.DURABLE;
+
+function fromWireQueue(queue: WireQueue = create(QueueSchema)): Queue {
+  return {
+    name: queue.name,
+    paused: queue.paused ?? false,
+    durability: queue.durability === WireDurability.RELAXED ? "relaxed" : "durable",
+    maxRetries: queue.maxRetries,
+    retryPolicy: queue.retryPolicy && fromWireRetryPolicy(queue.retryPolicy),
+    retentionMs: queue.retention && durationMs(queue.retention),
+    stats: fromWireStats(queue.stats),
+    etag: queue.etag,
+  };
+}
+
+function fromWireWorker(worker: WireWorker): WorkerInfo {
+  const { connectedAt, lastHeartbeatAt, eventLoopDelay } = worker;
+  return {
+    workerId: worker.workerId,
+    sessionId: worker.sessionId,
+    coordinatorId: worker.coordinatorId,
+    host: worker.host,
+    sdk: worker.sdk,
+    subscriptions: worker.subscriptions.map(({ queue, types }) => ({
+      queue: queue || "default",
+      types,
+    })),
+    labels: worker.labels,
+    slots: worker.slots,
+    running: worker.running,
+    draining: worker.draining,
+    connectedAt: connectedAt && timestampDate(connectedAt),
+    lastHeartbeatAt: lastHeartbeatAt && timestampDate(lastHeartbeatAt),
+    eventLoopDelayMs: eventLoopDelay ? durationMs(eventLoopDelay) : 0,
+    cpu: worker.cpu,
+  };
+}

@@ -1,0 +1,103 @@
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { limits } from "../limits.js";
+
+export interface Submitted {
+  readonly taskId: string;
+  /** The same key was seen before: the task is the one of then. */
+  readonly existing: boolean;
+}
+
+/** One task on its way, until a coordinator has answered for it. */
+export interface Submission {
+  /** The encoded Task. */
+  readonly task: Uint8Array;
+  /** The same at every try: it makes a repeat safe. */
+  readonly requestId: string;
+  readonly resolve: (submitted: Submitted) => void;
+  readonly reject: (error: unknown) => void;
+  /** On the monotonic clock; from then on nothing is repeated. */
+  readonly endAt: number;
+  /** Tries that were sent. */
+  sends: number;
+  /** Answered, given up or aborted: whatever still comes for it is ignored. */
+  done: boolean;
+  /** Takes away listeners and timers of its own. */
+  cleanup: (() => void)[];
+}
+
+/** Room for tags, lengths, number and request id of an item, above the task itself. */
+const itemOverhead = 64;
+
+/** Waiting submissions, taken in order, in portions that fit a frame. */
+export class SubmissionQueue {
+  #items: Submission[] = [];
+  #head = 0;
+  #bytes = 0;
+
+  get length(): number {
+    return this.#items.length - this.#head;
+  }
+
+  /** A whole frame waits: there is no point in waiting for the end of the tick. */
+  get fullFrame(): boolean {
+    return this.length >= limits.submitItems || this.#bytes >= limits.frameBytes;
+  }
+
+  push(submission: Submission): void {
+    this.#items.push(submission);
+    this.#bytes += submission.task.length + itemOverhead;
+  }
+
+  /** At most 1,000 and 1 MiB; those that are done are passed over. */
+  take(): Submission[] {
+    const taken: Submission[] = [];
+    let bytes = 0;
+    while (this.#head < this.#items.length && taken.length < limits.submitItems) {
+      const next = this.#items[this.#head]!;
+      const size = next.task.length + itemOverhead;
+      if (taken.length > 0 && bytes + size > limits.frameBytes) break;
+      this.#head += 1;
+      this.#bytes -= size;
+      if (next.done) continue;
+      bytes += size;
+      taken.push(next);
+    }
+    if (this.#head === this.#items.length) {
+      this.#items = [];
+      this.#head = 0;
+    }
+    return taken;
+  }
+
+  /** Everything that waits. */
+  clear(): Submission[] {
+    const all = this.#items.slice(this.#head);
+    this.#items = [];
+    this.#head = 0;
+    this.#bytes = 0;
+    return all;
+  }
+}
+
+/** A SubmitStreamRequest; the numbers are those of the submissions, in order from `first`. */
+export function streamFrame(submissions: readonly Submission[], first: number): Uint8Array {
+  const writer = new BinaryWriter();
+  for (const [index, { task, requestId }] of submissions.entries()) {
+    writer.tag(1, WireType.LengthDelimited).fork();
+    writer.tag(1, WireType.Varint).uint32(first + index);
+    writer.tag(2, WireType.LengthDelimited).bytes(task);
+    writer.tag(3, WireType.LengthDelimited).string(requestId);
+    writer.join();
+  }
+  return writer.finish();
+}
+
+/** A SubmitTasksRequest. */
+export function unaryRequest(submissions: readonly Submission[]): Uint8Array {
+  const writer = new BinaryWriter();
+  for (const { task } of submissions) writer.tag(1, WireType.LengthDelimited).bytes(task);
+  for (const { requestId } of submissions) {
+    writer.tag(2, WireType.LengthDelimited).string(requestId);
+  }
+  return writer.finish();
+}

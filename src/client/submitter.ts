@@ -1,0 +1,257 @@
+import { type SubmitOutcome, SubmitStatus, TaskService } from "../../gen/drover/v1/task_pb.js";
+import type { Clock, Random, Timer } from "../clock.js";
+import { Code } from "../errors.js";
+import { limits } from "../limits.js";
+import { fullJitter } from "../transport/backoff.js";
+import type { Channel } from "../transport/channel.js";
+import { createHold } from "../transport/hold.js";
+import { freshId } from "../transport/ids.js";
+import { rawCodec } from "../transport/methods.js";
+import { outcomeUnknown, type Refusal, refusal, refusalOfError } from "../transport/status.js";
+import { callUnary } from "../transport/unary.js";
+import type { ChannelPool } from "./channel-pool.js";
+import { clientClosed, DroverClientError } from "./errors.js";
+import { type Submission, SubmissionQueue, type Submitted, unaryRequest } from "./submissions.js";
+import { SubmitLink } from "./submit-link.js";
+import { repeatable, tooLate } from "./submit-retry.js";
+import { Unanswered } from "./unanswered.js";
+
+export interface SubmitterOptions {
+  clock: Clock;
+  random: Random;
+  pool: ChannelPool;
+}
+
+export interface SubmitPlan {
+  /** Gives up waiting; the task may stand all the same. */
+  signal?: AbortSignal | undefined;
+  /** Gives up repeating after this long. Default and at most 5 min. */
+  timeoutMs?: number | undefined;
+}
+
+type Answer = readonly [Submission, SubmitOutcome];
+
+const unaryCodec = rawCodec(TaskService.method.submitTasks);
+const unaryAnswerMs = 30_000;
+
+/**
+ * Gathers the submits of a tick into frames of one stream, and repeats what has no answer, under
+ * the same request id, until a coordinator answers or five minutes are over.
+ */
+export class Submitter {
+  readonly #options: SubmitterOptions;
+  readonly #queue = new SubmissionQueue();
+  readonly #unanswered = new Unanswered(createHold());
+  readonly #timers = new Set<Timer>();
+  readonly #closing = new AbortController();
+  #scheduled = false;
+  #link: SubmitLink | undefined;
+  #opening = false;
+  /** The coordinators know no SubmitStream: SubmitTasks instead. */
+  #unary = false;
+  #failures = 0;
+
+  constructor(options: SubmitterOptions) {
+    this.#options = options;
+  }
+
+  /** Takes an encoded Task. Rejects with a DroverClientError, or the reason of the signal. */
+  async submit(task: Uint8Array, plan: SubmitPlan = {}): Promise<Submitted> {
+    const { clock, random } = this.#options;
+    plan.signal?.throwIfAborted();
+    while (this.#unanswered.full && !this.#closed) await this.#unanswered.turn(plan.signal);
+    if (this.#closed) throw clientClosed();
+    const patienceMs = Math.min(plan.timeoutMs ?? limits.submitRetryMs, limits.submitRetryMs);
+    return new Promise((resolve, reject) => {
+      const submission: Submission = {
+        task,
+        requestId: freshId(clock, random),
+        resolve,
+        reject,
+        endAt: clock.monotonic() + patienceMs,
+        sends: 0,
+        done: false,
+        cleanup: [],
+      };
+      this.#guard(submission, plan.signal, plan.timeoutMs && patienceMs);
+      this.#unanswered.add(submission);
+      this.#enqueue(submission);
+    });
+  }
+
+  /** Waits until everything is answered, at most `ms`; the rest is rejected. */
+  async close(ms: number): Promise<void> {
+    const givenUp = new AbortController();
+    const late = this.#options.clock.sleep(ms, givenUp.signal).catch(() => undefined);
+    await Promise.race([this.#unanswered.empty(), late]);
+    givenUp.abort();
+    this.#closing.abort(clientClosed());
+    for (const submission of this.#unanswered) this.#fail(submission, clientClosed());
+    for (const timer of this.#timers) timer.cancel();
+    this.#unanswered.releaseTurns();
+    this.#link?.end();
+  }
+
+  get #closed(): boolean {
+    return this.#closing.signal.aborted;
+  }
+
+  /** Only those who ask for it pay for a listener or a timer. */
+  #guard(submission: Submission, signal: AbortSignal | undefined, ms: number | undefined): void {
+    if (signal) {
+      const onAbort = (): void => this.#fail(submission, signal.reason);
+      signal.addEventListener("abort", onAbort, { once: true });
+      submission.cleanup.push(() => signal.removeEventListener("abort", onAbort));
+    }
+    if (ms !== undefined) {
+      const giveUp = (): void => this.#fail(submission, tooLate(submission));
+      const timer = this.#options.clock.after(ms, giveUp);
+      submission.cleanup.push(() => timer.cancel());
+    }
+  }
+
+  #enqueue(submission: Submission): void {
+    this.#queue.push(submission);
+    if (this.#queue.fullFrame) return this.#flush();
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (this.#queue.length === 0 || this.#closed) return;
+    if (this.#unary) return void this.#sendUnary(this.#queue.take());
+    if (!this.#link) return void this.#open();
+    while (this.#link?.writable && this.#queue.length > 0) {
+      const portion = this.#queue.take();
+      if (portion.length > 0) this.#link.send(portion);
+    }
+  }
+
+  async #open(): Promise<void> {
+    if (this.#opening) return;
+    this.#opening = true;
+    const channel = await this.#connect();
+    this.#opening = false;
+    if (!channel || this.#closed) return;
+    const link: SubmitLink = new SubmitLink(channel, this.#options.clock, {
+      onOutcomes: (answers) => this.#answered(answers),
+      onWritable: () => this.#flush(),
+      onClose: (unanswered, why) => this.#lost(link, unanswered, why),
+    });
+    this.#link = link;
+    this.#flush();
+  }
+
+  /** Goes round the addresses until one answers; undefined once nobody waits any more. */
+  async #connect(): Promise<Channel | undefined> {
+    const { clock, pool, random } = this.#options;
+    const { signal } = this.#closing;
+    for (let failures = 0; this.#unanswered.size > 0; failures += 1) {
+      const acquired = await pool.acquire(signal).catch(() => undefined);
+      if (!acquired) return undefined;
+      if ("channel" in acquired) return acquired.channel;
+      this.#expire(acquired.refusal);
+      await clock.sleep(fullJitter(random, failures), signal).catch(() => undefined);
+    }
+    return undefined;
+  }
+
+  #lost(link: SubmitLink, unanswered: Submission[], why: Refusal | undefined): void {
+    if (this.#link === link) this.#link = undefined;
+    if (this.#closed) return;
+    const ended = refusal(Code.unavailable, "unavailable", why?.message ?? "the stream ended");
+    if (why?.code === Code.unimplemented) {
+      this.#unary = true;
+      this.#again(unanswered, ended);
+    } else {
+      if (why) this.#options.pool.leave(link.channel);
+      this.#again(unanswered, why ?? ended);
+    }
+    this.#flush();
+  }
+
+  async #sendUnary(portion: Submission[]): Promise<void> {
+    const { clock, pool } = this.#options;
+    const { signal } = this.#closing;
+    if (this.#queue.length > 0) setImmediate(() => this.#flush());
+    if (portion.length === 0) return;
+    const acquired = await pool.acquire(signal).catch(() => undefined);
+    if (!acquired) return;
+    if ("refusal" in acquired) return this.#again(portion, acquired.refusal);
+    for (const submission of portion) submission.sends += 1;
+    const options = { clock, timeoutMs: unaryAnswerMs, signal };
+    const request = unaryRequest(portion);
+    const outcome = await callUnary(acquired.channel, unaryCodec, request, options).catch(
+      () => undefined,
+    );
+    if (!outcome) return;
+    if ("refusal" in outcome) {
+      if (outcomeUnknown(outcome.refusal.code)) pool.leave(acquired.channel);
+      return this.#again(portion, outcome.refusal);
+    }
+    const { outcomes } = outcome.answer;
+    this.#answered(outcomes.slice(0, portion.length).map((one, at) => [portion[at]!, one]));
+    const missing = refusal(Code.unavailable, "unavailable", "the answer leaves tasks out");
+    this.#again(portion.slice(outcomes.length), missing);
+  }
+
+  /** Refusals of one kind wait together, under one timer. */
+  #answered(answers: readonly Answer[]): void {
+    const refused = new Map<string, { why: Refusal; submissions: Submission[] }>();
+    for (const [submission, outcome] of answers) {
+      if (!outcome.error) {
+        this.#succeed(submission, outcome);
+        continue;
+      }
+      const why = refusalOfError(outcome.error);
+      const kind = `${why.id} ${why.retryAfterMs} ${why.field} ${why.message}`;
+      const group = refused.get(kind) ?? { why, submissions: [] };
+      group.submissions.push(submission);
+      refused.set(kind, group);
+    }
+    for (const { why, submissions } of refused.values()) this.#again(submissions, why);
+  }
+
+  #succeed(submission: Submission, { taskId, status }: SubmitOutcome): void {
+    this.#failures = 0;
+    if (!this.#unanswered.finish(submission)) return;
+    submission.resolve({ taskId, existing: status === SubmitStatus.EXISTING });
+  }
+
+  /** Sends them again after a while, where that is of use; the others end here. */
+  #again(submissions: readonly Submission[], why: Refusal): void {
+    const { clock, random } = this.#options;
+    const waitMs = (why.retryAfterMs ?? 0) + fullJitter(random, this.#failures);
+    const resumeAt = clock.monotonic() + waitMs;
+    const repeated: Submission[] = [];
+    for (const submission of submissions) {
+      if (submission.done) continue;
+      if (!repeatable(submission, why)) this.#fail(submission, new DroverClientError(why));
+      else if (resumeAt >= submission.endAt) this.#fail(submission, tooLate(submission, why));
+      else repeated.push(submission);
+    }
+    if (repeated.length === 0) return;
+    this.#failures += 1;
+    const timer = clock.after(waitMs, () => {
+      this.#timers.delete(timer);
+      for (const submission of repeated) if (!submission.done) this.#enqueue(submission);
+    });
+    this.#timers.add(timer);
+  }
+
+  /** No coordinator can be reached: those whose time is over hear it now. */
+  #expire(why: Refusal): void {
+    const now = this.#options.clock.monotonic();
+    for (const submission of this.#unanswered) {
+      if (now >= submission.endAt) this.#fail(submission, tooLate(submission, why));
+    }
+  }
+
+  #fail(submission: Submission, error: unknown): void {
+    if (this.#unanswered.finish(submission)) submission.reject(error);
+  }
+}

@@ -1,0 +1,153 @@
+import type { Content } from "../transport/content.js";
+
+/** Priorities of tasks: higher first, lower ones keep a small share. */
+export const priorities = Object.freeze({ low: 0, medium: 1, high: 2, critical: 3 });
+export type Priority = (typeof priorities)[keyof typeof priorities];
+
+export const taskStatuses = Object.freeze([
+  "blocked",
+  "scheduled",
+  "pending",
+  "running",
+  "retrying",
+  "completed",
+  "failed",
+  "cancelled",
+  "expired",
+] as const);
+export type TaskStatus = (typeof taskStatuses)[number];
+
+const finals: ReadonlySet<string> = new Set(["completed", "failed", "cancelled", "expired"]);
+
+/** Whether a task of this status has ended. */
+export const isFinal = (status: TaskStatus): boolean => finals.has(status);
+
+export type PendingReason = "paused" | "no_worker" | "no_slot" | "cold";
+
+/** How long to wait before a retry. What is left out is the queue's. */
+export interface RetryPolicy {
+  /** Default 1,000, at most 30 days. */
+  initialBackoffMs?: number;
+  /** Default 600,000, at most 30 days. */
+  maxBackoffMs?: number;
+  /** 1 to 10, default 2. */
+  multiplier?: number;
+  /** 0 to 1, default 0.2. */
+  jitter?: number;
+  /** Error codes that end the task at once. At most 32. */
+  nonRetryableCodes?: readonly string[];
+}
+
+/** What may be said of a task beside its type and payload. Limits are those of the contract. */
+export interface TaskOptions {
+  /** Default `default`. */
+  queue?: string;
+  /** See `priorities`. Default medium. */
+  priority?: Priority;
+  /** Retries after failures of the handler. Default: the queue's, 3. */
+  maxRetries?: number;
+  retryPolicy?: RetryPolicy;
+  /** Not before this time. */
+  runAt?: Date;
+  /** Not before this much time from now, in ms; instead of runAt. */
+  delayMs?: number;
+  /** Longest run of one attempt, in ms. Default 15 min. */
+  attemptTimeoutMs?: number;
+  /** Fairness flow, e.g. a tenant. */
+  groupKey?: string;
+  /** Labels a worker must carry. */
+  requiredLabels?: Readonly<Record<string, string>>;
+  /** Marks to filter by. */
+  tags?: readonly string[];
+  /** The same key in the same queue gives the same task for 24 h. */
+  idempotencyKey?: string;
+  /** How long the ended task is kept, in ms. Default: the queue's, 7 days. */
+  retentionMs?: number;
+  /** W3C trace context: traceparent, tracestate, baggage. */
+  traceContext?: Readonly<Record<string, string>>;
+}
+
+export interface TaskError {
+  readonly code: string;
+  readonly message: string;
+  readonly stack: string | undefined;
+}
+
+/** A task as it stands. */
+export interface Task<Payload = unknown, Result = unknown> {
+  readonly id: string;
+  readonly type: string;
+  readonly queue: string;
+  readonly status: TaskStatus;
+  readonly pendingReason: PendingReason | undefined;
+  readonly priority: Priority;
+  /** Content where it is not JSON. */
+  readonly payload: Payload;
+  /** Undefined until it is completed; Content where it is not JSON. */
+  readonly result: Result | undefined;
+  /** Of the latest failed attempt. */
+  readonly error: TaskError | undefined;
+  readonly maxRetries: number;
+  readonly retryPolicy: RetryPolicy | undefined;
+  readonly retryCount: number;
+  readonly attempt: number;
+  /** From 1; +1 with each retry of an ended task. */
+  readonly run: number;
+  readonly leaseLosses: number;
+  readonly createdAt: Date | undefined;
+  readonly runAt: Date | undefined;
+  readonly startedAt: Date | undefined;
+  readonly completedAt: Date | undefined;
+  readonly cancelRequestedAt: Date | undefined;
+  readonly workerId: string | undefined;
+  readonly progress: number;
+  readonly progressMessage: string | undefined;
+  readonly attemptTimeoutMs: number | undefined;
+  readonly retentionMs: number | undefined;
+  readonly groupKey: string | undefined;
+  readonly idempotencyKey: string | undefined;
+  readonly requiredLabels: Readonly<Record<string, string>>;
+  readonly tags: readonly string[];
+  readonly traceContext: Readonly<Record<string, string>>;
+  /** +1 at each change. */
+  readonly version: number;
+}
+
+export type AttemptOutcome =
+  | "completed"
+  | "failed"
+  | "timeout"
+  | "released"
+  | "cancelled"
+  | "lost"
+  | "running";
+
+/** One grant of a task to a worker. */
+export interface Attempt {
+  readonly attempt: number;
+  readonly run: number;
+  readonly fencingToken: number;
+  readonly workerId: string;
+  readonly sessionId: string;
+  readonly startedAt: Date | undefined;
+  readonly endedAt: Date | undefined;
+  readonly outcome: AttemptOutcome;
+  readonly error: TaskError | undefined;
+}
+
+/** Number of tasks by status; `processing` counts the running ones. */
+export interface Stats {
+  readonly pending: number;
+  readonly processing: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly scheduled: number;
+  readonly retrying: number;
+  readonly blocked: number;
+  readonly cancelled: number;
+  readonly expired: number;
+  /** Worker sessions connected. */
+  readonly workers: number;
+}
+
+export type { Content };
