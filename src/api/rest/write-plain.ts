@@ -7,7 +7,8 @@ import {
 } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import { isValueField } from "../contract.js";
-import { decodeValue, isJsonType, jsonText } from "../value-json.js";
+import { isJsonType, jsonText } from "../payload.js";
+import { decodeValue } from "../value-json.js";
 import { wordOf } from "./read-scalar.js";
 import { writeDuration, writeTimestamp } from "./times.js";
 
