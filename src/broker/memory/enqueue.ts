@@ -24,7 +24,7 @@ export function enqueue(partition: Partition, item: EnqueueItem): EnqueueOutcome
   if (known) partition.forget(known);
   partition.tombstones.delete(task.id);
   if (key !== undefined) partition.keys.set(key, task.id, now);
-  const record = partition.admit(waiting(task, now), lane);
+  const record = partition.admit(waiting(task, now), lane, adoptFrom(item));
   const outboxId = relaxedSubmit ? partition.log(record, undefined).outboxId : undefined;
   return { kind: "enqueued", outboxId };
 }
@@ -61,6 +61,15 @@ function isKnown(partition: Partition, item: EnqueueItem, known: TaskRecord | un
 function keyOf({ task, claimKey }: EnqueueItem): string | undefined {
   if (!claimKey || task.idempotencyKey === "") return undefined;
   return `${queueKeyOf(task.namespace, task.queue)}\0${task.idempotencyKey}`;
+}
+
+/**
+ * The store may have forgotten grants of what history restores: a later one than history knows is believed, the last known
+ * only if history saw it running. A submit was never granted, so whoever claims it lies.
+ */
+function adoptFrom({ origin, task }: EnqueueItem): number | undefined {
+  if (origin === "submit") return undefined;
+  return task.status === "running" ? task.fencingToken : task.fencingToken + 1;
 }
 
 /** History may show it running or ended a wait: here it waits, for its time or for a worker. */

@@ -100,9 +100,9 @@ export class Partition {
     return state;
   }
 
-  admit(task: Task, lane: LaneState): TaskRecord {
+  admit(task: Task, lane: LaneState, adoptFrom: number | undefined): TaskRecord {
     this.enqueued += 1;
-    const record = createRecord(task, this.enqueued, lane);
+    const record = createRecord(task, this.enqueued, lane, adoptFrom);
     this.records.set(task.id, record);
     this.place(record);
     return record;

@@ -17,6 +17,8 @@ export interface TaskRecord extends HeapNode {
   token: Uint8Array | undefined;
   /** How that grant ended; undefined while it runs. */
   ended: AttemptOutcome | undefined;
+  /** A task that history restored goes to whoever holds a grant with at least this number; undefined: to nobody. */
+  readonly adoptFrom: number | undefined;
   quarantined: boolean;
   /** Outbox entries of it that history has not confirmed. */
   unrecorded: number;
@@ -28,13 +30,19 @@ export interface Deadline extends HeapNode {
   readonly record: TaskRecord;
 }
 
-export function createRecord(task: Task, order: number, lane: LaneState): TaskRecord {
+export function createRecord(
+  task: Task,
+  order: number,
+  lane: LaneState,
+  adoptFrom: number | undefined,
+): TaskRecord {
   const record = {
     task,
     order,
     lane,
     token: undefined,
     ended: undefined,
+    adoptFrom,
     quarantined: task.leaseLosses >= limits.leaseLossesMax - 1,
     unrecorded: 0,
     key: order,

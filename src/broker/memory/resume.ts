@@ -73,7 +73,9 @@ function mayAdopt(
   token: Uint8Array,
 ): boolean {
   if (next(record.task.status, "adopt") === undefined) return false;
-  if (record.token === undefined) return parts.fencingToken >= record.task.fencingToken;
+  if (record.token === undefined) {
+    return record.adoptFrom !== undefined && parts.fencingToken >= record.adoptFrom;
+  }
   const lost = record.ended === "lost" && record.task.sessionId === session.id;
   return lost && partition.holdsToken(record, token);
 }

@@ -205,8 +205,8 @@ export class Kit {
     return (await this.broker.cancel([{ taskId, namespace, graceMs }]))[0]!;
   }
 
-  recorded({ partition, outboxId, task }: Transition, version = task.version): Promise<void> {
-    return this.broker.recorded([{ partition, outboxId: outboxId!, taskId: task.id, version }]);
+  recorded({ partition, outboxId, task: { id, version } }: Transition): Promise<void> {
+    return this.broker.recorded([{ partition, outboxId: outboxId!, taskId: id, version }]);
   }
 
   outbox(limit = 1_000): Promise<Transition[]> {

@@ -1,6 +1,7 @@
 import { expect } from "vitest";
 import type { Lease, SessionOpenReply } from "../../../src/broker/broker.js";
 import { limits } from "../../../src/limits.js";
+import { decodeLeaseToken, encodeLeaseToken } from "../../../src/task/ids.js";
 import {
   check,
   done,
@@ -222,9 +223,9 @@ export const sessionChecks: readonly Check[] = [
     const tokens = leases.map((lease) => lease.token);
     const first = opened(await kit.resume(newer(holder), tokens));
     expect(texts(first.missing).toSorted()).toEqual(texts(tokens).toSorted());
-    for (const { task } of leases) {
-      expect((await kit.restore({ ...task, fencingToken: 0, attempt: 0 })).kind).toBe("enqueued");
-    }
+    const [known, forgotten] = leases;
+    await kit.restore(known!.task);
+    await kit.restore({ ...forgotten!.task, status: "pending", fencingToken: 0, attempt: 0 });
     const second = opened(await kit.resume(newer(holder), tokens));
     expect(ids(second.kept).toSorted()).toEqual(ids(leases).toSorted());
     await kit.openAll(2);
@@ -248,6 +249,24 @@ export const sessionChecks: readonly Check[] = [
       const refused = opened(await kit.resume(thief, [foreign!.token], { namespace }));
       expect(texts(refused.revoked)).toEqual(texts([foreign!.token]));
       await kit.openAll(2);
+    },
+  ),
+  check(
+    "B6",
+    "gives nothing to who forges a grant, or holds one that history saw end",
+    async (kit) => {
+      const { holder, leases } = await holding(kit, 1);
+      const [lease] = leases;
+      await kit.harness.wipe();
+      await kit.restore({ ...lease!.task, status: "retrying" });
+      const fresh = await kit.submitOne();
+      const { slot, fencingToken, secret } = decodeLeaseToken(lease!.token)!;
+      const forged = encodeLeaseToken({ slot, taskId: fresh.id, fencingToken, secret });
+      const tokens = [lease!.token, forged];
+      const reply = opened(await kit.resume(newer(holder), tokens));
+      expect(texts(reply.revoked).toSorted()).toEqual(texts(tokens).toSorted());
+      await kit.openAll(2);
+      expect(await kit.lease(newer(holder), 5)).toHaveLength(2);
     },
   ),
   check("B6", "offers the leases of a session that said goodbye as released", async (kit) => {

@@ -1,0 +1,4 @@
+import { exerciseBrokerModel } from "../conformance/broker-model.js";
+import { makeRedisBroker } from "../support/redis-harness.js";
+
+exerciseBrokerModel("the Redis broker", makeRedisBroker, { runs: 60, commands: 60 });

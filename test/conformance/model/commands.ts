@@ -1,0 +1,580 @@
+import fc from "fast-check";
+import { expect } from "vitest";
+import type { Lane, Lease, Settlement, SweepReply } from "../../../src/broker/broker.js";
+import { limits } from "../../../src/limits.js";
+import { isFinal, type Task } from "../../../src/task/task.js";
+import { createTaskFactory, sessionInfo } from "../../support/task-factory.js";
+import { createSeededRandom } from "../../support/seeded-random.js";
+import type { BrokerHarness } from "../broker-harness.js";
+import { failure, type Ending } from "../broker/kit.js";
+import { choiceOf, followGrants } from "./grants.js";
+import {
+  hex,
+  laneNameOf,
+  type ModelLease,
+  type ModelTask,
+  type ReferenceBroker,
+} from "./reference.js";
+
+/** The broker under test, and what its caller needs to remember. */
+export class Real {
+  readonly harness: BrokerHarness;
+  readonly make: (change: Partial<Task>) => Task;
+  readonly made: Task[] = [];
+  readonly outboxIds: string[] = [];
+
+  constructor(harness: BrokerHarness, startMs: number) {
+    this.harness = harness;
+    this.make = createTaskFactory(createSeededRandom(3), () => startMs).task;
+  }
+
+  get broker() {
+    return this.harness.broker;
+  }
+}
+
+export type Step = fc.AsyncCommand<ReferenceBroker, Real>;
+
+const queues = ["q1", "q2"] as const;
+const types = ["a", "b"] as const;
+const sessionIds = ["s1", "s2", "s3"] as const;
+const allLanes: readonly Lane[] = queues.flatMap((queue) =>
+  types.map((type) => ({ namespace: "default", queue, type, requiredLabels: {} })),
+);
+
+/** Delays end in 5 s while the clock moves by 10 s, so that a store's own pace never decides a case. */
+const delays = fc.constantFrom(5_000, 15_000, 25_000);
+
+class Command implements Step {
+  private readonly text: string;
+  private readonly act: (model: ReferenceBroker, real: Real) => Promise<void>;
+
+  constructor(text: string, act: (model: ReferenceBroker, real: Real) => Promise<void>) {
+    this.text = text;
+    this.act = act;
+  }
+
+  check(): boolean {
+    return true;
+  }
+
+  async run(model: ReferenceBroker, real: Real): Promise<void> {
+    await this.act(model, real);
+    await expectSame(model, real);
+  }
+
+  toString(): string {
+    return this.text;
+  }
+}
+
+const command = (
+  name: string,
+  input: unknown,
+  act: (model: ReferenceBroker, real: Real) => Promise<void>,
+): Step => new Command(`${name}(${JSON.stringify(input)})`, act);
+
+const pick = <T>(from: readonly T[], at: number): T | undefined =>
+  from.length === 0 ? undefined : from[at % from.length];
+
+const indexes = fc.nat({ max: 999 });
+
+// --- tasks come in
+
+const taskInput = fc.record({
+  queue: fc.constantFrom(...queues),
+  type: fc.constantFrom(...types),
+  priority: fc.constantFrom(0, 1, 2, 3),
+  groupKey: fc.constantFrom("", "", "g1", "g2"),
+  delayMs: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: delays }),
+  durability: fc.constantFrom("durable", "relaxed"),
+  timeoutMs: fc.constantFrom(25_000, 900_000),
+});
+
+const enqueue = fc
+  .record({
+    tasks: fc.array(taskInput, { minLength: 1, maxLength: 6 }),
+    eager: fc.option(fc.constantFrom(...sessionIds), { nil: undefined, freq: 4 }),
+  })
+  .map((input) =>
+    command("enqueue", input, async (model, real) => {
+      const now = await real.broker.now();
+      const tasks = input.tasks.map(({ delayMs, ...spec }) =>
+        real.make({ ...spec, ...(delayMs > 0 ? { runAt: now + delayMs } : {}) } as Partial<Task>),
+      );
+      real.made.push(...tasks);
+      const waiting = new Set(
+        model
+          .all()
+          .filter(isReady)
+          .map((task) => task.lane),
+      );
+      const items = tasks.map((task) => ({ task, origin: "submit" as const }));
+      const sessionId = input.eager ?? "";
+      const request = {
+        partition: 0,
+        lanes: allLanes,
+        sessions: [{ sessionId, generation: generationOf(model, sessionId), slots: 2 }],
+        maxBytes: limits.leaseBatchBytes,
+      };
+      const reply = await real.broker.enqueue(items, input.eager ? request : undefined);
+      for (const [index, task] of tasks.entries()) {
+        const kind = model.enqueue(task, "submit", input.tasks[index]!.delayMs);
+        const outcome = reply.outcomes[index]!;
+        expect(outcome.kind).toBe(kind);
+        const told = outcome.kind === "enqueued" && outcome.outboxId !== undefined;
+        expect(told).toBe(task.durability === "relaxed");
+      }
+      followEager(model, sessionId, waiting, reply.leases);
+    }),
+  );
+
+const isReady = ({ status }: ModelTask): boolean => status === "pending";
+
+const generationOf = (model: ReferenceBroker, sessionId: string): number =>
+  model.sessions.get(sessionId)?.generation ?? 1;
+
+/** Eager grants are free to be fewer, never to be others: only of lanes where nothing waited. */
+function followEager(
+  model: ReferenceBroker,
+  sessionId: string,
+  waiting: ReadonlySet<string>,
+  leases: readonly Lease[],
+): void {
+  expect(leases.length).toBeLessThanOrEqual(2);
+  if (leases.length > 0) expect([model.cold, model.isLive(sessionId)]).toEqual([false, true]);
+  for (const { task, token } of leases) {
+    const known = model.tasks.get(task.id)!;
+    expect(known.status).toBe("pending");
+    expect(waiting.has(known.lane)).toBe(false);
+    expect(model.paused.has(known.spec.queue)).toBe(false);
+    expect(task.fencingToken).toBeGreaterThan(model.highestFencing);
+    model.grant(task.id, sessionId, token, task.fencingToken);
+  }
+}
+
+const again = fc
+  .record({
+    at: indexes,
+    origin: fc.constantFrom("submit" as const, "restore" as const),
+    newRun: fc.boolean(),
+  })
+  .map((input) =>
+    command("enqueueAgain", input, async (model, real) => {
+      const task = pick(real.made, input.at);
+      if (!task) return;
+      const run = (model.tasks.get(task.id)?.run ?? task.run) + (input.newRun ? 1 : 0);
+      const grants = model.leases.filter(({ taskId }) => taskId === task.id);
+      const fencingToken = Math.max(0, ...grants.map((grant) => grant.fencingToken));
+      const item = { task: { ...task, run, fencingToken, readyAt: undefined, runAt: undefined } };
+      const asOf = await real.broker.now();
+      const reply = await real.broker.enqueue([{ ...item, origin: input.origin, asOf }]);
+      expect(reply.outcomes[0]!.kind).toBe(model.enqueue(item.task, input.origin, 0));
+    }),
+  );
+
+// --- leases and how they end
+
+const lease = fc
+  .record({
+    session: fc.constantFrom(...sessionIds),
+    slots: fc.integer({ min: 0, max: 9 }),
+    lanes: fc.subarray([0, 1, 2, 3], { minLength: 1 }),
+    wrongGeneration: fc.boolean().map((wrong) => wrong),
+  })
+  .map((input) =>
+    command("lease", input, async (model, real) => {
+      const sessionId = input.session;
+      const lanes = input.lanes.map((at) => allLanes[at]!);
+      const known = generationOf(model, sessionId);
+      const generation = input.wrongGeneration && input.slots === 9 ? known + 1 : known;
+      const reply = await real.broker.lease({
+        partition: 0,
+        lanes,
+        sessions: [{ sessionId, generation, slots: input.slots }],
+        maxBytes: limits.leaseBatchBytes,
+      });
+      expect(reply.kind).toBe(model.cold ? "cold" : "ok");
+      if (model.cold) return expect(reply.leases).toEqual([]);
+      const live = model.isLive(sessionId) && generation === known;
+      expect(reply.lostSessions).toEqual(live ? [] : [sessionId]);
+      if (!live) return expect(reply.leases).toEqual([]);
+      const names = lanes.map((lane) => laneNameOf(lane as Task));
+      followGrants(model, choiceOf(model, sessionId, input.slots, names), reply);
+    }),
+  );
+
+const endings: readonly Ending[] = [
+  { kind: "complete", result: undefined },
+  { kind: "complete", result: undefined },
+  { kind: "fail", cause: "handler", error: failure, retryInMs: undefined },
+  { kind: "fail", cause: "handler", error: failure, retryInMs: 5_000 },
+  { kind: "fail", cause: "timeout", error: { ...failure, code: "timeout" }, retryInMs: 15_000 },
+  { kind: "release", delayMs: 0 },
+  { kind: "release", delayMs: 5_000 },
+  { kind: "cancel" },
+];
+
+/** Any token ever granted, by its session, by another, by a coordinator, or forged. */
+const settle = fc
+  .record({
+    at: indexes,
+    recent: fc.boolean(),
+    ending: fc.constantFrom(...endings),
+    by: fc.constantFrom("own", "own", "own", "coordinator", "other", "forged"),
+  })
+  .map((input) =>
+    command("settle", input, async (model, real) => {
+      const running = model.leases.filter(
+        ({ taskId, token }) => model.tasks.get(taskId)?.token === hex(token),
+      );
+      const held = pick(input.recent ? running : model.leases, input.at);
+      if (!held) return;
+      const token = Uint8Array.from(held.token);
+      if (input.by === "forged") token[30]! ^= 1;
+      const own = input.by === "own" || input.by === "forged";
+      const other = input.by === "coordinator" ? undefined : "somebody";
+      await settleBoth(model, real, { ...held, token }, input.ending, own ? held.sessionId : other);
+    }),
+  );
+
+async function settleBoth(
+  model: ReferenceBroker,
+  real: Real,
+  { token, taskId }: Pick<ModelLease, "token" | "taskId">,
+  ending: Ending,
+  by: string | undefined,
+): Promise<void> {
+  const ended = model.tasks.get(taskId);
+  const [reply] = await real.broker.settle([{ ...ending, token, sessionId: by } as Settlement]);
+  const verdict = model.settle(token, taskId, ending, by);
+  expect(reply!.verdict).toBe(verdict);
+  expect(reply!.transition !== undefined).toBe(verdict === "accepted");
+  if (verdict === "accepted") {
+    const { status, version } = model.tasks.get(taskId)!;
+    expect(reply!.transition!.task).toMatchObject({ id: taskId, status, version });
+    expect(reply!.transition!.attempt).toBeDefined();
+  }
+  if (verdict === "duplicate" && !ended) expect(reply!.recorded).toBe(true);
+  if (verdict === "duplicate" && ended && isFinal(ended.status)) {
+    expect(reply!.recorded).toBe(false);
+  }
+}
+
+/** As the coordinator does: what a sweep offers is ended. */
+const loseAll = fc
+  .record({ most: fc.integer({ min: 1, max: 5 }), twice: fc.boolean() })
+  .map((input) =>
+    command("loseAll", input, async (model, real) => {
+      const { lost } = await sweepBoth(model, real);
+      for (const { token, task } of lost.slice(0, input.most)) {
+        const losses = model.tasks.get(task.id)!.leaseLosses;
+        const then = (["pending", "quarantine"] as const)[losses] ?? "poison";
+        const ending: Ending = { kind: "lose", then, delayMs: then === "quarantine" ? 5_000 : 0 };
+        const turns = input.twice ? 2 : 1;
+        for (let n = 0; n < turns; n += 1) {
+          await settleBoth(model, real, { token, taskId: task.id }, ending, undefined);
+        }
+      }
+    }),
+  );
+
+const cancel = fc
+  .record({ at: indexes, graceMs: delays, foreign: fc.integer({ min: 0, max: 9 }) })
+  .map((input) =>
+    command("cancel", input, async (model, real) => {
+      const known = pick(real.made, input.at) ?? real.make({ queue: "q1" });
+      const namespace = input.foreign === 0 && model.tasks.has(known.id) ? "theirs" : "default";
+      const item = { taskId: known.id, namespace, graceMs: input.graceMs };
+      const [reply] = await real.broker.cancel([item]);
+      expect(reply!.kind).toBe(model.cancel(known.id, namespace, input.graceMs));
+    }),
+  );
+
+const promoteNow = fc.record({ at: indexes }).map((input) =>
+  command("promoteNow", input, async (model, real) => {
+    const task = pick(real.made, input.at);
+    if (!task) return;
+    const promoted = (await real.broker.promoteNow(task.id)) !== undefined;
+    expect(promoted).toBe(model.promoteNow(task.id));
+  }),
+);
+
+// --- sessions
+
+const sessionInput = fc.record({
+  session: fc.constantFrom(...sessionIds),
+  delta: fc.constantFrom(0, 0, 0, -1, 1),
+});
+
+const open = fc
+  .record({
+    session: fc.constantFrom(...sessionIds),
+    delta: fc.constantFrom(1, 1, 1, 0, -1),
+    held: fc.array(indexes, { maxLength: 6 }),
+  })
+  .map((input) =>
+    command("open", input, async (model, real) => {
+      const known = model.sessions.get(input.session);
+      const generation = Math.max(1, (known?.generation ?? 1) + input.delta);
+      const chosen = input.held
+        .map((at) => pick(model.leases, at))
+        .filter((one) => one !== undefined);
+      const held = [...new Map(chosen.map((one) => [hex(one.token), one])).values()];
+      const reply = await real.broker.openSession({
+        sessionId: input.session,
+        generation,
+        leaseMs: limits.sessionLeaseMs,
+        info: sessionInfo({ sessionId: input.session }),
+        heldTokens: held.map(({ token }) => token),
+        partitions: [0],
+      });
+      if (known && known.generation > generation) {
+        return expect(reply).toEqual({ kind: "superseded", generation: known.generation });
+      }
+      if (reply.kind !== "opened") return expect(reply.kind).toBe("opened");
+      if (model.isLive(input.session)) expect(reply.resumed).toBe(true);
+      if (!known) expect(reply.resumed).toBe(false);
+      const endsAt = model.now + limits.sessionLeaseMs;
+      const session = { id: input.session, generation, endsAt, left: false };
+      const expected = model.resume(session, held);
+      expect(reply.kept.map((one) => hex(one.token)).toSorted()).toEqual(expected.kept);
+      expect(reply.revoked.map(hex).toSorted()).toEqual(expected.revoked);
+      expect(reply.missing).toEqual([]);
+      const running = model
+        .all()
+        .filter((task) => task.status === "running" && task.sessionId === input.session)
+        .map((task) => task.token!)
+        .filter((token) => !expected.kept.includes(token));
+      const lost = reply.lostInTransit.map((one) => hex(one.token));
+      expect(lost.toSorted()).toEqual(running.toSorted());
+    }),
+  );
+
+const renew = sessionInput.map((input) =>
+  command("renew", input, async (model, real) => {
+    const known = model.sessions.get(input.session);
+    const generation = Math.max(1, (known?.generation ?? 1) + input.delta);
+    const renewal = { sessionId: input.session, generation, leaseMs: limits.sessionLeaseMs };
+    const [verdict] = await real.broker.renewSessions(0, [renewal]);
+    if (known && known.generation > generation && !model.isLive(input.session)) {
+      return expect(["gone", "superseded"]).toContain(verdict);
+    }
+    if (known && known.generation > generation) return expect(verdict).toBe("superseded");
+    const lives = model.isLive(input.session) && known!.generation === generation;
+    expect(verdict).toBe(lives ? "renewed" : "gone");
+    if (lives) known!.endsAt = model.now + limits.sessionLeaseMs;
+  }),
+);
+
+const cut = sessionInput.map((input) =>
+  command("cut", input, async (model, real) => {
+    const known = model.sessions.get(input.session);
+    const generation = Math.max(1, (known?.generation ?? 1) + input.delta);
+    await real.broker.cutSession(input.session, generation, limits.brokenStreamLeaseMs);
+    if (!model.isLive(input.session) || known!.generation !== generation) return;
+    known!.endsAt = Math.min(known!.endsAt, model.now + limits.brokenStreamLeaseMs);
+  }),
+);
+
+const leave = sessionInput.map((input) =>
+  command("leave", input, async (model, real) => {
+    const known = model.sessions.get(input.session);
+    const generation = Math.max(1, (known?.generation ?? 1) + input.delta);
+    // Whether a goodbye still counts after death is left open; the worker is gone either way.
+    if (known && !model.isLive(input.session)) return;
+    await real.broker.closeSession(input.session, generation);
+    if (known && known.generation === generation) known.left = true;
+  }),
+);
+
+// --- time, history, operators
+
+const byId = (leases: readonly Lease[]): string[] => leases.map(({ task }) => task.id).toSorted();
+
+async function sweepBoth(model: ReferenceBroker, real: Real): Promise<SweepReply> {
+  const reply = await real.broker.sweep(0);
+  const { promoted, ...offered } = model.sweep();
+  const { lost, left, timedOut, cancelOverdue } = reply;
+  const seen = { lost, left, timedOut, cancelOverdue };
+  expect(Object.fromEntries(Object.entries(seen).map(([k, v]) => [k, byId(v)]))).toEqual(offered);
+  expect(reply.promoted).toBe(promoted);
+  expect(reply.outboxEntries).toBe(model.outbox.length);
+  expect(reply.nextDueInMs !== undefined).toBe(model.all().some(({ status }) => waits(status)));
+  for (const { token, task } of [...lost, ...left, ...timedOut, ...cancelOverdue]) {
+    expect(hex(token)).toBe(model.tasks.get(task.id)!.token);
+  }
+  return reply;
+}
+
+const sweep = fc.constant(0).map(() =>
+  command("sweep", "", async (model, real) => {
+    await sweepBoth(model, real);
+  }),
+);
+
+/** 10 s; with sweeps every second as in life, or without any, as when all coordinators are gone. */
+const advance = fc.record({ swept: fc.constantFrom(true, true, false) }).map((input) =>
+  command("advance", input, async (model, real) => {
+    if (!input.swept) {
+      await real.harness.advance(10_000);
+      model.now += 10_000;
+      return void (await sweepBoth(model, real));
+    }
+    let promoted = 0;
+    for (let second = 1; second < 10; second += 1) {
+      await real.harness.advance(1_000);
+      model.now += 1_000;
+      promoted += (await real.broker.sweep(0)).promoted - model.sweep().promoted;
+    }
+    expect(promoted, "promotions on the way").toBe(0);
+    await real.harness.advance(1_000);
+    model.now += 1_000;
+    await sweepBoth(model, real);
+  }),
+);
+
+const recorded = fc
+  .record({
+    at: indexes,
+    count: fc.integer({ min: 1, max: 4 }),
+    later: fc.constantFrom(false, false, true),
+  })
+  .map((input) =>
+    command("recorded", input, async (model, real) => {
+      const entries = await real.broker.readOutbox(0, 0, 1_000);
+      const count = Math.min(input.count, entries.length);
+      for (let n = 0; n < count; n += 1) {
+        const index = input.at % entries.length;
+        const [entry] = entries.splice(index, 1);
+        const { partition, outboxId, task } = entry!;
+        // History may hold a later version by now than the entry tells of.
+        const latest = model.tasks.get(task.id)?.version ?? task.version;
+        const version = input.later ? Math.max(latest, task.version) : task.version;
+        await real.broker.recorded([{ partition, outboxId: outboxId!, taskId: task.id, version }]);
+        model.recorded(index, version);
+      }
+    }),
+  );
+
+const pause = fc.record({ queue: fc.constantFrom(...queues), paused: fc.boolean() }).map((input) =>
+  command("pause", input, async (model, real) => {
+    await real.broker.setQueue({ namespace: "default", ...input });
+    if (input.paused) model.paused.add(input.queue);
+    else model.paused.delete(input.queue);
+  }),
+);
+
+const coldness = fc.boolean().map((cold) =>
+  command("cold", cold, async (model, real) => {
+    if (cold) await real.broker.close(0, "the model says so");
+    else await real.broker.open(0, 1);
+    model.cold = cold;
+    expect((await real.broker.status(0)).cold).toBe(cold);
+  }),
+);
+
+const bury = fc.record({ at: indexes }).map((input) =>
+  command("bury", input, async (model, real) => {
+    const task = pick(real.made, input.at);
+    if (!task) return;
+    const run = model.tasks.get(task.id)?.run ?? task.run;
+    const end = { status: "completed", completedAt: task.createdAt } as const;
+    await real.broker.bury([{ ...task, ...end, run }]);
+    model.buryFromHistory(task.id, run);
+  }),
+);
+
+/** After every command: each task, the outbox, the counts and the raw structures. */
+async function expectSame(model: ReferenceBroker, real: Real): Promise<void> {
+  const ids = real.made.map((task) => task.id);
+  const now = await real.broker.now();
+  const found = await real.broker.get(ids);
+  for (const [index, id] of ids.entries())
+    expectTask(found[index], model.tasks.get(id), model, now);
+  const told = await real.broker.readOutbox(0, 0, 1_000);
+  const entryOf = (id: string, version: number, status: string) => `${id} v${version} ${status}`;
+  const entries = told.map(({ task }) => entryOf(task.id, task.version, task.status));
+  const owed = model.outbox.map((entry) => entryOf(entry.taskId, entry.version, entry.status));
+  expect(entries.join("\n")).toBe(owed.join("\n"));
+  const counts: Record<string, number> = {};
+  for (const { status, spec } of model.all()) {
+    if (isFinal(status)) continue;
+    const key = `${spec.queue}/${spec.priority}/${status}`;
+    counts[key] = (counts[key] ?? 0) + 1;
+  }
+  const rows = (await real.broker.counts("default")).filter(({ tasks }) => tasks !== 0);
+  const seen = rows.map((row) => [`${row.queue}/${row.priority}/${row.status}`, row.tasks]);
+  expect(Object.fromEntries(seen)).toEqual(counts);
+  if (real.harness.audit) expect(await real.harness.audit()).toEqual([]);
+}
+
+function expectTask(
+  task: Task | undefined,
+  expected: ModelTask | undefined,
+  model: ReferenceBroker,
+  now: number,
+): void {
+  const seen = task && viewOf(task, now);
+  const wanted = expected && modelViewOf(expected, model.now);
+  // `expect` is slow, and called for every task after every command: it only tells of a difference.
+  if (seen?.text !== wanted?.text) expect(seen?.text).toBe(wanted?.text);
+  if (seen && wanted)
+    if (Math.abs(seen.waitsMs - wanted.waitsMs) > 5_000) expect(seen).toEqual(wanted);
+}
+
+type Visible = Pick<Task, (typeof visible)[number]>;
+const visible = [
+  "status",
+  "version",
+  "run",
+  "attempt",
+  "retryCount",
+  "leaseLosses",
+  "releases",
+  "fencingToken",
+  "sessionId",
+] as const;
+
+function textOf(state: Visible, spec: Task, rest: readonly unknown[]): string {
+  const { id, type, priority, groupKey } = spec;
+  const fields = visible.map((field) => `${field} ${state[field]}`);
+  return [id, type, priority, groupKey, ...fields, ...rest].join(", ");
+}
+
+const waits = (status: string): boolean => status === "scheduled" || status === "retrying";
+
+function viewOf(task: Task, now: number) {
+  const ended = task.completedAt !== undefined;
+  const asked = task.status === "running" && task.cancelRequestedAt !== undefined;
+  const text = textOf(task, task, [`error ${task.error?.code}`, ended, asked]);
+  return { text, waitsMs: waits(task.status) ? task.readyAt! - now : 0 };
+}
+
+function modelViewOf(task: ModelTask, now: number) {
+  const ended = isFinal(task.status);
+  const asked = task.status === "running" && task.cancelDueAt !== undefined;
+  const text = textOf(task, task.spec, [`error ${task.errorCode}`, ended, asked]);
+  return { text, waitsMs: waits(task.status) ? task.readyAt - now : 0 };
+}
+
+/** All commands, weighted: mostly work, now and then a disturbance. */
+export const steps = [
+  ...Array.from({ length: 4 }, () => enqueue),
+  ...Array.from({ length: 5 }, () => lease),
+  ...Array.from({ length: 6 }, () => settle),
+  ...Array.from({ length: 3 }, () => open),
+  ...Array.from({ length: 2 }, () => cancel),
+  ...Array.from({ length: 2 }, () => recorded),
+  ...Array.from({ length: 2 }, () => loseAll),
+  ...Array.from({ length: 3 }, () => renew),
+  ...Array.from({ length: 2 }, () => advance),
+  again,
+  promoteNow,
+  cut,
+  leave,
+  sweep,
+  pause,
+  coldness,
+  bury,
+].map((arbitrary) => arbitrary as fc.Arbitrary<Step>);
