@@ -23,11 +23,14 @@ export interface MaintenanceOptions {
   readonly random: Random;
 }
 
+/** Longest wait at the end for what is being written. */
+const flushMs = 2_000;
+
 /**
  * All duties in the background of one coordinator. Started in this order, each once the one before
  * stands: recorder, reconciler (opens partitions), sweepers, marker recovery, outbox drainer,
- * compare, pruner. Stopped in the reverse order, the recorder last and flushed by whoever drains:
- * stop the coordinator before, so that nothing is given to it any more.
+ * compare, pruner. Stopped in the reverse order, the recorder last, once it has written what it
+ * holds: stop the coordinator before, so that nothing is given to it any more.
  */
 export function createMaintenance(options: MaintenanceOptions): Service {
   const { broker, recorder } = options;
@@ -45,21 +48,26 @@ export function createMaintenance(options: MaintenanceOptions): Service {
     }),
   );
   const recovery = createMarkerRecovery(options);
-  const duties = [
-    recorder,
-    reconciler,
-    ...sweepers,
-    recovery,
-    drainer,
-    compare,
-    createPruner(options),
-  ];
+  const duties = [reconciler, ...sweepers, recovery, drainer, compare, createPruner(options)];
   return {
     async start() {
+      await recorder.start();
       for (const duty of duties) await duty.start();
     },
     async stop() {
       for (const duty of duties.toReversed()) await duty.stop();
+      await flushAtEnd(options);
+      await recorder.stop();
     },
   };
+}
+
+/** What is left is in the outbox, but recorded here it need not wait for another coordinator. */
+async function flushAtEnd({ recorder, history, clock }: MaintenanceOptions): Promise<void> {
+  if (!history.available) return;
+  const enough = new AbortController();
+  const patience = clock.sleep(flushMs, enough.signal).catch(() => undefined);
+  await Promise.race([recorder.flush(), patience]);
+  enough.abort();
+  await patience;
 }

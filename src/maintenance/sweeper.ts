@@ -76,6 +76,8 @@ function pauseAfter(sweep: SweepReply, ended: number): number | undefined {
   const full = offered.some((leases) => leases.length >= limits.sweepBatch) && ended > 0;
   if (full || sweep.promoted >= limits.promoteBatch) return 0;
   if (sweep.nextDueInMs === undefined) return undefined;
+  // Due and yet not promoted: the outbox is full, and hurry would not help.
+  if (sweep.nextDueInMs <= 0 && sweep.promoted === 0) return undefined;
   return Math.max(soonestMs, Math.min(limits.sweepMs, sweep.nextDueInMs));
 }
 

@@ -205,6 +205,37 @@ describe("an emptied store", () => {
     expect(await site.broker.get([tasks[19]!.id])).toMatchObject([{ status: "pending" }]);
   });
 
+  it("is opened once, even by two coordinators that both believe to hold the lock", async () => {
+    const wrapHistory = (history: History): History =>
+      over(history, { exclusively: (_, work) => work(new AbortController().signal) });
+    const site = await start({ wrapHistory });
+    const other = await world.site();
+    await other.maintenance.start();
+    await waiting(site, 3);
+    world.brokerStore.wipe();
+    await world.clock.advance(2 * limits.sessionLeaseMs);
+    expect(site.count("partition.rebuilt") + other.count("partition.rebuilt")).toBe(2);
+    expect(await isCold(site)).toBe(false);
+  });
+
+  it("goes on where history may learn the more of the past only later", async () => {
+    const site = await start();
+    const [task] = await waiting(site, 1);
+    const worker = new Worker(site.broker);
+    await worker.open();
+    const [before] = await worker.lease(task!);
+    const late = (await worker.fail(before!, 1_000)).transition!;
+    world.brokerStore.wipe();
+    await world.clock.advance(limits.sessionLeaseMs + 2_000);
+    const next = new Worker(site.broker, "s2");
+    await next.open();
+    const [after] = await next.lease(task!);
+    expect(await site.recorder.record(late)).toBe("applied");
+    const { transition } = await next.fail(after!, 1_000);
+    expect(await site.recorder.record(transition!)).toBe("applied");
+    expect(world.row(task!.id)?.fencingToken).toBe(after!.task.fencingToken);
+  });
+
   it("is taken over when the coordinator that rebuilds it stops half-way", async () => {
     const site = await start();
     const other = await world.site();

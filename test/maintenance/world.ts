@@ -118,7 +118,7 @@ export class World {
 }
 
 /** As the coordinator's: the broker decides, history hears of it behind. */
-function createDesk(broker: Broker, recorder: Recorder): SettleDesk {
+export function createDesk(broker: Broker, recorder: Recorder): SettleDesk {
   return {
     async settle(settlements: readonly Settlement[]): Promise<SettleReply[]> {
       const replies = await broker.settle(settlements);
