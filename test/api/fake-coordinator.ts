@@ -97,7 +97,7 @@ export class FakeCoordinator implements Coordinator {
       const queue = this.#queue(namespace, draft.queue ?? "default");
       const spec = toSpec(draft, { namespace, queue, now: fakeNow });
       const key = spec.idempotencyKey;
-      const held = [...this.tasks.values()].find((it) => key && it.idempotencyKey === key);
+      const held = key && [...this.tasks.values()].find((it) => it.idempotencyKey === key);
       if (held) return { kind: "existing", taskId: held.id };
       const slot = slotOfQueue(namespace, spec.queue);
       const id = requestId || formTaskId(fakeNow, slot, this.#random.bytes(8));
