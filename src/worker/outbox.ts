@@ -74,7 +74,9 @@ export class Outbox {
   leave(): void {
     this.#leaving = true;
     this.#leaveDue = true;
-    this.offerChanged();
+    this.#offerDue = true;
+    // An idle worker half-closes within this tick: the goodbye must be on its way by then.
+    this.#flush();
   }
 
   /** A new stream, whose hello carried the offer; what older ones were told holds no more. */
