@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import type { Clock, Random } from "../clock.js";
 import { Code } from "../errors.js";
 import { fullJitter } from "../transport/backoff.js";
@@ -44,6 +45,8 @@ export class Calls {
 
   constructor(options: CallsOptions) {
     this.#options = options;
+    // Every call under way listens to it.
+    setMaxListeners(0, this.#closing.signal);
   }
 
   /** Throws a DroverClientError, or the reason of the signal. */

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { type SubmitOutcome, SubmitStatus, TaskService } from "../../gen/drover/v1/task_pb.js";
 import type { Clock, Random, Timer } from "../clock.js";
 import { Code } from "../errors.js";
@@ -99,6 +100,8 @@ export class Submitter {
   /** Only those who ask for it pay for a listener or a timer. */
   #guard(submission: Submission, signal: AbortSignal | undefined, ms: number | undefined): void {
     if (signal) {
+      // One signal may well stand for a thousand submits.
+      setMaxListeners(0, signal);
       const onAbort = (): void => this.#fail(submission, signal.reason);
       signal.addEventListener("abort", onAbort, { once: true });
       submission.cleanup.push(() => signal.removeEventListener("abort", onAbort));

@@ -87,9 +87,9 @@ function statusDetails(metadata: Metadata | undefined): Status | undefined {
 }
 
 function detailOf<D extends DescMessage>(status: Status, schema: D): MessageShape<D> | undefined {
-  const any = status.details.find(({ typeUrl }) => typeUrl.endsWith(`/${schema.typeName}`));
+  const found = status.details.find(({ typeUrl }) => typeUrl.endsWith(`/${schema.typeName}`));
   try {
-    return any && fromBinary(schema, any.value);
+    return found && fromBinary(schema, found.value);
   } catch {
     return undefined;
   }

@@ -22,6 +22,7 @@ export interface HeartbeatOptions {
   events: HeartbeatEvents;
 }
 
+const slowWelcomeMs = 1_000;
 const abortShare = limits.workerAbortMs / limits.sessionLeaseMs;
 
 /** Keeps the session alive, and knows on its own clock until when its leases are surely ours. */
@@ -49,7 +50,9 @@ export class HeartbeatKeeper {
     this.#number = 0;
     this.onFrame();
     this.#renew(helloSentAt);
-    this.#scheduleBeat();
+    // After a slow welcome the deadline may be nearer than the next beat.
+    if (this.#options.clock.monotonic() - helloSentAt > slowWelcomeMs) this.#beat();
+    else this.#scheduleBeat();
   }
 
   /** No stream: beats stop, the deadline runs on. */

@@ -52,6 +52,8 @@ export interface SessionOptions {
 
 /** Says who we are to people who look at ListWorkers. */
 const sdk = "drover-node/0.1.0";
+/** A coordinator may wait for a store that is being rebuilt; a dead one is noticed by its pings. */
+const welcomeMs = 12_000;
 /** A replaced stream may still bring acks for this long. */
 const lingerMs = 5_000;
 /** After a RETRY a new stream is opened within this, so that the result gets its second chance. */
@@ -152,8 +154,8 @@ export class Session {
     const { clock } = this.#settings;
     const sentAt = clock.monotonic();
     return new Promise((resolve, reject) => {
-      const late = clock.after(limits.pingTimeoutMs, () => {
-        reject(new Error(`no welcome within ${limits.pingTimeoutMs} ms`));
+      const late = clock.after(welcomeMs, () => {
+        reject(new Error(`no welcome within ${welcomeMs} ms`));
         stream.cancel();
       });
       const stream: WorkStream = openWorkStream(channel, ++this.#generation, {

@@ -1,0 +1,127 @@
+import { describe, expect, it, onTestFinished } from "vitest";
+import { createClient } from "../../src/client/index.js";
+import { loadConfig } from "../../src/config.js";
+import { createServer } from "../../src/server.js";
+import { createWorker, TaskFailedError, type WorkerOptions } from "../../src/worker/index.js";
+import { quietLogger } from "../support/worker-kit.js";
+
+async function startServer(): Promise<string> {
+  const flags = {
+    host: "127.0.0.1",
+    http_port: 0,
+    grpc_port: 0,
+    broker: "memory",
+    history: "memory",
+    log_level: "silent",
+  };
+  const server = createServer(loadConfig({ env: {}, flags }));
+  await server.start();
+  onTestFinished(() => server.stop("the end of a test"));
+  return `127.0.0.1:${server.grpcPort}`;
+}
+
+type Tasks = {
+  add: { payload: { a: number; b: number }; result: { sum: number } };
+  flaky: { payload: { fails: number }; result: { attempt: number } };
+  doomed: { payload: null; result: null };
+  slow: { payload: null; result: string };
+};
+
+function startWorker(address: string, options: WorkerOptions = {}) {
+  const worker = createWorker<Tasks>({ address, logger: quietLogger, ...options });
+  onTestFinished(() => worker.stop({ graceMs: 0 }));
+  return worker;
+}
+
+function connect(address: string) {
+  const client = createClient<Tasks>({ address });
+  onTestFinished(() => client.close({ graceMs: 0 }));
+  return client;
+}
+
+describe("the SDKs on a real coordinator", () => {
+  it("run tasks from submit to result", async () => {
+    const address = await startServer();
+    const client = connect(address);
+    const worker = startWorker(address);
+    worker.handle("add", ({ a, b }) => ({ sum: a + b }));
+    worker.handle("flaky", ({ fails }, { attempt }) => {
+      if (attempt <= fails) throw new Error("not yet");
+      return { attempt };
+    });
+    worker.handle("doomed", () => {
+      throw new TaskFailedError("never", { code: "no_hope", retryable: false });
+    });
+    await worker.start();
+
+    const receipts = await Promise.all(
+      Array.from({ length: 200 }, (_, n) => client.submit("add", { a: n, b: 1 })),
+    );
+    const ended = await Promise.all(receipts.map((receipt) => client.wait(receipt)));
+    expect(ended.map(({ result }) => result?.sum)).toEqual(ended.map((_, n) => n + 1));
+
+    const retryPolicy = { initialBackoffMs: 1, jitter: 0 };
+    const flaky = await client.wait(await client.submit("flaky", { fails: 2 }, { retryPolicy }));
+    expect(flaky).toMatchObject({ status: "completed", result: { attempt: 3 }, retryCount: 2 });
+    const attempts = await client.attempts(flaky.id);
+    expect(attempts.map(({ outcome }) => outcome)).toEqual(["failed", "failed", "completed"]);
+
+    const doomed = await client.wait(await client.submit("doomed", null));
+    expect(doomed).toMatchObject({ status: "failed", error: { code: "no_hope" }, retryCount: 0 });
+    expect((await client.stats()).completed).toBe(201);
+    const listed = [];
+    for await (const task of client.list({ type: "add", pageSize: 90 })) listed.push(task.id);
+    expect(listed).toHaveLength(200);
+    const again = await client.submit("add", { a: 1, b: 1 }, { idempotencyKey: "once" });
+    const same = await client.submit("add", { a: 1, b: 1 }, { idempotencyKey: "once" });
+    expect(same).toEqual({ ...again, status: "existing" });
+  });
+
+  it("cancel a running task, and hand back what runs when the worker leaves", async () => {
+    const address = await startServer();
+    const client = connect(address);
+    const worker = startWorker(address, { workerId: "first" });
+    const started: string[] = [];
+    const slow = (cause: (why: unknown) => void) => (_: null, context: { signal: AbortSignal }) =>
+      new Promise<string>((_resolve, reject) => {
+        started.push("slow");
+        context.signal.addEventListener("abort", () => {
+          cause(context.signal.reason);
+          reject(context.signal.reason as Error);
+        });
+      });
+    const causes: unknown[] = [];
+    worker.handle(
+      "slow",
+      slow((why) => causes.push(why)),
+    );
+    await worker.start();
+    const running = async (id: string) => {
+      while ((await client.get(id)).status !== "running") await client.stats();
+    };
+
+    const cancelled = await client.submit("slow", null);
+    await running(cancelled.id);
+    await client.cancel(cancelled);
+    expect((await client.wait(cancelled)).status).toBe("cancelled");
+    expect(causes).toMatchObject([{ abortCause: "cancelled" }]);
+
+    const moved = await client.submit("slow", null);
+    await running(moved.id);
+    const second = startWorker(address, { workerId: "second" });
+    second.handle("slow", () => "done elsewhere");
+    await second.start();
+    await worker.stop({ graceMs: 10 });
+    const task = await client.wait(moved);
+    expect(task).toMatchObject({
+      status: "completed",
+      result: "done elsewhere",
+      retryCount: 0,
+      leaseLosses: 0,
+      workerId: "second",
+    });
+    const listed = [];
+    for await (const { workerId } of client.workers.list()) listed.push(workerId);
+    expect(listed).toEqual(["second"]);
+  });
+});
