@@ -1,4 +1,7 @@
-/** A growing buffer for packing; one per module is enough, as nothing is awaited between `reset` and `take`. */
+/**
+ * A growing buffer for packing; one per module is enough, as nothing is awaited between `reset` and
+ * `take`.
+ */
 export class Packer {
   private buffer = Buffer.allocUnsafe(4_096);
   private at = 0;

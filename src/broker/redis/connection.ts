@@ -18,7 +18,9 @@ export interface ConnectionOptions {
 }
 
 export interface Connection {
-  /** True from a connect whose store id is known until the socket closes or a command is overdue. */
+  /**
+   * True from a connect whose store id is known until the socket closes or a command is overdue.
+   */
   readonly available: boolean;
   /** run_id of the Redis process, read at each connect; "" before the first. */
   readonly storeId: string;
@@ -32,7 +34,10 @@ export interface Connection {
   dedicated(): Redis;
 }
 
-/** Commands fail at once while there is no connection: whoever waits for an answer is told that it is unknown. */
+/**
+ * Commands fail at once while there is no connection: whoever waits for an answer is told that it
+ * is unknown.
+ */
 function redisOptions(random: Random) {
   return {
     lazyConnect: true,
@@ -107,7 +112,10 @@ export function createConnection(options: ConnectionOptions): Connection {
   };
 }
 
-/** One command with a deadline of its own; when it passes, the socket is destroyed, as later answers would be too. */
+/**
+ * One command with a deadline of its own; when it passes, the socket is destroyed, as later answers
+ * would be too.
+ */
 export function transmit(
   redis: Redis,
   clock: Clock,

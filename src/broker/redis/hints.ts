@@ -9,7 +9,10 @@ export interface Hints {
   listen(listener: (hint: Hint) => void): () => void;
 }
 
-/** News by pub/sub, on a connection of its own. Lossy by nature: whoever needs certainty sweeps or asks. */
+/**
+ * News by pub/sub, on a connection of its own. Lossy by nature: whoever needs certainty sweeps or
+ * asks.
+ */
 export function createHints(connection: Connection, prefix: string): Hints {
   const listeners = new Set<(hint: Hint) => void>();
   const redis = connection.dedicated();

@@ -2,10 +2,11 @@ import { DroverError } from "../../errors.js";
 import type { Lane } from "../broker.js";
 
 /*
- * Every key of a partition starts with `{prefix:p}:`, one hash tag, so that its scripts touch one slot of a Redis
- * Cluster. The scripts form the rest (id: 16 raw bytes; lane, queue: small numbers given out by the partition):
+ * Every key of a partition starts with `{prefix:p}:`, one hash tag, so that its scripts touch one
+ * slot of a Redis Cluster. The scripts form the rest (id: 16 raw bytes; lane, queue: small numbers
+ * given out by the partition):
  *
- *   m               hash   store, epoch, fencing counter, closed, outbox bytes, sweep times, last lane and queue numbers
+ *   m               hash   store, epoch, fencing counter, outbox bytes, sweep times, last numbers
  *   t:id            string packed record (record.ts, lua/parts/record.lua)
  *   p:id  r:id      string payload, result too large for the record
  *   x:id            string tombstone
@@ -14,12 +15,15 @@ import type { Lane } from "../broker.js";
  *   W:lane:flow     zset   ready tasks of a flow;  F:lane:flow  its finish tag
  *   v:lane          hash   clocks of the lane
  *   ne              set    lanes with work
- *   lid ln          hash   lane name -> number:queue and back;  ll:queue  the queue's lanes;  lc  live tasks a lane
- *   qid qn          hash   queue name -> number and back;  q:queue  its settings;  nq:namespace  its queues
+ *   lid ln          hash   lane name -> number:queue and back
+ *   ll:queue  lc    hash   lanes of the queue; live tasks by lane
+ *   qid qn          hash   queue name -> number and back
+ *   q:queue         hash   paused, grants served;  nq:namespace  set of its queues
  *   c:queue         hash   counts by priority:status
- *   d dl            zset   delayed tasks; ends of attempts
+ *   d dl cd         zset   delayed tasks; ends of attempts; ends of cancel graces
  *   sl lv           zset, set   session leases; sessions that said goodbye
- *   s:session       hash   generation, info;  sh:session  leases it holds;  z:session  its quarantined task per lane
+ *   s:session       hash   generation, info, worker
+ *   sh:session      set    leases it holds;  z:session  hash of its quarantined task by lane
  *   mk:lane name    zset   wake-up marker
  *   ob              stream outbox
  *   co              hash   coordinators (partition 0)
@@ -52,10 +56,15 @@ export function checkPrefix(prefix: string): string {
 
 const part = (text: string): string => `${text.length}:${text}`;
 
-/** How the names of a namespace's queues and lanes start; never the start of another namespace's. */
+/**
+ * How the names of a namespace's queues and lanes start; never the start of another namespace's.
+ */
 export const namespaceText = (namespace: string): string => part(namespace);
 
-/** One name per (namespace, queue): each part has its length before it, so no text can imitate another. */
+/**
+ * One name per (namespace, queue): each part has its length before it, so no text can imitate
+ * another.
+ */
 export const queueText = (namespace: string, queue: string): string =>
   part(namespace) + part(queue);
 

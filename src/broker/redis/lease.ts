@@ -69,14 +69,19 @@ export function readLease(
   };
 }
 
-/** Rows of { id, record }, as sweeps and sessions give them; payloads in keys of their own are left out. */
+/**
+ * Rows of { id, record }, as sweeps and sessions give them; payloads in keys of their own are left
+ * out.
+ */
 export const readOffered = (rows: Reply | undefined, now: number): Lease[] =>
   asList(rows).map((row) => {
     const [id, record] = asList(row);
     return readLease(asBytes(id), asBytes(record), now);
   });
 
-/** The layout of task/ids.ts; the header keeps fencing number and secret as they stand in the token. */
+/**
+ * The layout of task/ids.ts; the header keeps fencing number and secret as they stand in the token.
+ */
 function tokenOf(id: string, record: Buffer): Uint8Array {
   const slot = Buffer.alloc(2);
   slot.writeUInt16BE(slotOfId(id));

@@ -10,7 +10,10 @@ import { now } from "./sweep.js";
 
 const chunkItems = 200;
 
-/** Entries whose coordinator did not confirm them in time. Payloads and results of their own keys are fetched with them. */
+/**
+ * Entries whose coordinator did not confirm them in time. Payloads and results of their own keys
+ * are fetched with them.
+ */
 export async function readOutbox(
   store: Store,
   partition: number,
@@ -33,7 +36,10 @@ export async function readOutbox(
   return found;
 }
 
-/** As `tell` in lua/parts/book.lua packs it: bytes, outcome, payload omitted, time, task id, snapshot. */
+/**
+ * As `tell` in lua/parts/book.lua packs it: bytes, outcome, payload omitted, time, task id,
+ * snapshot.
+ */
 function readEntry(partition: number, row: Reply): ToldChange {
   const [outboxId, fields] = asList(row);
   const entry = asBytes(asList(fields)[1]);

@@ -4,14 +4,18 @@ import type { Payload, Progress, RetryPolicy, Status, Task, TaskError } from "..
 import { Packer, Unpacker } from "./bytes.js";
 
 /*
- * The packed record: a header of fixed length that scripts change in place, the spec (group key first), the payload if it
- * is small, and a tail of session, worker, error, progress and result. lua/parts/record.lua holds the same layout; both
- * change together, with the version in the first byte.
+ * The packed record: a header of fixed length that scripts change in place, the spec (group key
+ * first), the payload if it is small, and a tail of session, worker, error, progress and result.
+ * lua/parts/record.lua holds the same layout; both change together, with the version in the first
+ * byte.
  */
 export const recordVersion = 1;
 export const headBytes = 109;
 
-/** Payloads and results up to this many bytes stand in the record, larger ones in a key of their own. */
+/**
+ * Payloads and results up to this many bytes stand in the record, larger ones in a key of their
+ * own.
+ */
 export const inlineBytes = 1_024;
 
 const statuses: readonly Status[] = [
@@ -27,7 +31,14 @@ const statuses: readonly Status[] = [
 ];
 export const statusOfCode = (code: number): Status => statuses[code]!;
 
-const flag = { inHistory: 1, relaxed: 2, payloadApart: 16, restored: 32, resultApart: 64 } as const;
+const flag = {
+  inHistory: 1,
+  relaxed: 2,
+  payloadApart: 16,
+  restored: 32,
+  resultApart: 64,
+  seenRunning: 128,
+} as const;
 
 /** Where the header's fields stand that this side reads or writes. */
 const at = {
@@ -85,7 +96,8 @@ export function packTask(task: Task, options: PackOptions): PackedTask {
       (options.inHistory ? flag.inHistory : 0) |
       (task.durability === "relaxed" ? flag.relaxed : 0) |
       (apart ? flag.payloadApart : 0) |
-      (options.restored ? flag.restored : 0);
+      (options.restored ? flag.restored : 0) |
+      (options.restored && task.status === "running" ? flag.seenRunning : 0);
     head.writeUInt16BE(groupBytes, at.groupBytes);
     head.writeUInt32BE(specBytes, at.specBytes);
     head.writeUInt32BE(payloadBytes, at.payloadBytes);

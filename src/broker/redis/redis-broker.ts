@@ -38,7 +38,9 @@ export interface RedisBrokerOptions {
   /** Settings of the store that endanger promises, in plain words. */
   readonly onWarning?: (message: string) => void;
   readonly events?: Events;
-  /** Sweeps of a partition by all coordinators that are closer than this do nothing. Default 400 ms. */
+  /**
+   * Sweeps of a partition by all coordinators that are closer than this do nothing. Default 400 ms.
+   */
   readonly sweepGuardMs?: number;
   /** Tests only: lower bounds. Default: those of limits.ts. */
   readonly bounds?: Partial<BrokerBounds>;

@@ -24,11 +24,16 @@ export const scriptNames = [
 export type ScriptName = (typeof scriptNames)[number];
 
 export interface Scripts {
-  /** Runs a script on the partition whose keys start with `base`. Every script is one atomic step. */
+  /**
+   * Runs a script on the partition whose keys start with `base`. Every script is one atomic step.
+   */
   run(name: ScriptName, base: string, args: readonly Argument[]): Promise<unknown>;
 }
 
-/** Reads all scripts at once, loads them after every connect, and again when Redis has forgotten one (SCRIPT FLUSH). */
+/**
+ * Reads all scripts at once, loads them after every connect, and again when Redis has forgotten one
+ * (SCRIPT FLUSH).
+ */
 export function createScripts(connection: Connection, options: SourceOptions): Scripts {
   const scripts = new Map(scriptNames.map((name) => [name, readScript(name, options)]));
   let loading: Promise<unknown> | undefined;

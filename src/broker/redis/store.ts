@@ -16,7 +16,9 @@ export interface Store {
   /** What the keys of a partition start with. */
   base(partition: number): string;
   partitionOf(taskId: string): number;
-  /** Highest fencing number seen per partition: a failover may take the store's own counter back. */
+  /**
+   * Highest fencing number seen per partition: a failover may take the store's own counter back.
+   */
   readonly fencing: FencingMemory;
 }
 

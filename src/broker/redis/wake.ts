@@ -8,7 +8,9 @@ import { wake } from "./queue.js";
 import { asList, asText } from "./scripts.js";
 import type { Store } from "./store.js";
 
-/** How often a wait that was given up is ended again: the first try may come before the wait itself. */
+/**
+ * How often a wait that was given up is ended again: the first try may come before the wait itself.
+ */
 const unblockMs = 25;
 
 export interface Waits {
@@ -22,7 +24,9 @@ export interface Waits {
   stop(): void;
 }
 
-/** One connection per partition that is waited for: a blocking pop holds up everything behind it. */
+/**
+ * One connection per partition that is waited for: a blocking pop holds up everything behind it.
+ */
 export function createWaits(store: Store): Waits {
   const connections = new Map<number, Redis>();
   let stopped = false;

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
--- History knows these to have ended: takes out what the store still has of their run or an earlier one, and plants
--- tombstones. What the store itself ended, or a later run, stays.
+-- History knows these to have ended: takes out what the store still has of their run or an earlier
+-- one, and plants tombstones. What the store itself ended, or a later run, stays.
 -- KEYS  1 start of the partition's keys
 -- ARGV  per item: task id, run
 -- Returns how many were planted

@@ -1,8 +1,10 @@
 #!lua flags=allow-oom
 -- Ends what waits, asks what runs to stop, and plants a tombstone for what is not here (B8).
 -- KEYS  1 start of the partition's keys
--- ARGV  per item: task id, start of the namespace's queue names, grace in ms, run of a tombstone to plant
--- Returns per item { 'cancelled', as settle.lua's accepted from 2 } | { 'requested', record, payload apart }
+-- ARGV  per item: task id, start of the namespace's queue names, grace in ms, run of a tombstone to
+-- plant
+-- Returns per item { 'cancelled', as settle.lua's accepted from 2 } | { 'requested', record,
+-- payload apart }
 --       | { 'final', record, payload apart, result apart } | { 'unknown' }
 -- @include base
 -- @include record

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Shortens a session's lease after a broken stream, or ends it after a goodbye; not if a newer generation took over.
+-- Shortens a session's lease after a broken stream, or ends it after a goodbye; not if a newer
+-- generation took over.
 -- KEYS  1 start of the partition's keys
 -- ARGV  1 session id  2 generation  3 ms that remain at most; -1: it said goodbye
 -- Returns 1 if it applied

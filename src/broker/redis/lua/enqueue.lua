@@ -1,10 +1,11 @@
 #!lua
--- Takes tasks in (B1), and leases what came into empty lanes at once when asked to. Refused over maxmemory.
+-- Takes tasks in (B1), and leases what came into empty lanes at once when asked to. Refused over
+-- maxmemory.
 -- KEYS  1 start of the partition's keys
 -- ARGV  1 lanes, each: lane name, queue name, namespace  then lanes..., items count
 --       then per item: id, record, payload apart or '', control, idempotency key
---       control: origin (0 submit, 1 restore), claims its key, lane index, run, time read before history was
---       then, for the eager half, as lease.lua's ARGV from 1; nothing without it
+--       control: origin (0 submit, 1 restore), claims its key, lane index, run, time read before
+--       history was then, for the eager half, as lease.lua's ARGV from 1; nothing without it
 -- Returns { { outcome, outbox id or holder's id } per item, lease.lua's reply or nil }
 -- @include base
 -- @include record
@@ -44,7 +45,8 @@ local function unused_lane(queue)
     for _, lane in ipairs(lanes) do wanted[lane.name] = true end
     for i = 1, #rows, 2 do
       local live = tonumber(call('HGET', K .. 'lc', rows[i]) or 0)
-      if live == 0 and not wanted[rows[i + 1]] then list[#list + 1] = { rows[i], rows[i + 1], queue } end
+      local name = rows[i + 1]
+      if live == 0 and not wanted[name] then list[#list + 1] = { rows[i], name, queue } end
     end
   end
   return table.remove(list)
@@ -90,7 +92,8 @@ local function is_known(item)
 end
 
 local function judge(item)
-  if item.restore and item.as_of > 0 and item.as_of < now - RESTORE_STALE_MS then return 'too_old' end
+  local too_old = item.as_of > 0 and item.as_of < now - RESTORE_STALE_MS
+  if item.restore and too_old then return 'too_old' end
   if is_known(item) then return 'known' end
   local t = parse(item.rec)
   local told = not has(t, IN_HISTORY)

@@ -1,9 +1,13 @@
 #!lua flags=allow-oom
--- Grants ready tasks to sessions with room (B2, B3, B4, B10, B13). Runs over maxmemory too: a full store must drain.
+-- Grants ready tasks to sessions with room (B2, B3, B4, B10, B13). Runs over maxmemory too: a full
+-- store must drain.
 -- KEYS  1 start of the partition's keys
--- ARGV  1 store id read at connect  2 highest fencing number seen  3 bytes of the reply  4 eight random bytes a grant
---       5 number of lanes  6 number of sessions  then lane names, then per session: id, generation, slots
--- Returns { 'ok' | 'cold' | 'outbox_full', more, indexes of lost sessions, leases: session index, id, record, payload }
+-- ARGV  1 store id read at connect  2 highest fencing number seen  3 bytes of the reply  4 eight
+-- random bytes a grant
+--       5 number of lanes  6 number of sessions  then lane names, then per session: id, generation,
+--       slots
+-- Returns { 'ok' | 'cold' | 'outbox_full', more, indexes of lost sessions, leases: session index,
+-- id, record, payload }
 -- @include base
 -- @include record
 -- @include book

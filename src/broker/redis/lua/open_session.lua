@@ -1,10 +1,13 @@
 #!lua flags=allow-oom
 -- Opens or resumes a session in the partition, and says what became of the leases it holds.
 -- KEYS  1 start of the partition's keys
--- ARGV  1 session id  2 generation  3 lease in ms  4 info  5 worker's name  6 start of the namespace's queue names
+-- ARGV  1 session id  2 generation  3 lease in ms  4 info  5 worker's name  6 start of the
+-- namespace's queue names
 --       then per held token: task id, token (fencing number and secret)
--- Returns { 'opened', resumed, time, kept { id, record }, revoked indexes, missing indexes, lost in transit { id, record } }
---       or { 'superseded', generation }. A COLD partition takes sessions: a rebuild adopts their tokens.
+-- Returns { 'opened', resumed, time, kept { id, record }, revoked indexes, missing indexes, lost in
+-- transit { id, record } }
+--       or { 'superseded', generation }. A COLD partition takes sessions: a rebuild adopts their
+--       tokens.
 -- @include base
 -- @include record
 -- @include book
@@ -32,6 +35,7 @@ local function adopt(id, rec, t, x, token)
   t[STATUS], t[VERSION], t[TOKEN], t[READY], t[SETTLED_BY] = RUNNING, t[VERSION] + 1, token, 0, 0
   clear(t, LOST)
   clear(t, RESTORED)
+  clear(t, SEEN_RUNNING)
   x[1], x[2] = session, worker
   local counter = math.max(tonumber(call('HGET', META, 'fc') or 0), fencing_of(token))
   call('HSET', META, 'fc', digits(counter))
@@ -53,7 +57,9 @@ local function judge(id, token)
     return 'revoked'
   end
   local lost = has(t, LOST) and t[TOKEN] == token and x[1] == session
-  local restored = has(t, RESTORED) and fencing_of(token) >= fencing_of(t[TOKEN])
+  -- History may lag: a later grant than it knows is believed, the last one only if it saw it running.
+  local known_to_history = fencing_of(t[TOKEN]) + (has(t, SEEN_RUNNING) and 0 or 1)
+  local restored = has(t, RESTORED) and fencing_of(token) >= known_to_history
   if lost or restored then return 'kept', adopt(id, rec, t, x, token) end
   return 'revoked'
 end

@@ -16,7 +16,9 @@ call('HSET', K .. 'q:' .. id, 'paused', ARGV[3])
 if ARGV[3] ~= '1' then
   local lanes = call('HGETALL', K .. 'll:' .. id)
   for i = 1, #lanes, 2 do
-    if call('EXISTS', K .. 'L:' .. lanes[i]) == 1 then call('ZADD', K .. 'mk:' .. lanes[i + 1], 0, '1') end
+    if call('EXISTS', K .. 'L:' .. lanes[i]) == 1 then
+      call('ZADD', K .. 'mk:' .. lanes[i + 1], 0, '1')
+    end
   end
 end
 publish('q' .. name)

@@ -2,9 +2,11 @@
 -- The only way out of RUNNING (B5): compares the whole token and the session, then ends the lease.
 -- KEYS  1 start of the partition's keys
 -- ARGV  per item: task id, token (fencing number and secret), session or '', control, data
---       control: kind (1 complete 2 fail 3 timeout 4 release 5 cancel 6 lose), then (0 pending 1 quarantine 2 poison),
---       whether a session reports it, delay in ms (-1: none); data: the result or the error, packed
--- Returns per item { 'accepted', outbox id, time, outcome, payload omitted, snapshot, payload apart }
+--       control: kind (1 complete 2 fail 3 timeout 4 release 5 cancel 6 lose), then (0 pending 1
+--       quarantine 2 poison), whether a session reports it, delay in ms (-1: none); data: the
+--       result or the error, packed
+-- Returns per item { 'accepted', outbox id, time, outcome, payload omitted, snapshot, payload apart
+-- }
 --       or { 'duplicate', recorded } or { 'stale' }
 -- @include base
 -- @include record
@@ -18,7 +20,8 @@ local now = now_ms()
 
 -- As record.ts packs an error: flags, code, message; both shorter than 128 bytes.
 local function poison(losses)
-  local message = losses .. ' workers were lost while they ran this task; at most ' .. LEASE_LOSSES_MAX .. ' may be'
+  local message = losses .. ' workers were lost while they ran this task; at most '
+  message = message .. LEASE_LOSSES_MAX .. ' may be'
   return '\0' .. string.char(6) .. 'poison' .. string.char(#message) .. message
 end
 

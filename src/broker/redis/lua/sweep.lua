@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- One maintenance step: promotes what is due, offers leases that must end, arms the markers of lanes with work.
+-- One maintenance step: promotes what is due, offers leases that must end, arms the markers of
+-- lanes with work.
 -- KEYS  1 start of the partition's keys
 -- ARGV  1 store id
 -- Returns { promoted, time, ms to the next due task or -1, outbox entries, age of the oldest,
@@ -14,18 +15,31 @@ local now = now_ms()
 local store_id = ARGV[1]
 local budget = SWEEP_BATCH
 
--- After a gap, a stepped clock or another store, nobody had the chance to renew: wait before taking anything back.
-local function reap_allowed()
-  local row = call('HMGET', META, 'swept', 'swept_on', 'reap_at', 'timeout_at')
-  local swept, reap_at, timeout_at = tonumber(row[1] or 0), tonumber(row[3] or 0), tonumber(row[4] or 0)
-  if now >= swept and now - swept < SWEEP_GUARD_MS and row[2] == store_id then return false, false end
-  if now < swept or now - swept > SWEEP_GAP_MS or row[2] ~= store_id then
-    reap_at, timeout_at = now + REAP_GRACE_MS, now + TIMEOUT_GRACE_MS
-    call('HSET', META, 'reap_at', digits(reap_at), 'timeout_at', digits(timeout_at))
-  end
-  call('HSET', META, 'swept', digits(now), 'swept_on', store_id)
-  return now >= reap_at, now >= timeout_at
+local last = call('HMGET', META, 'swept', 'swept_on', 'reap_at', 'timeout_at')
+local swept, same_store = tonumber(last[1] or 0), last[2] == store_id
+local reap_at, timeout_at = tonumber(last[3] or 0), tonumber(last[4] or 0)
+local since = now - swept
+
+-- What every sweep tells, whether it did the work or another coordinator just has.
+local function reply(promoted, lost, left, timed_out, overdue)
+  local due = call('ZRANGE', K .. 'd', 0, 0, 'WITHSCORES')[2]
+  local oldest = call('XRANGE', K .. 'ob', '-', '+', 'COUNT', 1)[1]
+  local age = oldest and now - select(4, struct.unpack('>I4BBd', oldest[2][2])) or 0
+  local due_in = due and math.ceil(math.max(0, due - now)) or -1
+  local entries = call('XLEN', K .. 'ob')
+  return {
+    promoted, digits(now), due_in, entries, math.max(0, age), lost, left, timed_out, overdue,
+  }
 end
+
+if same_store and since >= 0 and since < SWEEP_GUARD_MS then return reply(0, {}, {}, {}, {}) end
+
+-- After a gap, a stepped clock or another store nobody had the chance to renew: a while of grace.
+if not same_store or since < 0 or since > SWEEP_GAP_MS then
+  reap_at, timeout_at = now + REAP_GRACE_MS, now + TIMEOUT_GRACE_MS
+  call('HSET', META, 'reap_at', digits(reap_at), 'timeout_at', digits(timeout_at))
+end
+call('HSET', META, 'swept', digits(now), 'swept_on', store_id)
 
 local function offer(list, id, session, key)
   local rec = call('GET', record_key(id))
@@ -49,22 +63,23 @@ local function offer_held(list, session)
 end
 
 local lost, left, timed_out, overdue = {}, {}, {}, {}
-local may_reap, may_time_out = reap_allowed()
 for _, session in ipairs(call('SRANDMEMBER', K .. 'lv', SWEEP_BATCH)) do
   if budget > 0 then offer_held(left, session) end
 end
-if may_reap then
-  for _, session in ipairs(call('ZRANGEBYSCORE', K .. 'sl', '-inf', digits(now), 'LIMIT', 0, SWEEP_BATCH)) do
+if now >= reap_at then
+  local dead = call('ZRANGEBYSCORE', K .. 'sl', '-inf', digits(now), 'LIMIT', 0, SWEEP_BATCH)
+  for _, session in ipairs(dead) do
     if budget > 0 then offer_held(lost, session) end
   end
 end
 local function offer_due(list, key)
-  for _, id in ipairs(call('ZRANGEBYSCORE', key, '-inf', digits(now), 'LIMIT', 0, math.max(0, budget))) do
+  local most = math.max(0, budget)
+  for _, id in ipairs(call('ZRANGEBYSCORE', key, '-inf', digits(now), 'LIMIT', 0, most)) do
     offer(list, id, nil, key)
   end
 end
 offer_due(overdue, K .. 'cd')
-if may_time_out then offer_due(timed_out, K .. 'dl') end
+if now >= timeout_at then offer_due(timed_out, K .. 'dl') end
 
 local function arm_lanes()
   for _, lane in ipairs(call('SRANDMEMBER', K .. 'ne', WAKE_LANES)) do
@@ -83,10 +98,4 @@ local promoted = outbox_full() and 0 or promote_due(now, SWEEP_BATCH)
 close_shelves()
 close_books()
 arm_lanes()
-local due = call('ZRANGE', K .. 'd', 0, 0, 'WITHSCORES')[2]
-local oldest = call('XRANGE', K .. 'ob', '-', '+', 'COUNT', 1)[1]
-local age = oldest and now - select(4, struct.unpack('>I4BBd', oldest[2][2])) or 0
-return {
-  promoted, digits(now), due and math.ceil(math.max(0, due - now)) or -1, call('XLEN', K .. 'ob'), math.max(0, age),
-  lost, left, timed_out, overdue,
-}
+return reply(promoted, lost, left, timed_out, overdue)

@@ -1,4 +1,5 @@
--- KEYS[1] is the common start of every key of the partition; all others are formed from it, so they share its hash tag.
+-- KEYS[1] is the common start of every key of the partition; all others are formed from it, so they
+-- share its hash tag.
 local K = KEYS[1]
 local call = redis.call
 local META = K .. 'm'
@@ -33,7 +34,8 @@ end
 
 -- Entries and bytes that still fit into the outbox.
 local function outbox_room()
-  return OUTBOX_ENTRIES - call('XLEN', K .. 'ob'), OUTBOX_BYTES - tonumber(call('HGET', META, 'obb') or 0)
+  local bytes = tonumber(call('HGET', META, 'obb') or 0)
+  return OUTBOX_ENTRIES - call('XLEN', K .. 'ob'), OUTBOX_BYTES - bytes
 end
 
 local function outbox_full()

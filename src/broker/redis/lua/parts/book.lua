@@ -1,4 +1,5 @@
--- Needs base, record. What a script owes the shared books, gathered while it runs and written by `close_books`.
+-- Needs base, record. What a script owes the shared books, gathered while it runs and written by
+-- `close_books`.
 local counted, lane_tasks, woken, settled_ids = {}, {}, {}, {}
 
 local function bump(book, key, field, by)

@@ -26,6 +26,7 @@ local function grant(id, rec, t, session, token, now)
   t[STATUS], t[VERSION], t[ATTEMPT] = RUNNING, t[VERSION] + 1, t[ATTEMPT] + 1
   clear(t, LOST)
   clear(t, RESTORED)
+  clear(t, SEEN_RUNNING)
   t[SETTLED_BY], t[TOKEN] = 0, token
   t[STARTED], t[CANCEL], t[GRACE] = now, 0, 0
   local x = tail_of(rec, t)

@@ -1,20 +1,24 @@
--- The packed record: header, spec, payload, tail. record.ts holds the same layout; both change together, with the version.
+-- The packed record: header, spec, payload, tail. record.ts holds the same layout; both change
+-- together, with the version.
 local HEAD = '>BBBBI4I4I4I2I2I4I4I2I2BI4I4c16I6I6I6I6I6I6I4I4I4I4'
 local HEAD_BYTES = 109
 local HEAD_FIELDS = 27
 -- Places in the unpacked header.
-local STATUS, FLAGS, PRIORITY, LANE, QUEUE, VERSION, RUN, LOSSES, ATTEMPT = 2, 3, 4, 5, 6, 7, 8, 9, 10
+local STATUS, FLAGS, PRIORITY, LANE, QUEUE = 2, 3, 4, 5, 6
+local VERSION, RUN, LOSSES, ATTEMPT = 7, 8, 9, 10
 local RETRIES, RELEASES, GROUP_BYTES, SETTLED_BY, RECORDED, SETTLED_AT = 11, 12, 13, 14, 15, 16
-local TOKEN, ORDER, READY, STARTED, COMPLETED, CANCEL, GRACE, TIMEOUT = 17, 18, 19, 20, 21, 22, 23, 24
+local TOKEN, ORDER, READY, STARTED, COMPLETED = 17, 18, 19, 20, 21
+local CANCEL, GRACE, TIMEOUT = 22, 23, 24
 local SPEC_BYTES, PAYLOAD_BYTES, TAIL_BYTES = 25, 26, 27
 
 local SCHEDULED, PENDING, RUNNING, RETRYING = 1, 2, 3, 4
 local DONE, FAILED, CANCELLED = 5, 6, 7
 
 local IN_HISTORY, RELAXED, QUARANTINE, LOST = 1, 2, 4, 8
-local PAYLOAD_APART, RESTORED, RESULT_APART = 16, 32, 64
+local PAYLOAD_APART, RESTORED, RESULT_APART, SEEN_RUNNING = 16, 32, 64, 128
 
--- Planted for ended tasks: run, when it is forgotten, how the last grant was settled, its token, its session.
+-- Planted for ended tasks: run, when it is forgotten, how the last grant was settled, its token,
+-- its session.
 local function entomb(id, run, expires, settled_by, token, session)
   local tomb = struct.pack('>I4dBc16', run, expires, settled_by, token) .. session
   call('SET', K .. 'x:' .. id, tomb, 'PX', TOMBSTONE_MS)
@@ -54,7 +58,8 @@ local function tail_of(rec, t)
 end
 
 local function pack_tail(x)
-  return struct.pack('>I4c0I4c0I4c0I4c0I4c0', #x[1], x[1], #x[2], x[2], #x[3], x[3], #x[4], x[4], #x[5], x[5])
+  local a, b, c, d, e = unpack(x, 1, 5)
+  return struct.pack('>I4c0I4c0I4c0I4c0I4c0', #a, a, #b, b, #c, c, #d, d, #e, e)
 end
 
 -- The whole record with this header and tail.

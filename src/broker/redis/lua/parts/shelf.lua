@@ -1,10 +1,12 @@
--- Needs base, record, book. Where a waiting task stands: in a flow of its lane, or among the delayed.
+-- Needs base, record, book. Where a waiting task stands: in a flow of its lane, or among the
+-- delayed.
 --
--- A flow holds the ready tasks of one group (or the ungrouped ones, or the quarantined ones) at one level, level 0 being
--- priority 3: a sorted set by ORDER, the lane's sequence at enqueue, so a task that comes back keeps its place. The lane
--- is a sorted set of references to its flows that are not empty: score = level * 2^51 + tag. Start-time fair queueing
--- decides the tags: V is the tag last served at the level; a flow that fills gets max(V, F), and F = tag + stride when it
--- is served. 51 bits of tag last 7 years at 10,000 grants a second in one lane.
+-- A flow holds the ready tasks of one group (or the ungrouped ones, or the quarantined ones) at one
+-- level, level 0 being priority 3: a sorted set by ORDER, the lane's sequence at enqueue, so a task
+-- that comes back keeps its place. The lane is a sorted set of references to its flows that are not
+-- empty: score = level * 2^51 + tag. Start-time fair queueing decides the tags: V is the tag last
+-- served at the level; a flow that fills gets max(V, F), and F = tag + stride when it is served. 51
+-- bits of tag last 7 years at 10,000 grants a second in one lane.
 local LEVEL = 2251799813685248
 local clocks, shelved = {}, {}
 
@@ -67,7 +69,8 @@ local function put_delayed(id, t, at)
   call('ZADD', K .. 'd', at, id)
 end
 
--- The flow has run empty: its finish tag is kept while the others of the lane could be overtaken by its return.
+-- The flow has run empty: its finish tag is kept while the others of the lane could be overtaken by
+-- its return.
 local function drop_reference(lane, ref, tag)
   call('ZREM', lane_key(lane), ref)
   if call('EXISTS', lane_key(lane)) == 0 then return end
@@ -80,7 +83,9 @@ local function close_shelves()
   shelved = {}
   for lane in pairs(woken) do call('SADD', K .. 'ne', lane) end
   for lane, c in pairs(clocks) do
-    for field, value in pairs(c.changed) do call('HSET', K .. 'v:' .. lane, field, digits(value)) end
+    for field, value in pairs(c.changed) do
+      call('HSET', K .. 'v:' .. lane, field, digits(value))
+    end
     c.changed = {}
   end
 end

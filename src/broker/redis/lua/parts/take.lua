@@ -1,4 +1,5 @@
--- Needs base, record, book, shelf, grant. The lease decision, shared by lease.lua and the eager half of enqueue.lua.
+-- Needs base, record, book, shelf, grant. The lease decision, shared by lease.lua and the eager
+-- half of enqueue.lua.
 --
 -- `run` is the state of one call: sessions with room, bytes left, tokens to give, what was granted.
 local ranges = {}
@@ -26,7 +27,8 @@ local function new_run(sessions, max_bytes, seen, secrets, now)
   local state = call('HMGET', META, 'fc', 'epoch')
   local base = tonumber(state[2] or 0) * FENCING_UNIT
   return {
-    sessions = sessions, room = math.min(room, LEASE_BATCH, #secrets / 8), bytes = max_bytes, at = 1, now = now,
+    sessions = sessions, at = 1, now = now, bytes = max_bytes,
+    room = math.min(room, LEASE_BATCH, #secrets / 8),
     counter = math.max(tonumber(state[1] or 0), base, seen), secrets = secrets, used = 0,
     out = {}, store = {}, queues = {}, barren = {},
   }
@@ -79,7 +81,8 @@ local function pending(rec)
   return t
 end
 
--- The next ready task of a flow: id, record, header. Ids read stay in the set until `close_flow`; ghosts go with them.
+-- The next ready task of a flow: id, record, header. Ids read stay in the set until `close_flow`;
+-- ghosts go with them.
 local function next_of(flow)
   while true do
     flow.at = flow.at + 1
@@ -110,7 +113,8 @@ local function close_flow(lane, level, flow)
 end
 
 local function read_flows(lane, level, limit, want)
-  local flat = call('ZRANGEBYSCORE', lane.key, ranges[level][1], ranges[level][2], 'WITHSCORES', 'LIMIT', 0, limit)
+  local from, to = unpack(ranges[level])
+  local flat = call('ZRANGEBYSCORE', lane.key, from, to, 'WITHSCORES', 'LIMIT', 0, limit)
   local flows = {}
   for i = 1, #flat, 2 do
     local tag = flat[i + 1] - level * LEVEL
@@ -181,6 +185,10 @@ local function take(run, lane, level, want)
   return got
 end
 
+local function has_work(lane, level)
+  return call('ZCOUNT', lane.key, ranges[level][1], ranges[level][2]) > 0
+end
+
 -- Every 16th grant of a queue: one from below the level being served, from a boundary that rotates.
 local function take_below(run, queue, level)
   local below = 3 - level
@@ -202,8 +210,9 @@ local function take_fairly(run, lane, level, want)
     local left = STARVATION_EVERY - 1 - queue.served % STARVATION_EVERY
     local asked = math.min(want - got, math.max(left, 1))
     local taken
-    -- The starvation grant only goes below while there is work here; otherwise this level is done anyway.
-    if left == 0 and call('ZCOUNT', lane.key, ranges[level][1], ranges[level][2]) > 0 then
+    -- The starvation grant only goes below while there is work here; otherwise this level is done
+    -- anyway.
+    if left == 0 and has_work(lane, level) then
       taken = take_below(run, queue, level)
       if taken == 0 then taken = take(run, lane, level, 1) end
     else
@@ -227,8 +236,8 @@ local function find_lanes(run, names)
       local queue = run.queues[queue_id]
       if not queue then
         local row = call('HMGET', K .. 'q:' .. queue_id, 'paused', 'served')
-        queue = { id = queue_id, paused = row[1] == '1', served = tonumber(row[2] or 0), lanes = {} }
-        queue.before = queue.served
+        queue = { id = queue_id, paused = row[1] == '1', served = tonumber(row[2] or 0) }
+        queue.before, queue.lanes = queue.served, {}
         run.queues[queue_id] = queue
       end
       if not queue.paused then
@@ -244,7 +253,7 @@ end
 local function serve_level(run, lanes, level)
   local busy = {}
   for _, lane in ipairs(lanes) do
-    if call('ZCOUNT', lane.key, ranges[level][1], ranges[level][2]) > 0 then busy[#busy + 1] = lane end
+    if has_work(lane, level) then busy[#busy + 1] = lane end
   end
   local share = #busy > 0 and math.ceil(run.room / #busy) or 0
   for _, lane in ipairs(busy) do
@@ -255,7 +264,8 @@ local function serve_level(run, lanes, level)
   end
 end
 
--- Serves the lanes, writes what was granted. Answers whether work is left that only credit kept back.
+-- Serves the lanes, writes what was granted. Answers whether work is left that only credit kept
+-- back.
 local function serve(run, names)
   local lanes = find_lanes(run, names)
   if run.room <= 0 then run.full = true end
@@ -268,7 +278,9 @@ local function serve(run, names)
     call('HSET', META, 'fc', digits(run.counter))
   end
   for id, queue in pairs(run.queues) do
-    if queue.served ~= queue.before then call('HSET', K .. 'q:' .. id, 'served', digits(queue.served)) end
+    if queue.served ~= queue.before then
+      call('HSET', K .. 'q:' .. id, 'served', digits(queue.served))
+    end
   end
   local more = false
   for _, lane in ipairs(lanes) do
