@@ -2,7 +2,7 @@ import type { Broker, Transition } from "../broker/broker.js";
 import type { Clock } from "../clock.js";
 import type { Recorder } from "../coordinator/recorder.js";
 import { DroverError } from "../errors.js";
-import type { History } from "../history/history.js";
+import type { History, RecordOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
 import { createLoop, type Service } from "../service.js";
 import type { Events } from "../telemetry/events.js";
@@ -72,26 +72,36 @@ async function drain(
   partition: number,
   signal: AbortSignal,
 ): Promise<void> {
+  let told = new Set<Transition["outboxId"]>();
   for (;;) {
     signal.throwIfAborted();
     const entries = await broker.readOutbox(partition, limits.outboxIdleMs, limits.outboxBatch);
+    if (entries.some((entry) => told.has(entry.outboxId))) throw notTaken(partition);
     // All at once: the recorder keeps the order of each task, and order between tasks means nothing
     // to history.
     const answers = await abortable(
       Promise.allSettled(entries.map((entry) => recorder.record(entry))),
       signal,
     );
-    const written = answers.filter((a) => a.status === "fulfilled" && a.value !== "missing").length;
-    if (written > 0) events.emit("outbox.drained", { partition, entries: written });
-    await orphans.check(
+    const answered = (wanted: (outcome: RecordOutcome) => boolean) =>
       entries.filter((_, index) => {
         const answer = answers[index]!;
-        return answer.status === "fulfilled" && answer.value === "missing";
-      }),
-    );
-    if (entries.length < limits.outboxBatch || written === 0) return;
+        return answer.status === "fulfilled" && wanted(answer.value);
+      });
+    told = new Set(answered((outcome) => outcome !== "missing").map((entry) => entry.outboxId));
+    if (told.size > 0) events.emit("outbox.drained", { partition, entries: told.size });
+    await orphans.check(answered((outcome) => outcome === "missing"));
+    if (entries.length < limits.outboxBatch || told.size === 0) return;
   }
 }
+
+/** Recorded, and yet read again: the broker did not hear of it. To go on at once would never end. */
+const notTaken = (partition: number): DroverError =>
+  new DroverError(
+    "broker_unavailable",
+    `partition ${partition}: expected recorded entries to leave the outbox, they are still there`,
+    { hint: "It is tried again; see the broker's own errors if it goes on." },
+  );
 
 /**
  * Entries that no insert will ever come for, because the row they speak of was recorded and has

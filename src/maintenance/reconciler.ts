@@ -16,7 +16,7 @@ const rebuildsMax = 4;
  * the first start of all.
  */
 export function createReconciler(options: ReconcilerOptions): Service {
-  const { broker, clock, events } = options;
+  const { broker, history, clock, events } = options;
   const coldSince = new Map<number, number>();
   const rebuilds = new Map<number, Promise<void>>();
   let stopping = new AbortController();
@@ -48,7 +48,8 @@ export function createReconciler(options: ReconcilerOptions): Service {
         status.openedOn === "" ? "the store is empty or new" : "the store was replaced";
       events.emit("partition.cold", { partition, reason });
     }
-    if (rebuilds.has(partition) || rebuilds.size >= rebuildsMax) return;
+    // Without history nothing may open; it says itself when it is back.
+    if (!history.available || rebuilds.has(partition) || rebuilds.size >= rebuildsMax) return;
     rebuilds.set(partition, bringBack(partition, coldSince.get(partition)!));
   }
 
