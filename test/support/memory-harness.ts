@@ -1,6 +1,8 @@
 import type { Broker } from "../../src/broker/broker.js";
 import { createMemoryBroker, createMemoryStore } from "../../src/broker/memory-broker.js";
+import type { LaneState } from "../../src/broker/memory/lanes.js";
 import type { Partition } from "../../src/broker/memory/partition.js";
+import type { TaskRecord } from "../../src/broker/memory/record.js";
 import type { MemoryStore } from "../../src/broker/memory/store.js";
 import type { BrokerHarness, BrokerHarnessOptions } from "../conformance/broker-harness.js";
 import type { Status } from "../../src/task/task.js";
@@ -42,50 +44,73 @@ export async function makeMemoryBroker({
 }
 
 /** Walks the raw structures: each record must stand where its status says, and nowhere else. */
-function auditPartition(partition: Partition): string[] {
+const auditPartition = (partition: Partition): string[] => [
+  ...auditLanes(partition),
+  ...auditRecords(partition),
+  ...auditCounts(partition),
+];
+
+function* lanesOf(partition: Partition): Generator<LaneState> {
+  for (const queue of partition.queues.values()) yield* queue.lanes.values();
+}
+
+function auditLanes(partition: Partition): string[] {
   const wrong: string[] = [];
+  for (const lane of lanesOf(partition)) {
+    const { length } = [...lane.records()];
+    if (length !== lane.ready) wrong.push(`lane ${lane.key}: ready ${lane.ready}, not ${length}`);
+    const listed = partition.readyLanes.has(lane);
+    if (listed !== length > 0) wrong.push(`lane ${lane.key}: listed ${listed}`);
+  }
+  return wrong;
+}
+
+function placesIn(partition: Partition): Map<string, string[]> {
   const places = new Map<string, string[]>();
-  const stands = (id: string, place: string) => places.set(id, [...(places.get(id) ?? []), place]);
-  for (const queue of partition.queues.values()) {
-    for (const lane of queue.lanes.values()) {
-      const records = [...lane.records()];
-      for (const record of records) stands(record.task.id, "pending");
-      if (records.length !== lane.ready) wrong.push(`lane ${lane.key}: ready ${lane.ready}`);
-      const listed = partition.readyLanes.has(lane);
-      if (listed !== records.length > 0) wrong.push(`lane ${lane.key}: listed ${listed}`);
-    }
+  const stands = ({ task: { id } }: TaskRecord, place: string) =>
+    places.set(id, [...(places.get(id) ?? []), place]);
+  for (const lane of lanesOf(partition)) {
+    for (const record of lane.records()) stands(record, "pending");
   }
-  for (const record of partition.delayed.values()) stands(record.task.id, "delayed");
-  for (const { record } of partition.deadlines.values()) stands(record.task.id, "running");
-  const due = new Set(Array.from(partition.cancels.values(), ({ record }) => record.task.id));
-  const logged = new Map<string, number>();
-  for (const { task } of partition.outbox.transitions()) {
-    logged.set(task.id, (logged.get(task.id) ?? 0) + 1);
-  }
-  const counts = new Map<string, number>();
+  for (const record of partition.delayed.values()) stands(record, "delayed");
+  for (const { record } of partition.deadlines.values()) stands(record, "running");
+  for (const { record } of partition.cancels.values()) stands(record, "asked to stop");
+  return places;
+}
+
+function auditRecords(partition: Partition): string[] {
+  const wrong: string[] = [];
+  const places = placesIn(partition);
+  const told = new Set(partition.outbox.transitions().map(({ task }) => task.id));
   for (const record of partition.records.values()) {
-    const { task } = record;
-    const expected = placesOf[task.status];
-    const found = places.get(task.id) ?? [];
-    places.delete(task.id);
-    if (found.join() !== expected.join())
-      wrong.push(`${task.id} ${task.status}: in ${found.join()}`);
-    const asked = task.status === "running" && task.cancelRequestedAt !== undefined;
-    if (due.has(task.id) !== asked) wrong.push(`${task.id}: cancel due ${due.has(task.id)}`);
-    const session = partition.sessions.get(task.sessionId);
+    const { id, status, completedAt, cancelRequestedAt, sessionId } = record.task;
+    const expected = [...placesOf[status]];
+    if (status === "running" && cancelRequestedAt !== undefined) expected.push("asked to stop");
+    const found = places.get(id)?.join() ?? "";
+    places.delete(id);
+    if (found !== expected.join()) wrong.push(`${id} ${status}: in ${found}`);
+    const session = partition.sessions.get(sessionId);
     const held = session?.leases.has(record) ?? false;
-    if (session && held !== (task.status === "running")) wrong.push(`${task.id}: held ${held}`);
-    if (expected.length === 0 && task.completedAt === undefined) wrong.push(`${task.id}: no end`);
-    if (expected.length === 0 && !logged.has(task.id)) wrong.push(`${task.id}: ended untold`);
-    if (expected.length > 0) {
-      const key = JSON.stringify([task.namespace, task.queue, task.priority, task.status]);
-      counts.set(key, (counts.get(key) ?? 0) + 1);
-    }
+    if (session && held !== (status === "running")) wrong.push(`${id}: held ${held}`);
+    if (expected.length > 0) continue;
+    if (completedAt === undefined) wrong.push(`${id}: ended without a time`);
+    if (!told.has(id)) wrong.push(`${id}: ended untold`);
   }
   for (const [id, found] of places) wrong.push(`${id}: no record, but in ${found.join()}`);
-  for (const [namespace, rows] of partition.counts) {
-    for (const [row, tasks] of rows) {
-      const key = JSON.stringify([namespace, ...(JSON.parse(row) as unknown[])]);
+  return wrong;
+}
+
+function auditCounts(partition: Partition): string[] {
+  const counts = new Map<string, number>();
+  for (const { task } of partition.records.values()) {
+    if (placesOf[task.status].length === 0) continue;
+    const key = [task.namespace, task.queue, task.priority, task.status].join("/");
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+  }
+  const wrong: string[] = [];
+  for (const namespace of partition.counts.keys()) {
+    for (const { queue, priority, status, tasks } of partition.countsOf(namespace)) {
+      const key = [namespace, queue, priority, status].join("/");
       if (counts.get(key) !== tasks) wrong.push(`count ${key}: ${tasks}, not ${counts.get(key)}`);
       counts.delete(key);
     }

@@ -7,7 +7,7 @@ import type { Task } from "../../src/task/task.js";
 
 export interface TaskFactory {
   /** A whole task as submitted at `now`; a row of a test names only what differs. */
-  task(change?: Partial<Task>): Task;
+  readonly task: (change?: Partial<Task>) => Task;
 }
 
 /** Ids rise with every task, whatever `now` says. */
