@@ -10,7 +10,9 @@ export interface DevWorldOptions {
 }
 
 export interface DevWorld {
-  /** What the sample handlers read; belongs in the environment of the worker, before its first task. */
+  /**
+   * What the sample handlers read; belongs in the environment of the worker, before its first task.
+   */
   env: {
     SMTP_URL: string;
     MAIL_FROM: string;
@@ -39,7 +41,8 @@ export async function startDevWorld(options: DevWorldOptions): Promise<DevWorld>
     env: {
       SMTP_URL: `smtp://127.0.0.1:${catcher.smtpPort}`,
       MAIL_FROM: "drover@example.com",
-      // These two and nothing else: the rest of the loopback address stays out of reach of payloads.
+      // These two and nothing else: the rest of the loopback address stays out of reach of
+      // payloads.
       DROVER_FETCH_ALLOW: `127.0.0.1:${sample.port},127.0.0.1:${catcher.httpPort}`,
       WEBHOOK_SECRET: secret,
       DROVER_OUTPUT_DIR: output,

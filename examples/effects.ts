@@ -25,7 +25,10 @@ export interface Effect {
   evidence: string;
 }
 
-/** How many tasks there are whose id is not above this one, by a way that the exporting worker has no part in. */
+/**
+ * How many tasks there are whose id is not above this one, by a way that the exporting worker has
+ * no part in.
+ */
 export type CountTasks = (lastId: string) => Promise<number>;
 
 export interface EffectsWorld {
@@ -45,8 +48,9 @@ const checks = new Map<
 ]);
 
 /**
- * Looks from outside the worker whether the tasks had their effects: one entry for each sample type, a failed one
- * where no task of the type is given. Never throws for an effect that is missing.
+ * Looks from outside the worker whether the tasks had their effects: one entry for each sample
+ * type, a failed one where no task of the type is given. Never throws for an effect that is
+ * missing.
  */
 export async function checkEffects(
   tasks: readonly FinishedTask[],

@@ -43,8 +43,9 @@ const lists = refused.map(([name, address, prefix, family]) => ({
 const globalUnicast = subnet("2000::", 3, "ipv6");
 
 /**
- * Why an address must not be connected to, or undefined if it is an ordinary public one. IPv6 is an allow list
- * (global unicast, less its special blocks): forms that carry an IPv4 address inside are refused whatever they carry.
+ * Why an address must not be connected to, or undefined if it is an ordinary public one. IPv6 is an
+ * allow list (global unicast, less its special blocks): forms that carry an IPv4 address inside are
+ * refused whatever they carry.
  */
 export function refusalOf(address: string): string | undefined {
   const family = isIPv4(address) ? "ipv4" : isIPv6(address) ? "ipv6" : undefined;

@@ -10,7 +10,10 @@ import { sendTo } from "./pinned-request.js";
 export type Resolve = (host: string) => Promise<LookupAddress[]>;
 
 export interface FetchGuardSettings {
-  /** `host:port` entries, by comma, that are exempt from the address check. Only `drover dev` sets any. */
+  /**
+   * `host:port` entries, by comma, that are exempt from the address check. Only `drover dev` sets
+   * any.
+   */
   allow?: string | undefined;
   /** Every address of a host; called once for each hop. Default: the system's resolver. */
   resolve?: Resolve;
@@ -43,12 +46,16 @@ export interface FetchAnswer {
 export type GuardedFetch = (url: string, request: FetchRequest) => Promise<FetchAnswer>;
 
 const redirects = new Set([301, 302, 303, 307, 308]);
-/** Headers that may follow a redirect to another origin: none that could hold a credential or a signature. */
+/**
+ * Headers that may follow a redirect to another origin: none that could hold a credential or a
+ * signature.
+ */
 const harmless = new Set(["accept", "accept-encoding", "content-type", "user-agent"]);
 
 /**
- * A fetch that payloads may steer: http and https only, each hop resolved once, every resolved address public, and
- * the connection made to just those addresses, so that a name cannot mean something else a moment later.
+ * A fetch that payloads may steer: http and https only, each hop resolved once, every resolved
+ * address public, and the connection made to just those addresses, so that a name cannot mean
+ * something else a moment later.
  */
 export function createGuardedFetch(settings: FetchGuardSettings = {}): GuardedFetch {
   const allowed = parseAllowList(settings.allow ?? "");
@@ -125,7 +132,8 @@ export function nextHop(hop: Hop, status: number, location: string): Hop {
     ([name]) => sameOrigin || harmless.has(name.toLowerCase()),
   );
   const next: Hop = { url, method: hop.method, headers: Object.fromEntries(headers) };
-  // 307 and 308 repeat the request, the older ones ask for the result of it; a body stays with its origin.
+  // 307 and 308 repeat the request, the older ones ask for the result of it; a body stays with its
+  // origin.
   if (status !== 307 && status !== 308) next.method = hop.method === "HEAD" ? "HEAD" : "GET";
   else if (hop.body !== undefined && !sameOrigin) {
     throw refuse(`${nameOf(hop.url)} redirects a body to another origin`);
@@ -134,7 +142,8 @@ export function nextHop(hop: Hop, status: number, location: string): Hop {
 }
 
 function parseUrl(text: string, base?: URL): URL {
-  // The parser also turns octal, hex, short and decimal IPv4 forms into dotted ones, before any check.
+  // The parser also turns octal, hex, short and decimal IPv4 forms into dotted ones, before any
+  // check.
   const fits = text.length <= 2048 && URL.canParse(text, base?.href);
   const url = fits ? new URL(text, base) : undefined;
   if (!url) throw refuse("a URL of at most 2,048 characters was expected");

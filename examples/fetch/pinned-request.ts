@@ -22,8 +22,9 @@ export interface PinnedAnswer {
 }
 
 /**
- * One HTTP exchange with one of just these addresses: the name in the URL is used for the Host header and for TLS,
- * never looked up again. No connection is shared, so none can be reused that was made for another check.
+ * One HTTP exchange with one of just these addresses: the name in the URL is used for the Host
+ * header and for TLS, never looked up again. No connection is shared, so none can be reused that
+ * was made for another check.
  */
 export function sendTo(addresses: LookupAddress[], request: PinnedRequest): Promise<PinnedAnswer> {
   const pinned: LookupFunction = (_host, options, callback) => {

@@ -34,7 +34,10 @@ export interface CallWebhookResult {
   response_bytes: number;
 }
 
-/** Calls a URL, signed. Redirects are not followed: a signed body goes nowhere but where the task says. */
+/**
+ * Calls a URL, signed. Redirects are not followed: a signed body goes nowhere but where the task
+ * says.
+ */
 export function createCallWebhook(
   settings: CallWebhookSettings = {},
 ): SampleHandler<CallWebhookResult> {
@@ -84,7 +87,8 @@ function signedHeaders(
     [idHeader]: context.taskId,
     [timestampHeader]: String(timestamp),
     [signatureHeader]: sign(secret, context.taskId, timestamp, body),
-    // The same for every attempt; the fencing token rises, so a receiver can refuse one that was overtaken.
+    // The same for every attempt; the fencing token rises, so a receiver can refuse one that was
+    // overtaken.
     "idempotency-key": context.taskId,
     "drover-fencing-token": String(context.fencingToken),
   };

@@ -38,11 +38,17 @@ export interface ExportDataResult {
   bytes: number;
   sha256: string;
   format: Format;
-  /** Highest id exported. Ids grow with time: tasks submitted since are above it, and not in the file. */
+  /**
+   * Highest id exported. Ids grow with time: tasks submitted since are above it, and not in the
+   * file.
+   */
   last_id: string;
 }
 
-/** Writes Drover's own tasks into one file per export, page by page: memory stays the same however many there are. */
+/**
+ * Writes Drover's own tasks into one file per export, page by page: memory stays the same however
+ * many there are.
+ */
 export function createExportData(
   settings: ExportDataSettings = {},
 ): SampleHandler<ExportDataResult> {

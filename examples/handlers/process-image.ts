@@ -14,7 +14,9 @@ const imageSchema = z
   .object({
     image_url: z.string().min(1).max(2048),
     operation: z.enum(["resize", "rotate", "convert"]),
-    /** Without both sides, `resize` makes the image 320 wide. With one, the other follows the image. */
+    /**
+     * Without both sides, `resize` makes the image 320 wide. With one, the other follows the image.
+     */
     width: side.optional(),
     height: side.optional(),
     /** Degrees clockwise, for `rotate`. */
@@ -28,7 +30,10 @@ const imageSchema = z
   });
 type ImageWork = z.output<typeof imageSchema>;
 
-/** What a source may be, and what becomes of it if no format is asked for. Vector formats can pull in other files. */
+/**
+ * What a source may be, and what becomes of it if no format is asked for. Vector formats can pull
+ * in other files.
+ */
 const sources: Readonly<Record<string, z.output<typeof outputFormat>>> = {
   jpeg: "jpeg",
   png: "png",

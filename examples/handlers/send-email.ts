@@ -31,7 +31,10 @@ export interface SendEmailResult {
   response: string;
 }
 
-/** Sends one plain text mail. Sending cannot be made idempotent, but the Message-ID can: it is made of the task id. */
+/**
+ * Sends one plain text mail. Sending cannot be made idempotent, but the Message-ID can: it is made
+ * of the task id.
+ */
 export function createSendEmail(settings: SendEmailSettings = {}): SampleHandler<SendEmailResult> {
   return {
     type: "send_email",

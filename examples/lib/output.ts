@@ -10,13 +10,17 @@ export interface Output {
   sha256: string;
 }
 
-/** Where handlers put their files: DROVER_OUTPUT_DIR, by default `.drover/output` of the working directory. */
+/**
+ * Where handlers put their files: DROVER_OUTPUT_DIR, by default `.drover/output` of the working
+ * directory.
+ */
 export const outputFolder = (): string =>
   path.resolve(process.env["DROVER_OUTPUT_DIR"] ?? path.join(".drover", "output"));
 
 /**
- * Writes the one file of a task, named by its id: the same task run again replaces its own file, and nobody ever sees
- * half of one. Two attempts at once, one of them overtaken, write to files of their own until the rename.
+ * Writes the one file of a task, named by its id: the same task run again replaces its own file,
+ * and nobody ever sees half of one. Two attempts at once, one of them overtaken, write to files of
+ * their own until the rename.
  */
 export async function writeOutput(
   folder: string,

@@ -1,6 +1,9 @@
 import { TaskFailedError, type HandlerContext } from "drover/worker";
 
-/** As much of the worker's context as the sample handlers need, so that a test can call them with a plain object. */
+/**
+ * As much of the worker's context as the sample handlers need, so that a test can call them with a
+ * plain object.
+ */
 export type TaskContext = Pick<HandlerContext, "taskId" | "fencingToken" | "signal" | "progress">;
 
 /** What a handler module exports by default. */

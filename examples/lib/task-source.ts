@@ -2,8 +2,8 @@ import { createClient, type Task } from "drover/client";
 import type { TaskRow, TaskSource } from "./task-rows.js";
 
 /**
- * Reads tasks through the client SDK, from the coordinator at `address` (host:port; default: those DROVER_ADDR names).
- * The caller closes it.
+ * Reads tasks through the client SDK, from the coordinator at `address` (host:port; default: those
+ * DROVER_ADDR names). The caller closes it.
  */
 export function openTaskSource(address?: string): TaskSource {
   const client = createClient(address === undefined ? {} : { address });

@@ -1,6 +1,9 @@
 import { createHmac, timingSafeEqual } from "node:crypto";
 
-/** The headers of the Standard Webhooks specification, so that receivers find ready libraries for them. */
+/**
+ * The headers of the Standard Webhooks specification, so that receivers find ready libraries for
+ * them.
+ */
 export const idHeader = "webhook-id";
 export const timestampHeader = "webhook-timestamp";
 export const signatureHeader = "webhook-signature";
@@ -8,7 +11,10 @@ export const signatureHeader = "webhook-signature";
 /** Seconds a signature may be old, or ahead: a captured request cannot be replayed for long. */
 const toleranceSeconds = 300;
 
-/** `v1,<base64>` of HMAC-SHA-256 over `id.timestamp.body`. The secret may have the usual `whsec_<base64>` form. */
+/**
+ * `v1,<base64>` of HMAC-SHA-256 over `id.timestamp.body`. The secret may have the usual
+ * `whsec_<base64>` form.
+ */
 export function sign(secret: string, id: string, timestampSeconds: number, body: string): string {
   const key = secret.startsWith("whsec_")
     ? Buffer.from(secret.slice("whsec_".length), "base64")

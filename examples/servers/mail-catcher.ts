@@ -35,7 +35,9 @@ export interface MailCatcherOptions {
 
 const maxMailBytes = 1024 * 1024;
 
-/** A mail server that delivers nothing: it takes every mail on the loopback address and shows it. */
+/**
+ * A mail server that delivers nothing: it takes every mail on the loopback address and shows it.
+ */
 export async function start(options: MailCatcherOptions = {}): Promise<MailCatcher> {
   const mails: CaughtMail[] = [];
   const keep = options.keep ?? 100;

@@ -1,4 +1,7 @@
-/** As much MIME as the sample mail needs: one text part, encoded words in headers. Nothing here is for real mail. */
+/**
+ * As much MIME as the sample mail needs: one text part, encoded words in headers. Nothing here is
+ * for real mail.
+ */
 export interface ReadMail {
   /** By lower-case name, the first of each, unfolded and decoded. */
   headers: Map<string, string>;

@@ -38,8 +38,8 @@ export const sampleWidth = 800;
 export const sampleHeight = 600;
 
 /**
- * The other side of the sample tasks: `/photo.png` and `/photo.jpg` are pictures to process, `/hooks` takes webhooks,
- * refuses those that are not signed, and lists what it got.
+ * The other side of the sample tasks: `/photo.png` and `/photo.jpg` are pictures to process,
+ * `/hooks` takes webhooks, refuses those that are not signed, and lists what it got.
  */
 export async function start(options: SampleServerOptions): Promise<SampleServer> {
   const hooks: ReceivedHook[] = [];
@@ -85,8 +85,10 @@ export async function start(options: SampleServerOptions): Promise<SampleServer>
 /** Drawn, so that no picture has to lie in the repository. */
 function photo() {
   const sky = `<linearGradient id="sky" x1="0" y1="0" x2="0" y2="1">
-    <stop offset="0" stop-color="#1b3a6b"/><stop offset="1" stop-color="#f4a261"/></linearGradient>`;
-  const drawing = `<svg xmlns="http://www.w3.org/2000/svg" width="${sampleWidth}" height="${sampleHeight}">
+    <stop offset="0" stop-color="#1b3a6b"/><stop offset="1" stop-color="#f4a261"/>
+    </linearGradient>`;
+  const size = `width="${sampleWidth}" height="${sampleHeight}"`;
+  const drawing = `<svg xmlns="http://www.w3.org/2000/svg" ${size}>
     <defs>${sky}</defs><rect width="100%" height="100%" fill="url(#sky)"/>
     <circle cx="600" cy="210" r="70" fill="#ffe8a3"/>
     <path d="M0 470 L190 300 L330 430 L500 250 L800 480 L800 600 L0 600 Z" fill="#264027"/></svg>`;

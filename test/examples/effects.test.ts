@@ -29,7 +29,10 @@ interface Sabotage {
   skip?: string;
 }
 
-/** The four sample tasks, done by the real handlers against the real servers, and the look from outside. */
+/**
+ * The four sample tasks, done by the real handlers against the real servers, and the look from
+ * outside.
+ */
 async function demo(sabotage: Sabotage = {}) {
   const folder = temporaryFolder();
   const world = await startDevWorld({ dataDir: folder });

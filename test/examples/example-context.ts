@@ -40,7 +40,9 @@ export interface TestServer {
   requests: { method: string; path: string; headers: http.IncomingHttpHeaders; body: string }[];
 }
 
-/** A server of this test alone. It counts connections, so that a test can tell that none was made. */
+/**
+ * A server of this test alone. It counts connections, so that a test can tell that none was made.
+ */
 export async function testServer(
   answer: (request: http.IncomingMessage, response: http.ServerResponse) => void,
 ): Promise<TestServer> {
@@ -65,7 +67,10 @@ export async function testServer(
   return { port, url: `http://127.0.0.1:${port}`, connections: () => connections, requests };
 }
 
-/** Expects a failure for good (`retryable` false) or for now, with this code, and returns its message. */
+/**
+ * Expects a failure for good (`retryable` false) or for now, with this code, and returns its
+ * message.
+ */
 export async function failureOf(
   work: Promise<unknown>,
   code: string,
