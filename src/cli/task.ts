@@ -1,0 +1,182 @@
+import type { Command } from "commander";
+import type { Client, Priority, SubmitOptions, Task, TaskStatus } from "../client/index.js";
+import { limits } from "../limits.js";
+import {
+  duration,
+  label,
+  priority,
+  readPayload,
+  several,
+  status,
+  time,
+  whole,
+} from "./arguments.js";
+import { Exit } from "./exit.js";
+import { printJson } from "./json.js";
+import {
+  callOptions,
+  clientCommand,
+  type CliParts,
+  type CommonFlags,
+  given,
+  withClient,
+} from "./parts.js";
+import { showAttempts, showTask, showTasks } from "./show-task.js";
+
+export function addTaskCommands(program: Command, parts: CliParts): void {
+  const task = program.command("task").description("submit, read and steer tasks");
+  addSubmit(task, parts);
+  addReads(task, parts);
+  addSteering(task, parts);
+}
+
+interface SubmitFlags extends CommonFlags {
+  queue?: string;
+  priority?: Priority;
+  maxRetries?: number;
+  delay?: number;
+  runAt?: Date;
+  timeout?: number;
+  group?: string;
+  label?: Record<string, string>;
+  tag?: string[];
+  idempotencyKey?: string;
+  retention?: number;
+  wait?: boolean;
+}
+
+function addSubmit(task: Command, parts: CliParts): void {
+  clientCommand(task, "submit", "asks for one unit of work; prints the id of its task")
+    .argument("<type>", "names the handler, e.g. send_email")
+    .argument("[payload]", "JSON, @file, or - for stdin")
+    .option("-q, --queue <name>", "where it waits (default: default)")
+    .option("-p, --priority <level>", "low, medium, high or critical (default: medium)", priority)
+    .option("--max-retries <n>", "after failures of the handler", whole(0, limits.maxRetriesMax))
+    .option("--delay <duration>", "not before this much time from now", duration)
+    .option("--run-at <time>", "not before this time, e.g. 2030-01-31T08:00:00Z", time)
+    .option("--timeout <duration>", "longest run of one attempt (default: 15m)", duration)
+    .option("--group <key>", "fairness flow: groups share the workers of a queue evenly")
+    .option("--label <name=value>", "a worker must carry it; may be given again", label)
+    .option("--tag <tag>", "a mark to filter by; may be given again", several)
+    .option("--idempotency-key <key>", "the same key gives the same task for 24 h")
+    .option("--retention <duration>", "how long the ended task is kept (default: 7d)", duration)
+    .option("-w, --wait", "until it ends, and show it; exit code 1 unless it completed")
+    .action(async (type: string, given: string | undefined, flags: SubmitFlags) => {
+      const payload = await readPayload(given, parts.terminal);
+      await withClient(parts, flags, async (client) => {
+        const options = { ...submitOptions(flags), ...callOptions(flags) };
+        const submitted = await client.submit(type, payload, options);
+        if (flags.wait) return await waitFor(client, submitted.id, undefined, flags, parts);
+        if (flags.json)
+          printJson({ taskId: submitted.id, status: submitted.status }, parts.terminal);
+        else parts.terminal.print(submitted.id);
+        if (submitted.status === "existing") {
+          parts.terminal.note("drover: the idempotency key was seen before; this is its task");
+        }
+      });
+    });
+}
+
+function submitOptions(flags: SubmitFlags): SubmitOptions {
+  return given({
+    queue: flags.queue,
+    priority: flags.priority,
+    maxRetries: flags.maxRetries,
+    delayMs: flags.delay,
+    runAt: flags.runAt,
+    attemptTimeoutMs: flags.timeout,
+    groupKey: flags.group,
+    requiredLabels: flags.label,
+    tags: flags.tag,
+    idempotencyKey: flags.idempotencyKey,
+    retentionMs: flags.retention,
+  });
+}
+
+interface ListFlags extends CommonFlags {
+  status?: TaskStatus;
+  type?: string;
+  queue?: string;
+  tag?: string;
+  limit: number;
+}
+
+const listLimitMax = 1_000_000;
+
+function addReads(task: Command, parts: CliParts): void {
+  clientCommand(task, "get", "one task as it stands")
+    .argument("<id>")
+    .action((id: string, flags: CommonFlags) =>
+      withClient(parts, flags, async (client) =>
+        showTask(await client.get(id, callOptions(flags)), flags, parts),
+      ),
+    );
+  clientCommand(task, "list", "tasks, newest first")
+    .option("-s, --status <status>", "only this status; failed ones are the dead letters", status)
+    .option("-t, --type <type>", "only this type")
+    .option("-q, --queue <name>", "only this queue")
+    .option("--tag <tag>", "only tasks with this tag")
+    .option("-n, --limit <n>", "at most so many", whole(1, listLimitMax), limits.pageSize)
+    .action((flags: ListFlags) =>
+      withClient(parts, flags, async (client) =>
+        showTasks(await listTasks(client, flags), flags, parts),
+      ),
+    );
+  clientCommand(task, "attempts", "every grant of a task to a worker, oldest first")
+    .argument("<id>")
+    .action((id: string, flags: CommonFlags) =>
+      withClient(parts, flags, async (client) =>
+        showAttempts(await client.attempts(id, callOptions(flags)), flags, parts),
+      ),
+    );
+}
+
+async function listTasks(client: Client, flags: ListFlags): Promise<Task[]> {
+  const { status: only, type, queue, tag, limit } = flags;
+  const tasks: Task[] = [];
+  const pageSize = Math.min(limit, limits.pageSizeMax);
+  const filter = given({ status: only, type, queue, tag, pageSize, ...callOptions(flags) });
+  for await (const task of client.list(filter)) {
+    tasks.push(task);
+    if (tasks.length >= limit) break;
+  }
+  return tasks;
+}
+
+function addSteering(task: Command, parts: CliParts): void {
+  clientCommand(task, "cancel", "a queued task never starts; a running one is asked to stop")
+    .argument("<id>")
+    .option("--grace <duration>", "for a running handler to stop (default: 30s)", duration)
+    .action((id: string, flags: CommonFlags & { grace?: number }) =>
+      withClient(parts, flags, async (client) => {
+        const options = given({ graceMs: flags.grace, ...callOptions(flags) });
+        showTask(await client.cancel(id, options), flags, parts);
+      }),
+    );
+  clientCommand(task, "retry", "a new run of an ended task; a retrying one skips its backoff")
+    .argument("<id>")
+    .action((id: string, flags: CommonFlags) =>
+      withClient(parts, flags, async (client) =>
+        showTask(await client.retry(id, callOptions(flags)), flags, parts),
+      ),
+    );
+  clientCommand(task, "wait", "until a task ends, and show it; exit code 1 unless it completed")
+    .argument("<id>")
+    .option("--timeout <duration>", "give up after this long (default: never)", duration)
+    .action((id: string, flags: CommonFlags & { timeout?: number }) =>
+      withClient(parts, flags, (client) => waitFor(client, id, flags.timeout, flags, parts)),
+    );
+}
+
+/** `timeoutMs` of the wait, none: for ever. */
+async function waitFor(
+  client: Client,
+  id: string,
+  timeoutMs: number | undefined,
+  flags: CommonFlags,
+  parts: CliParts,
+): Promise<void> {
+  const task = await client.wait(id, given({ timeoutMs }));
+  showTask(task, flags, parts);
+  if (task.status !== "completed") parts.terminal.exitCode(Exit.notCompleted);
+}
