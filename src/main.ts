@@ -37,11 +37,18 @@ async function serve(flags: ServeFlags): Promise<void> {
   await server.stop(await untilSignal());
 }
 
-async function work(flags: { handlers: string; concurrency?: number }): Promise<void> {
+interface WorkFlags {
+  handlers?: string;
+  concurrency?: number;
+}
+
+async function work(flags: WorkFlags, command: Command): Promise<void> {
+  const { handlers } = flags;
+  if (handlers === undefined) return command.error("error: give --handlers <dir>");
   const worker = createWorker(
     flags.concurrency === undefined ? {} : { concurrency: flags.concurrency },
   );
-  for (const { type, queue, handle } of await loadHandlers(flags.handlers)) {
+  for (const { type, queue, handle } of await loadHandlers(handlers)) {
     worker.handle(type, handle, queue === undefined ? {} : { queue });
   }
   await worker.run();
@@ -93,7 +100,8 @@ program
 program
   .command("worker")
   .description("runs the handlers of a directory; DROVER_ADDR says where coordinators are")
-  .requiredOption("--handlers <dir>", "modules that export { type, handle }")
+  // Not a required one of commander's: that would ask `drover worker list` for it too.
+  .option("--handlers <dir>", "modules that export { type, handle }; required")
   .option("--concurrency <n>", "tasks at once (default 10, or WORKER_CONCURRENCY)", whole)
   .action(work);
 
