@@ -95,7 +95,7 @@ async function drain(
   }
 }
 
-/** Recorded, and yet read again: the broker did not hear of it. To go on at once would never end. */
+/** Recorded, and yet read again: the broker did not hear of it, and to go on would never end. */
 const notTaken = (partition: number): DroverError =>
   new DroverError(
     "broker_unavailable",
