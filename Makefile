@@ -43,6 +43,22 @@ format: deps ## Formats code, comments and contract
 	@$(BIN)/oxfmt $(FORMATTED)
 	@$(BIN)/buf format -w proto
 
+.PHONY: run
+run: deps build ## Starts Drover with all it needs, runs four sample tasks, and serves until Ctrl-C
+	@exec node dist/main.js dev --samples
+
+.PHONY: demo
+demo: deps build ## The same on free ports, once; exit code 0 only if all four effects are seen from outside
+	@exec node dist/main.js dev --check --port 0 --grpc-port 0 --data-dir .drover/demo
+
+.PHONY: run-server
+run-server: deps build ## A coordinator on your own stores: REDIS_URL, DATABASE_URL
+	@exec node dist/main.js serve
+
+.PHONY: run-worker
+run-worker: deps build ## A worker with the sample handlers: DROVER_ADDR says where coordinators are
+	@exec node dist/main.js worker --handlers dist/examples/handlers
+
 .PHONY: lint
 lint: deps ## Checks types and style
 	@echo "== lint: tsc, oxlint"

@@ -11,6 +11,8 @@ import { createWorker, loadHandlers } from "./worker/index.js";
 export interface DevOptions {
   readonly memory: boolean;
   readonly dataDir: string;
+  /** Handlers of the worker that comes with it; default: the samples. */
+  readonly handlers?: string | undefined;
   /** Submit the sample tasks and show them run. */
   readonly samples: boolean;
   /** Look at their effects from outside, then end. */
@@ -105,7 +107,7 @@ async function startParts(
   // The sample handlers read their surroundings like any worker's: from the environment.
   Object.assign(process.env, world.env, { DROVER_ADDR: grpcAddress });
   const worker = createWorker({ address: grpcAddress, workerId: "sample-worker" });
-  for (const { type, handle } of await loadHandlers(examplePath("handlers")))
+  for (const { type, handle } of await loadHandlers(options.handlers ?? examplePath("handlers")))
     worker.handle(type, handle);
   await worker.start();
   undo.push(() => worker.stop({ graceMs: workerGraceMs }));

@@ -42,6 +42,26 @@ interface WorkFlags {
   concurrency?: number;
 }
 
+interface DevFlags extends ServeFlags {
+  memory?: boolean;
+  dataDir: string;
+  handlers?: string;
+  samples?: boolean;
+  check?: boolean;
+}
+
+async function develop(flags: DevFlags): Promise<void> {
+  process.exitCode = await runDev({
+    memory: flags.memory ?? false,
+    dataDir: flags.dataDir,
+    handlers: flags.handlers,
+    samples: (flags.samples ?? false) || (flags.check ?? false),
+    check: flags.check ?? false,
+    flags: flagsOf(flags),
+    env: process.env,
+  });
+}
+
 async function work(flags: WorkFlags, command: Command): Promise<void> {
   const { handlers } = flags;
   if (handlers === undefined) return command.error("error: give --handlers <dir>");
@@ -72,20 +92,8 @@ program
     "--check",
     "with --samples: look at their effects from outside, then end (exit code 0: all four seen)",
   )
-  .action(
-    async (
-      flags: ServeFlags & { memory?: boolean; dataDir: string; samples?: boolean; check?: boolean },
-    ) => {
-      process.exitCode = await runDev({
-        memory: flags.memory ?? false,
-        dataDir: flags.dataDir,
-        samples: (flags.samples ?? false) || (flags.check ?? false),
-        check: flags.check ?? false,
-        flags: flagsOf(flags),
-        env: process.env,
-      });
-    },
-  );
+  .option("--handlers <dir>", "run these handlers instead of the samples")
+  .action(develop);
 
 program
   .command("serve")

@@ -30,7 +30,7 @@ const levels: Partial<Record<EventName, "info" | "warn" | "error">> = {
   "session.closed": "info",
   "session.lost": "warn",
   "outbox.drained": "info",
-  "partition.cold": "warn",
+  "partition.cold": "info",
   "partition.rebuilt": "info",
   "commit.recovered": "warn",
 };
