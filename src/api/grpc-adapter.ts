@@ -127,9 +127,32 @@ async function* requestsOf(method: DescMethod, call: StreamCall): AsyncGenerator
     yield decode(method, single);
     return;
   }
-  // The default iterator destroys the whole duplex when reading ends.
-  for await (const bytes of call.iterator({ destroyOnReturn: false })) {
-    yield decode(method, bytes as Buffer);
+  for await (const bytes of messagesOf(call)) yield decode(method, bytes);
+}
+
+/**
+ * Not the stream's own iterator: that destroys the whole duplex on the error event by which grpc-js is told a status, and
+ * what was written before would be lost with the status. A call that is cut off just ends; its signal says why.
+ */
+async function* messagesOf(call: StreamCall): AsyncGenerator<Buffer> {
+  let ended = false;
+  let wake = (): void => undefined;
+  const end = () => {
+    ended = true;
+    wake();
+  };
+  call.on("readable", () => wake());
+  call.once("end", end);
+  call.once("close", end);
+  for (;;) {
+    const bytes = call.read() as Buffer | null;
+    if (bytes) yield bytes;
+    else if (ended) return;
+    else {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+      });
+    }
   }
 }
 

@@ -49,11 +49,10 @@ export class RawClient {
   bidi<I extends DescMessage, O extends DescMessage>(
     method: DescMethod & { input: I; output: O },
     options: grpc.CallOptions = {},
+    reads = true,
   ): Bidi<I, O> {
-    return new Bidi(
-      method,
-      this.#client.makeBidiStreamRequest(pathOf(method), same, same, options),
-    );
+    const call = this.#client.makeBidiStreamRequest(pathOf(method), same, same, options);
+    return new Bidi(method, call, reads);
   }
 }
 

@@ -213,7 +213,7 @@ describe("SubmitStream", () => {
       stream.send({ items });
     }
     const taken = () => doors.coordinator.submitted.slice(before).reduce((a, b) => a + b, 0);
-    await expect.poll(taken).toBe(20_000);
+    await expect.poll(taken, { timeout: 20_000 }).toBe(20_000);
     doors.coordinator.gate = undefined;
     open();
     let answered = 0;
