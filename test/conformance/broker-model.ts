@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, it } from "vitest";
 import type { MakeBroker } from "./broker-harness.js";
-import { Real, steps } from "./model/commands.js";
+import { steps } from "./model/commands.js";
+import { Real } from "./model/compare.js";
 import { ReferenceBroker } from "./model/reference.js";
 
 export interface ModelRuns {
@@ -10,11 +11,13 @@ export interface ModelRuns {
   /** Repeats one failure: both stand in the report of it. */
   readonly seed?: number;
   readonly path?: string;
+  /** Does not look for the smallest failure; for those who only want to know that there is one. */
+  readonly endOnFailure?: boolean;
 }
 
 /** Random calls on a broker and on a naive reference: replies and visible state agree after every one, or it rejects. */
 export async function runModel(make: MakeBroker, options: ModelRuns): Promise<void> {
-  const { runs, commands: maxCommands, ...replay } = options;
+  const { runs, commands: maxCommands, ...rest } = options;
   const commands = fc.commands(steps, { maxCommands, size: "max" });
   await fc.assert(
     fc.asyncProperty(commands, async (cmds) => {
@@ -27,7 +30,7 @@ export async function runModel(make: MakeBroker, options: ModelRuns): Promise<vo
         await harness.stop();
       }
     }),
-    { numRuns: runs, ...replay },
+    { numRuns: runs, ...rest },
   );
 }
 

@@ -20,12 +20,6 @@ interface Pick {
   readonly flow: Flow;
 }
 
-/** Every `starvationEvery`-th grant of a queue comes from below its top level; an own function so that tests can break it. */
-export const grantRules = {
-  isStarvationShare: (queue: QueueState): boolean =>
-    (queue.grants + 1) % limits.starvationEvery === 0,
-};
-
 /** One call of the lease decision over some lanes of a partition. */
 export class Leasing {
   private readonly partition: Partition;
@@ -84,7 +78,7 @@ export class Leasing {
         if (!flow) continue;
         this.cursor = at + 1;
         const top = { lane, priority, flow };
-        if (!grantRules.isStarvationShare(lane.queue)) return top;
+        if (!this.partition.owesLowerLevels(lane.queue)) return top;
         return this.chooseBelow(lane.queue, priority) ?? top;
       }
     }

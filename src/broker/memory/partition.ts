@@ -156,6 +156,11 @@ export class Partition {
     return this.tombstones.get(taskId, this.now());
   }
 
+  /** Whether the queue's next grant is one of the starvation share. */
+  owesLowerLevels(queue: QueueState): boolean {
+    return (queue.grants + 1) % limits.starvationEvery === 0;
+  }
+
   nextFencing(): number {
     this.fencing = Math.max(this.fencing, this.epoch * fencingEpochUnit) + 1;
     return this.fencing;

@@ -3,10 +3,9 @@ import { expect } from "vitest";
 import type { Lane, Lease, Settlement, SweepReply } from "../../../src/broker/broker.js";
 import { limits } from "../../../src/limits.js";
 import { isFinal, type Task } from "../../../src/task/task.js";
-import { createTaskFactory, sessionInfo } from "../../support/task-factory.js";
-import { createSeededRandom } from "../../support/seeded-random.js";
-import type { BrokerHarness } from "../broker-harness.js";
+import { sessionInfo } from "../../support/task-factory.js";
 import { failure, type Ending } from "../broker/kit.js";
+import { expectSame, waits, type Real } from "./compare.js";
 import { choiceOf, followGrants } from "./grants.js";
 import {
   hex,
@@ -15,23 +14,6 @@ import {
   type ModelTask,
   type ReferenceBroker,
 } from "./reference.js";
-
-/** The broker under test, and what its caller needs to remember. */
-export class Real {
-  readonly harness: BrokerHarness;
-  readonly make: (change: Partial<Task>) => Task;
-  readonly made: Task[] = [];
-  readonly outboxIds: string[] = [];
-
-  constructor(harness: BrokerHarness, startMs: number) {
-    this.harness = harness;
-    this.make = createTaskFactory(createSeededRandom(3), () => startMs).task;
-  }
-
-  get broker() {
-    return this.harness.broker;
-  }
-}
 
 export type Step = fc.AsyncCommand<ReferenceBroker, Real>;
 
@@ -91,43 +73,66 @@ const taskInput = fc.record({
   timeoutMs: fc.constantFrom(25_000, 900_000),
 });
 
+type TaskInput = typeof taskInput extends fc.Arbitrary<infer T> ? T : never;
+
+async function enqueueBoth(
+  model: ReferenceBroker,
+  real: Real,
+  inputs: readonly TaskInput[],
+  eager: string | undefined,
+): Promise<void> {
+  const now = await real.broker.now();
+  const tasks = inputs.map(({ delayMs, ...spec }) =>
+    real.make({ ...spec, ...(delayMs > 0 ? { runAt: now + delayMs } : {}) } as Partial<Task>),
+  );
+  real.made.push(...tasks);
+  const waiting = new Set(
+    model
+      .all()
+      .filter(isReady)
+      .map((task) => task.lane),
+  );
+  const items = tasks.map((task) => ({ task, origin: "submit" as const }));
+  const sessionId = eager ?? "";
+  const request = {
+    partition: 0,
+    lanes: allLanes,
+    sessions: [{ sessionId, generation: generationOf(model, sessionId), slots: 2 }],
+    maxBytes: limits.leaseBatchBytes,
+  };
+  const reply = await real.broker.enqueue(items, eager ? request : undefined);
+  for (const [index, task] of tasks.entries()) {
+    const kind = model.enqueue(task, "submit", inputs[index]!.delayMs);
+    const outcome = reply.outcomes[index]!;
+    expect(outcome.kind).toBe(kind);
+    const told = outcome.kind === "enqueued" && outcome.outboxId !== undefined;
+    expect(told).toBe(task.durability === "relaxed");
+  }
+  followEager(model, sessionId, waiting, reply.leases);
+}
+
 const enqueue = fc
   .record({
     tasks: fc.array(taskInput, { minLength: 1, maxLength: 6 }),
     eager: fc.option(fc.constantFrom(...sessionIds), { nil: undefined, freq: 4 }),
   })
   .map((input) =>
-    command("enqueue", input, async (model, real) => {
-      const now = await real.broker.now();
-      const tasks = input.tasks.map(({ delayMs, ...spec }) =>
-        real.make({ ...spec, ...(delayMs > 0 ? { runAt: now + delayMs } : {}) } as Partial<Task>),
-      );
-      real.made.push(...tasks);
-      const waiting = new Set(
-        model
-          .all()
-          .filter(isReady)
-          .map((task) => task.lane),
-      );
-      const items = tasks.map((task) => ({ task, origin: "submit" as const }));
-      const sessionId = input.eager ?? "";
-      const request = {
-        partition: 0,
-        lanes: allLanes,
-        sessions: [{ sessionId, generation: generationOf(model, sessionId), slots: 2 }],
-        maxBytes: limits.leaseBatchBytes,
-      };
-      const reply = await real.broker.enqueue(items, input.eager ? request : undefined);
-      for (const [index, task] of tasks.entries()) {
-        const kind = model.enqueue(task, "submit", input.tasks[index]!.delayMs);
-        const outcome = reply.outcomes[index]!;
-        expect(outcome.kind).toBe(kind);
-        const told = outcome.kind === "enqueued" && outcome.outboxId !== undefined;
-        expect(told).toBe(task.durability === "relaxed");
-      }
-      followEager(model, sessionId, waiting, reply.leases);
-    }),
+    command("enqueue", input, (model, real) => enqueueBoth(model, real, input.tasks, input.eager)),
   );
+
+/** A backlog on two levels, so that grants from below the top one become due. */
+const flood = fc.record({ queue: fc.constantFrom(...queues) }).map((input) =>
+  command("flood", input, async (model, real) => {
+    const rest = { groupKey: "", delayMs: 0, durability: "durable", timeoutMs: 900_000 } as const;
+    const inputs = Array.from({ length: 24 }, (_, n) => ({
+      ...rest,
+      queue: input.queue,
+      type: types[n % 2]!,
+      priority: n % 4 === 0 ? (0 as const) : (3 as const),
+    }));
+    await enqueueBoth(model, real, inputs, undefined);
+  }),
+);
 
 const isReady = ({ status }: ModelTask): boolean => status === "pending";
 
@@ -178,16 +183,16 @@ const again = fc
 const lease = fc
   .record({
     session: fc.constantFrom(...sessionIds),
-    slots: fc.integer({ min: 0, max: 9 }),
+    slots: fc.integer({ min: 0, max: 20 }),
     lanes: fc.subarray([0, 1, 2, 3], { minLength: 1 }),
-    wrongGeneration: fc.boolean().map((wrong) => wrong),
+    wrongGeneration: fc.boolean(),
   })
   .map((input) =>
     command("lease", input, async (model, real) => {
       const sessionId = input.session;
       const lanes = input.lanes.map((at) => allLanes[at]!);
       const known = generationOf(model, sessionId);
-      const generation = input.wrongGeneration && input.slots === 9 ? known + 1 : known;
+      const generation = input.wrongGeneration && input.slots > 15 ? known + 1 : known;
       const reply = await real.broker.lease({
         partition: 0,
         lanes,
@@ -485,85 +490,6 @@ const bury = fc.record({ at: indexes }).map((input) =>
   }),
 );
 
-/** `expect` is slow, and here called by the hundred thousand: it only tells of a difference. */
-function same(seen: string | undefined, wanted: string | undefined): void {
-  if (seen !== wanted) expect(seen).toBe(wanted);
-}
-
-const lines = (rows: readonly string[]): string => rows.toSorted().join("\n");
-
-/** After every command: each task, the outbox, the counts and the raw structures. */
-async function expectSame(model: ReferenceBroker, real: Real): Promise<void> {
-  const ids = real.made.map((task) => task.id);
-  const now = await real.broker.now();
-  const found = await real.broker.get(ids);
-  for (const [index, id] of ids.entries())
-    expectTask(found[index], model.tasks.get(id), model, now);
-  const told = await real.broker.readOutbox(0, 0, 1_000);
-  const entryOf = (id: string, version: number, status: string) => `${id} v${version} ${status}`;
-  const entries = told.map(({ task }) => entryOf(task.id, task.version, task.status));
-  const owed = model.outbox.map((entry) => entryOf(entry.taskId, entry.version, entry.status));
-  same(entries.join("\n"), owed.join("\n"));
-  const counts = new Map<string, number>();
-  for (const { status, spec } of model.all()) {
-    if (isFinal(status)) continue;
-    const key = `${spec.queue}/${spec.priority}/${status}`;
-    counts.set(key, (counts.get(key) ?? 0) + 1);
-  }
-  const rows = (await real.broker.counts("default")).filter(({ tasks }) => tasks !== 0);
-  const shown = rows.map((row) => `${row.queue}/${row.priority}/${row.status} ${row.tasks}`);
-  same(lines(shown), lines([...counts].map(([key, tasks]) => `${key} ${tasks}`)));
-  if (real.harness.audit) same((await real.harness.audit()).join("\n"), "");
-}
-
-function expectTask(
-  task: Task | undefined,
-  expected: ModelTask | undefined,
-  model: ReferenceBroker,
-  now: number,
-): void {
-  const seen = task && viewOf(task, now);
-  const wanted = expected && modelViewOf(expected, model.now);
-  same(seen?.text, wanted?.text);
-  if (seen && wanted && Math.abs(seen.waitsMs - wanted.waitsMs) > 5_000)
-    expect(seen).toEqual(wanted);
-}
-
-type Visible = Pick<Task, (typeof visible)[number]>;
-const visible = [
-  "status",
-  "version",
-  "run",
-  "attempt",
-  "retryCount",
-  "leaseLosses",
-  "releases",
-  "fencingToken",
-  "sessionId",
-] as const;
-
-function textOf(state: Visible, spec: Task, rest: readonly unknown[]): string {
-  const { id, type, priority, groupKey } = spec;
-  const fields = visible.map((field) => `${field} ${state[field]}`);
-  return [id, type, priority, groupKey, ...fields, ...rest].join(", ");
-}
-
-const waits = (status: string): boolean => status === "scheduled" || status === "retrying";
-
-function viewOf(task: Task, now: number) {
-  const ended = task.completedAt !== undefined;
-  const asked = task.status === "running" && task.cancelRequestedAt !== undefined;
-  const text = textOf(task, task, [`error ${task.error?.code}`, ended, asked]);
-  return { text, waitsMs: waits(task.status) ? task.readyAt! - now : 0 };
-}
-
-function modelViewOf(task: ModelTask, now: number) {
-  const ended = isFinal(task.status);
-  const asked = task.status === "running" && task.cancelDueAt !== undefined;
-  const text = textOf(task, task.spec, [`error ${task.errorCode}`, ended, asked]);
-  return { text, waitsMs: waits(task.status) ? task.readyAt - now : 0 };
-}
-
 /** All commands, weighted: mostly work, now and then a disturbance. */
 export const steps = [
   ...Array.from({ length: 4 }, () => enqueue),
@@ -575,6 +501,7 @@ export const steps = [
   ...Array.from({ length: 2 }, () => loseAll),
   ...Array.from({ length: 3 }, () => renew),
   ...Array.from({ length: 2 }, () => advance),
+  flood,
   again,
   promoteNow,
   cut,
