@@ -22,6 +22,7 @@ export async function makeRedisBroker(options: RedisHarnessOptions = {}): Promis
   const { partitions = 1, bounds = {}, url = (await sharedRedis()).url } = options;
   const prefix = freshPrefix();
   const redis = new Redis(url);
+  redis.on("error", () => undefined);
   const started: Broker[] = [];
   let replaced = 0;
   let seed = 7;

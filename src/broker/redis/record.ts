@@ -1,7 +1,15 @@
-import { limits } from "../../limits.js";
 import { uuidBytes } from "../../task/ids.js";
-import type { Payload, Progress, RetryPolicy, Status, Task, TaskError } from "../../task/task.js";
+import type { Status, Task } from "../../task/task.js";
 import { Packer, Unpacker } from "./bytes.js";
+import {
+  noBytes,
+  packError,
+  packProgress,
+  unpackError,
+  unpackProgress,
+  unpackResult,
+} from "./sections.js";
+import { packSpec, unpackSpec } from "./spec.js";
 
 /*
  * The packed record: a header of fixed length that scripts change in place, the spec (group key
@@ -10,7 +18,7 @@ import { Packer, Unpacker } from "./bytes.js";
  * byte.
  */
 export const recordVersion = 1;
-export const headBytes = 109;
+export const headBytes = 103;
 
 /**
  * Payloads and results up to this many bytes stand in the record, larger ones in a key of their
@@ -57,14 +65,13 @@ const at = {
   started: 69,
   completed: 75,
   cancel: 81,
-  timeout: 93,
-  specBytes: 97,
-  payloadBytes: 101,
-  tailBytes: 105,
+  timeout: 87,
+  specBytes: 91,
+  payloadBytes: 95,
+  tailBytes: 99,
 } as const;
 
 const packer = new Packer();
-const sectionPacker = new Packer();
 
 export interface PackedTask {
   readonly record: Buffer;
@@ -84,7 +91,7 @@ export function packTask(task: Task, options: PackOptions): PackedTask {
   const apart = data !== undefined && data.length > inlineBytes ? data : undefined;
   packer.reset().skip(headBytes);
   const groupBytes = packer.rawText(task.groupKey);
-  packSpec(task);
+  packSpec(packer, task);
   const specBytes = packer.length - headBytes;
   if (data && !apart) packer.raw(data);
   const payloadBytes = packer.length - headBytes - specBytes;
@@ -124,66 +131,6 @@ function packState(head: Buffer, task: Task): void {
   head.writeUInt32BE(task.timeoutMs, at.timeout);
 }
 
-const has = { payload: 1, runAt: 2, retry: 4, labels: 8, tags: 16, key: 32, trace: 64 } as const;
-
-function packSpec(task: Task): void {
-  const ownRetry = !isDefaultRetry(task.retry);
-  const labels = Object.entries(task.requiredLabels);
-  const trace = Object.entries(task.traceContext);
-  packer.byte(
-    (task.payload ? has.payload : 0) |
-      (task.runAt === undefined ? 0 : has.runAt) |
-      (ownRetry ? has.retry : 0) |
-      (labels.length > 0 ? has.labels : 0) |
-      (task.tags.length > 0 ? has.tags : 0) |
-      (task.idempotencyKey === "" ? 0 : has.key) |
-      (trace.length > 0 ? has.trace : 0),
-  );
-  packer.text(task.namespace);
-  packer.text(task.queue);
-  packer.text(task.type);
-  packer.number(task.maxRetries);
-  packer.number(task.retentionMs);
-  packer.number(task.createdAt);
-  if (task.payload) packer.text(task.payload.contentType);
-  if (task.runAt !== undefined) packer.number(task.runAt);
-  if (ownRetry) packRetry(task.retry);
-  if (labels.length > 0) packPairs(labels);
-  if (task.tags.length > 0) packTexts(task.tags);
-  if (task.idempotencyKey !== "") packer.text(task.idempotencyKey);
-  if (trace.length > 0) packPairs(trace);
-}
-
-function packTexts(texts: readonly string[]): void {
-  packer.number(texts.length);
-  for (const text of texts) packer.text(text);
-}
-
-const packPairs = (pairs: readonly [string, string][]): void => packTexts(pairs.flat());
-
-const defaultRetry: RetryPolicy = Object.freeze({
-  initialBackoffMs: limits.backoffInitialMs,
-  maxBackoffMs: limits.backoffMaxMs,
-  multiplier: limits.backoffMultiplier,
-  jitter: limits.backoffJitter,
-  nonRetryableCodes: Object.freeze([]),
-});
-
-const isDefaultRetry = (retry: RetryPolicy): boolean =>
-  retry.initialBackoffMs === defaultRetry.initialBackoffMs &&
-  retry.maxBackoffMs === defaultRetry.maxBackoffMs &&
-  retry.multiplier === defaultRetry.multiplier &&
-  retry.jitter === defaultRetry.jitter &&
-  retry.nonRetryableCodes.length === 0;
-
-function packRetry(retry: RetryPolicy): void {
-  packer.double(retry.initialBackoffMs);
-  packer.double(retry.maxBackoffMs);
-  packer.double(retry.multiplier);
-  packer.double(retry.jitter);
-  packTexts(retry.nonRetryableCodes);
-}
-
 function packTail(task: Task): void {
   if (task.attempt === 0 && !task.error && task.sessionId === "") return;
   const sections = [
@@ -197,54 +144,6 @@ function packTail(task: Task): void {
     packer.uint32(section.length);
     packer.raw(section);
   }
-}
-
-const noBytes = Buffer.alloc(0);
-
-export function packError(error: TaskError | undefined): Buffer {
-  if (!error) return noBytes;
-  sectionPacker.reset().byte((error.retryable ? 1 : 0) | (error.stack === undefined ? 0 : 2));
-  sectionPacker.text(error.code);
-  sectionPacker.text(error.message);
-  if (error.stack !== undefined) sectionPacker.text(error.stack);
-  return sectionPacker.take();
-}
-
-function unpackError(block: Buffer): TaskError | undefined {
-  if (block.length === 0) return undefined;
-  const from = new Unpacker(block);
-  const flags = from.byte();
-  const code = from.text();
-  const message = from.text();
-  const retryable = (flags & 1) !== 0;
-  if ((flags & 2) === 0) return { code, message, retryable };
-  return { code, message, stack: from.text(), retryable };
-}
-
-export function packProgress(progress: Progress | undefined): Buffer {
-  if (!progress) return noBytes;
-  sectionPacker.reset().double(progress.fraction);
-  sectionPacker.text(progress.message);
-  return sectionPacker.take();
-}
-
-function unpackProgress(block: Buffer): Progress | undefined {
-  if (block.length === 0) return undefined;
-  const from = new Unpacker(block);
-  return { fraction: from.double(), message: from.text() };
-}
-
-export function packResult(result: Payload | undefined): Buffer {
-  if (!result) return noBytes;
-  sectionPacker.reset().text(result.contentType);
-  sectionPacker.raw(result.data);
-  return sectionPacker.take();
-}
-
-function unpackResult(block: Buffer): Payload | undefined {
-  if (block.length === 0) return undefined;
-  const from = new Unpacker(block);
-  return { contentType: from.text(), data: from.rest() };
 }
 
 /** What stands in keys of its own beside a record. */
@@ -270,7 +169,9 @@ export function unpackTask(
 ): Task {
   const specBytes = record.readUInt32BE(at.specBytes);
   const payloadEnd = headBytes + specBytes + record.readUInt32BE(at.payloadBytes);
-  const spec = unpackSpec(record);
+  const from = new Unpacker(record, headBytes);
+  const groupKey = from.rawText(record.readUInt16BE(at.groupBytes));
+  const spec = unpackSpec(id, from);
   const inline = record.subarray(headBytes + specBytes, payloadEnd);
   const data = hasPayloadApart(record) ? apart.payload : inline;
   return {
@@ -287,7 +188,7 @@ export function unpackTask(
     retry: spec.retry,
     runAt: spec.runAt,
     timeoutMs: record.readUInt32BE(at.timeout),
-    groupKey: spec.groupKey,
+    groupKey,
     requiredLabels: spec.requiredLabels,
     tags: spec.tags,
     idempotencyKey: spec.idempotencyKey,
@@ -343,53 +244,6 @@ function unpackTail(record: Buffer, start: number, apart: Apart) {
     error,
     progress,
     result: packed ? unpackResult(packed) : undefined,
-  };
-}
-
-const none: Readonly<Record<string, string>> = Object.freeze({});
-const noTexts: readonly string[] = Object.freeze([]);
-
-function unpackSpec(record: Buffer) {
-  const from = new Unpacker(record, headBytes);
-  const groupKey = from.rawText(record.readUInt16BE(at.groupBytes));
-  const flags = from.byte();
-  return {
-    groupKey,
-    namespace: from.text(),
-    queue: from.text(),
-    type: from.text(),
-    maxRetries: from.number(),
-    retentionMs: from.number(),
-    createdAt: from.number(),
-    contentType: flags & has.payload ? from.text() : undefined,
-    runAt: flags & has.runAt ? from.number() : undefined,
-    retry: flags & has.retry ? unpackRetry(from) : defaultRetry,
-    requiredLabels: flags & has.labels ? unpackPairs(from) : none,
-    tags: flags & has.tags ? unpackTexts(from) : noTexts,
-    idempotencyKey: flags & has.key ? from.text() : "",
-    traceContext: flags & has.trace ? unpackPairs(from) : none,
-  };
-}
-
-function unpackTexts(from: Unpacker): string[] {
-  return Array.from({ length: from.number() }, () => from.text());
-}
-
-function unpackPairs(from: Unpacker): Record<string, string> {
-  const texts = unpackTexts(from);
-  const pairs: [string, string][] = [];
-  for (let i = 0; i + 1 < texts.length; i += 2) pairs.push([texts[i]!, texts[i + 1]!]);
-  // Unlike assignment, this keeps a key such as __proto__ a plain key.
-  return Object.fromEntries(pairs);
-}
-
-function unpackRetry(from: Unpacker): RetryPolicy {
-  return {
-    initialBackoffMs: from.double(),
-    maxBackoffMs: from.double(),
-    multiplier: from.double(),
-    jitter: from.double(),
-    nonRetryableCodes: unpackTexts(from),
   };
 }
 

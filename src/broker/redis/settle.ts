@@ -4,8 +4,9 @@ import type { AttemptOutcome, Attempt, Task, TaskError } from "../../task/task.j
 import type { ProgressItem, SettleReply, Settlement, Transition } from "../broker.js";
 import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
-import { packError, packProgress, packResult, unpackTask } from "./record.js";
+import { unpackTask } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
+import { noBytes, packError, packProgress, packResult } from "./sections.js";
 import { byPartition, inChunks, splitToken, type SplitToken, type Store } from "./store.js";
 
 /** Settlements a script handles at once: about 4 ms of Redis. */
@@ -71,8 +72,6 @@ function dataOf(settlement: Settlement): Uint8Array {
   if (settlement.kind === "fail") return packError(settlement.error);
   return noBytes;
 }
-const noBytes = new Uint8Array();
-
 const packer = new Packer();
 
 /** As settle.lua unpacks it: kind, what follows a loss, whether a session reports it, delay. */

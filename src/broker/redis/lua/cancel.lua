@@ -16,8 +16,8 @@ local now = now_ms()
 
 local function request(id, rec, t, grace)
   if t[CANCEL] == 0 then
-    t[CANCEL], t[GRACE] = now, now + grace
-    call('ZADD', K .. 'cd', t[GRACE], id)
+    t[CANCEL] = now
+    call('ZADD', K .. 'cd', now + grace, id)
     call('SETRANGE', record_key(id), 0, head_of(t))
   end
   publish('c' .. id .. tail_of(rec, t)[1])

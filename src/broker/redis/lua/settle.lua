@@ -71,7 +71,6 @@ local function apply(item, t, x)
   end
   clear(t, LOST)
   ends[item.kind](item, t, x)
-  t[GRACE] = 0
   t[SETTLED_BY], t[SETTLED_AT] = item.kind, t[VERSION]
   local entry, snap, with_payload = tell(item.id, item.rec, t, x, item.kind, now)
   call('SET', record_key(item.id), assemble(item.rec, t, x))

@@ -1,0 +1,149 @@
+import { limits } from "../../limits.js";
+import { timeOfId } from "../../task/ids.js";
+import { defaultNamespace, defaultQueue, type RetryPolicy, type Task } from "../../task/task.js";
+import type { Packer, Unpacker } from "./bytes.js";
+
+/* What was asked, as it stands in a record: what equals its default takes no bytes. */
+
+/** Which parts of the spec differ from their defaults, and so are written. */
+const own = {
+  settings: 1,
+  runAt: 2,
+  retry: 4,
+  labels: 8,
+  tags: 16,
+  key: 32,
+  trace: 64,
+  names: 128,
+} as const;
+
+/** How the payload is described; a fourth kind writes its content type out. */
+const contentTypes: readonly (string | undefined)[] = [undefined, "", "application/json"];
+
+export function packSpec(packer: Packer, task: Task): void {
+  const labels = Object.entries(task.requiredLabels);
+  const trace = Object.entries(task.traceContext);
+  const flags = ownParts(task, labels.length > 0, trace.length > 0);
+  const contentType = task.payload?.contentType;
+  const kind = contentTypes.indexOf(contentType);
+  packer.byte(flags);
+  packer.byte(kind < 0 ? contentTypes.length : kind);
+  packer.number(zigzag(task.createdAt - timeOfId(task.id)));
+  packer.text(task.type);
+  if (kind < 0) packer.text(contentType!);
+  if (flags & own.names) packTexts(packer, [task.namespace, task.queue]);
+  if (flags & own.settings) {
+    packer.number(task.maxRetries);
+    packer.number(task.retentionMs);
+  }
+  if (task.runAt !== undefined) packer.number(task.runAt);
+  if (flags & own.retry) packRetry(packer, task.retry);
+  if (flags & own.labels) packPairs(packer, labels);
+  if (flags & own.tags) packTexts(packer, task.tags);
+  if (flags & own.key) packer.text(task.idempotencyKey);
+  if (flags & own.trace) packPairs(packer, trace);
+}
+
+function ownParts(task: Task, labels: boolean, trace: boolean): number {
+  const { maxRetries, retentionMs, namespace, queue } = task;
+  const settings = maxRetries !== limits.maxRetries || retentionMs !== limits.retentionMs;
+  const names = namespace !== defaultNamespace || queue !== defaultQueue;
+  return (
+    (settings ? own.settings : 0) |
+    (task.runAt === undefined ? 0 : own.runAt) |
+    (isDefaultRetry(task.retry) ? 0 : own.retry) |
+    (labels ? own.labels : 0) |
+    (task.tags.length > 0 ? own.tags : 0) |
+    (task.idempotencyKey === "" ? 0 : own.key) |
+    (trace ? own.trace : 0) |
+    (names ? own.names : 0)
+  );
+}
+
+/** Small numbers of either sign stay small. */
+const zigzag = (value: number): number => (value >= 0 ? value * 2 : -value * 2 - 1);
+const unzigzag = (value: number): number => (value % 2 === 0 ? value / 2 : -(value + 1) / 2);
+
+function packTexts(packer: Packer, texts: readonly string[]): void {
+  packer.number(texts.length);
+  for (const text of texts) packer.text(text);
+}
+
+const packPairs = (packer: Packer, pairs: readonly [string, string][]): void =>
+  packTexts(packer, pairs.flat());
+
+const defaultRetry: RetryPolicy = Object.freeze({
+  initialBackoffMs: limits.backoffInitialMs,
+  maxBackoffMs: limits.backoffMaxMs,
+  multiplier: limits.backoffMultiplier,
+  jitter: limits.backoffJitter,
+  nonRetryableCodes: Object.freeze([]),
+});
+
+const isDefaultRetry = (retry: RetryPolicy): boolean =>
+  retry.initialBackoffMs === defaultRetry.initialBackoffMs &&
+  retry.maxBackoffMs === defaultRetry.maxBackoffMs &&
+  retry.multiplier === defaultRetry.multiplier &&
+  retry.jitter === defaultRetry.jitter &&
+  retry.nonRetryableCodes.length === 0;
+
+function packRetry(packer: Packer, retry: RetryPolicy): void {
+  packer.double(retry.initialBackoffMs);
+  packer.double(retry.maxBackoffMs);
+  packer.double(retry.multiplier);
+  packer.double(retry.jitter);
+  packTexts(packer, retry.nonRetryableCodes);
+}
+
+const none: Readonly<Record<string, string>> = Object.freeze({});
+const noTexts: readonly string[] = Object.freeze([]);
+
+/** `from` stands behind the group key, which comes first because scripts read it. */
+export function unpackSpec(id: string, from: Unpacker) {
+  const flags = from.byte();
+  const kind = from.byte();
+  const createdAt = timeOfId(id) + unzigzag(from.number());
+  const type = from.text();
+  const contentType = kind < contentTypes.length ? contentTypes[kind] : from.text();
+  const [namespace, queue] = flags & own.names ? unpackTexts(from) : defaultNames;
+  const settings = (flags & own.settings) !== 0;
+  return {
+    createdAt,
+    type,
+    contentType,
+    namespace: namespace!,
+    queue: queue!,
+    maxRetries: settings ? from.number() : limits.maxRetries,
+    retentionMs: settings ? from.number() : limits.retentionMs,
+    runAt: flags & own.runAt ? from.number() : undefined,
+    retry: flags & own.retry ? unpackRetry(from) : defaultRetry,
+    requiredLabels: flags & own.labels ? unpackPairs(from) : none,
+    tags: flags & own.tags ? unpackTexts(from) : noTexts,
+    idempotencyKey: flags & own.key ? from.text() : "",
+    traceContext: flags & own.trace ? unpackPairs(from) : none,
+  };
+}
+
+const defaultNames: readonly string[] = [defaultNamespace, defaultQueue];
+
+function unpackTexts(from: Unpacker): string[] {
+  return Array.from({ length: from.number() }, () => from.text());
+}
+
+function unpackPairs(from: Unpacker): Record<string, string> {
+  const texts = unpackTexts(from);
+  const pairs: [string, string][] = [];
+  for (let i = 0; i + 1 < texts.length; i += 2) pairs.push([texts[i]!, texts[i + 1]!]);
+  // Unlike assignment, this keeps a key such as __proto__ a plain key.
+  return Object.fromEntries(pairs);
+}
+
+function unpackRetry(from: Unpacker): RetryPolicy {
+  return {
+    initialBackoffMs: from.double(),
+    maxBackoffMs: from.double(),
+    multiplier: from.double(),
+    jitter: from.double(),
+    nonRetryableCodes: unpackTexts(from),
+  };
+}

@@ -1,0 +1,354 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { Broker, Lease, LeaseRequest, SessionInfo } from "../../src/broker/broker.js";
+import { laneOfText, laneText, partitionKey, queueOfText } from "../../src/broker/redis/keys.js";
+import { headBytes, packTask, unpackTask } from "../../src/broker/redis/record.js";
+import { createRedisBroker } from "../../src/broker/redis/redis-broker.js";
+import { systemClock } from "../../src/clock.js";
+import { decodeLeaseToken, fencingEpochUnit } from "../../src/task/ids.js";
+import type { Task } from "../../src/task/task.js";
+import { makeRedisBroker, type RedisHarness } from "../support/redis-harness.js";
+import { createSeededRandom } from "../support/seeded-random.js";
+import { freshPrefix, ownRedis } from "../support/stores.js";
+import { createTaskFactory, laneOf, sessionInfo } from "../support/task-factory.js";
+
+const factory = createTaskFactory(createSeededRandom(11), () => systemClock.now());
+const sessionId = "session-1";
+
+const submit = (broker: Broker, ...tasks: Task[]) =>
+  broker.enqueue(tasks.map((task) => ({ task, origin: "submit" })));
+
+async function holding(broker: Broker, change: Partial<SessionInfo> = {}): Promise<void> {
+  const info = sessionInfo(change);
+  const heldTokens: Uint8Array[] = [];
+  const generation = 1;
+  const open = { sessionId, generation, leaseMs: 15_000, info, heldTokens, partitions: [0] };
+  expect((await broker.openSession(open)).kind).toBe("opened");
+}
+
+const request = (tasks: readonly Task[], slots: number): LeaseRequest => ({
+  partition: 0,
+  lanes: tasks.map(laneOf),
+  sessions: [{ sessionId, generation: 1, slots }],
+  maxBytes: 1_048_576,
+});
+
+async function withBroker(run: (broker: Broker, harness: RedisHarness) => Promise<void>) {
+  const harness = await makeRedisBroker();
+  try {
+    await harness.broker.open(0, 1);
+    await run(harness.broker, harness);
+  } finally {
+    await harness.stop();
+  }
+}
+
+async function leaseOne(broker: Broker, task: Task): Promise<Lease> {
+  const { leases } = await broker.lease(request([task], 1));
+  expect(leases).toHaveLength(1);
+  return leases[0]!;
+}
+
+describe("the packed record", () => {
+  const text = fc.string({ unit: "binary", maxLength: 40 });
+  const texts = fc.dictionary(text, text, { maxKeys: 4, noNullPrototype: true });
+  const time = fc.integer({ min: 1, max: 2 ** 47 });
+  const count = fc.integer({ min: 0, max: 60_000 });
+  const bytes = fc.uint8Array({ maxLength: 3_000 });
+  const tasks = fc.record({
+    namespace: text,
+    queue: text,
+    type: text,
+    priority: fc.constantFrom<Task["priority"]>(0, 1, 2, 3),
+    payload: fc.option(fc.record({ contentType: text, data: bytes }), { nil: undefined }),
+    maxRetries: count,
+    runAt: fc.option(time, { nil: undefined }),
+    timeoutMs: fc.integer({ min: 1, max: 604_800_000 }),
+    groupKey: text,
+    requiredLabels: texts,
+    tags: fc.array(text, { maxLength: 4 }),
+    idempotencyKey: text,
+    retentionMs: fc.integer({ min: 0, max: 31_536_000_000 }),
+    traceContext: texts,
+    durability: fc.constantFrom<Task["durability"]>("durable", "relaxed"),
+    createdAt: time,
+    version: fc.integer({ min: 1, max: 2 ** 31 }),
+    run: fc.integer({ min: 1, max: 60_000 }),
+    attempt: fc.integer({ min: 1, max: 2 ** 31 }),
+    retryCount: count,
+    leaseLosses: count,
+    releases: count,
+    fencingToken: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+    sessionId: text,
+    workerId: text,
+    readyAt: time,
+    startedAt: fc.option(time, { nil: undefined }),
+    error: fc.option(
+      fc.record({ code: text, message: text, stack: text, retryable: fc.boolean() }),
+      { nil: undefined },
+    ),
+  });
+
+  it("gives back every task that it took", () => {
+    fc.assert(
+      fc.property(tasks, (fields) => {
+        const task: Task = { ...factory.task(), ...fields };
+        const packed = packTask(task, { inHistory: true, restored: true });
+        const payload = packed.payloadApart && Buffer.from(packed.payloadApart);
+        const back = unpackTask(task.id, packed.record, { payload });
+        const plain = { ...back.payload, data: new Uint8Array(back.payload?.data ?? []) };
+        expect({ ...back, payload: back.payload && plain }).toEqual(task);
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  it("keeps a payload over 1 KiB out of the record", () => {
+    const data = new Uint8Array(1_025);
+    const task = factory.task({ payload: { contentType: "", data } });
+    const packed = packTask(task, { inHistory: true, restored: false });
+    expect(packed.payloadApart).toBe(data);
+    expect(packed.record.length).toBeLessThan(headBytes + 100);
+  });
+});
+
+describe("names in keys", () => {
+  const name = fc.string({ unit: "binary", maxLength: 12 });
+  const labels = fc.dictionary(name, name, { maxKeys: 3, noNullPrototype: true });
+  const lane = fc.record({ namespace: name, queue: name, type: name, requiredLabels: labels });
+
+  it("read back as they were written, and never as another lane's", () => {
+    fc.assert(
+      fc.property(lane, lane, (one, other) => {
+        expect(laneOfText(laneText(one))).toEqual(one);
+        const { namespace, queue } = one;
+        expect(queueOfText(laneText(one))).toEqual({ namespace, queue });
+        const same = JSON.stringify(sorted(one)) === JSON.stringify(sorted(other));
+        expect(laneText(one) === laneText(other)).toBe(same);
+      }),
+    );
+  });
+
+  const sorted = ({ requiredLabels, ...rest }: ReturnType<typeof laneOf>) => [
+    rest.namespace,
+    rest.queue,
+    rest.type,
+    Object.entries(requiredLabels).sort(([a], [b]) => (a < b ? -1 : 1)),
+  ];
+
+  it("cannot leave the hash tag or reach another queue, whatever they hold", () =>
+    withBroker(async (broker, { redis, prefix }) => {
+      const evil = ["}{x}:", "7:default", "a\r\nFLUSHALL\r\n", "{other:0}:m", "\0", "q:1", "*"];
+      const submitted = evil.map((queue) =>
+        factory.task({ queue, type: queue, groupKey: queue, requiredLabels: { [queue]: queue } }),
+      );
+      await submit(broker, ...submitted);
+      await holding(broker);
+      for (const task of submitted) {
+        expect((await leaseOne(broker, task)).task.id).toBe(task.id);
+        expect(await broker.lanes("default", task.queue)).toEqual([laneOf(task)]);
+      }
+      const keys = await redis.keys(`*${prefix}*`);
+      expect(keys.filter((key) => !key.startsWith(partitionKey(prefix, 0)))).toEqual([]);
+      expect(await broker.counts("7:default")).toEqual([]);
+    }));
+
+  it("refuses a prefix that would move the hash tag", () => {
+    const options = {
+      url: "redis://localhost:1",
+      clock: systemClock,
+      random: createSeededRandom(1),
+    };
+    expect(() => createRedisBroker({ ...options, prefix: "a}b" })).toThrow(/prefix/);
+    expect(() => createRedisBroker({ ...options, partitions: 3 })).toThrow(/power of two/);
+  });
+});
+
+describe("the store's memory", () => {
+  it("spends at most 500 bytes on a queued task with a payload of 100 bytes", async () => {
+    const server = await ownRedis();
+    const more = { testSkew: false, prefix: "drover" };
+    const harness = await makeRedisBroker({ url: server.url, more });
+    try {
+      const used = async () =>
+        Number(/used_memory:(\d+)/.exec(await harness.redis.info("memory"))![1]);
+      const payload = { contentType: "application/json", data: new Uint8Array(100).fill(97) };
+      const many = (count: number) =>
+        Array.from({ length: count }, () => factory.task({ payload }));
+      await submit(harness.broker, ...many(1_000));
+      const before = await used();
+      for (let i = 0; i < 10; i += 1) await submit(harness.broker, ...many(2_000));
+      const each = ((await used()) - before) / 20_000;
+      expect(each).toBeLessThanOrEqual(500);
+      expect(each).toBeGreaterThan(200);
+    } finally {
+      await harness.stop();
+    }
+  });
+});
+
+describe("fencing numbers", () => {
+  it("keep every digit beyond 2^40, in the store, in the task and in the token", () =>
+    withBroker(async (broker, { redis, prefix }) => {
+      const epoch = 8_190;
+      await broker.open(0, epoch);
+      await holding(broker);
+      const tasks = Array.from({ length: 5 }, () => factory.task());
+      await submit(broker, ...tasks);
+      const { leases } = await broker.lease(request(tasks.slice(0, 1), 5));
+      const expected = tasks.map((_, i) => epoch * fencingEpochUnit + i + 1);
+      expect(leases.map(({ task }) => task.fencingToken)).toEqual(expected);
+      expect(leases.map(({ token }) => decodeLeaseToken(token)?.fencingToken)).toEqual(expected);
+      const counter = await redis.hget(`${partitionKey(prefix, 0)}m`, "fc");
+      expect(counter).toBe(String(expected.at(-1)));
+    }));
+
+  it("go on from the highest seen when the store's counter fell back", () =>
+    withBroker(async (broker, { redis, prefix }) => {
+      await holding(broker);
+      const tasks = Array.from({ length: 2 }, () => factory.task());
+      await submit(broker, ...tasks);
+      const first = await leaseOne(broker, tasks[0]!);
+      await redis.hset(`${partitionKey(prefix, 0)}m`, "fc", "0");
+      const second = await leaseOne(broker, tasks[0]!);
+      expect(second.task.fencingToken).toBe(first.task.fencingToken + 1);
+    }));
+});
+
+describe("a store that forgets, hangs or fills", () => {
+  it("loads its scripts again after SCRIPT FLUSH", async () => {
+    const server = await ownRedis();
+    const { broker, redis, stop } = await makeRedisBroker({ url: server.url });
+    try {
+      await broker.open(0, 1);
+      await redis.script("FLUSH");
+      const task = factory.task();
+      const [reply] = await Promise.all([submit(broker, task), broker.now()]);
+      expect(reply.outcomes).toEqual([{ kind: "enqueued", outboxId: undefined }]);
+      expect((await broker.get([task.id]))[0]?.status).toBe("pending");
+    } finally {
+      await stop();
+    }
+  });
+
+  it("is COLD after FLUSHALL, and after a restart of the process", async () => {
+    const server = await ownRedis({ appendonly: true, args: ["--appendfsync", "always"] });
+    const more = { testStoreId: () => undefined };
+    const { broker, redis, stop } = await makeRedisBroker({ url: server.url, more });
+    try {
+      await broker.open(0, 1);
+      await holding(broker);
+      const task = factory.task();
+      await submit(broker, task);
+      await server.restart();
+      await until(() => broker.available);
+      expect(await broker.status(0)).toMatchObject({ cold: true, epoch: 1 });
+      expect((await broker.lease(request([task], 1))).kind).toBe("cold");
+      await broker.open(0, 2);
+      expect((await leaseOne(broker, task)).task.fencingToken).toBe(2 * fencingEpochUnit + 1);
+      await redis.flushall();
+      expect(await broker.status(0)).toMatchObject({ cold: true, openedOn: "", epoch: 0 });
+      expect((await broker.lease(request([task], 1))).kind).toBe("cold");
+    } finally {
+      await stop();
+    }
+  });
+
+  it("rejects within 2 s when it hangs, and serves again on a new socket", async () => {
+    const server = await ownRedis();
+    const { broker, stop } = await makeRedisBroker({ url: server.url });
+    try {
+      await broker.open(0, 1);
+      server.freeze();
+      const asked = systemClock.monotonic();
+      await expect(broker.now()).rejects.toMatchObject({ id: "broker_unavailable" });
+      const waited = systemClock.monotonic() - asked;
+      expect(waited).toBeGreaterThan(1_900);
+      expect(waited).toBeLessThan(4_000);
+      await until(() => !broker.available);
+      await expect(broker.now()).rejects.toMatchObject({ id: "broker_unavailable" });
+      server.thaw();
+      await until(() => broker.available);
+      expect(await broker.now()).toBeGreaterThan(0);
+    } finally {
+      server.thaw();
+      await stop();
+    }
+  });
+
+  it("takes results, renewals and cancels over maxmemory, and refuses submits", async () => {
+    const server = await ownRedis();
+    const { broker, redis, stop } = await makeRedisBroker({ url: server.url });
+    try {
+      await broker.open(0, 1);
+      await holding(broker);
+      const [running, waiting] = [factory.task(), factory.task()];
+      await submit(broker, running, waiting);
+      const lease = await leaseOne(broker, running);
+      await redis.config("SET", "maxmemory", "1mb");
+      await expect(submit(broker, factory.task())).rejects.toMatchObject({ id: "overloaded" });
+      const renewal = { sessionId, generation: 1, leaseMs: 15_000 };
+      expect(await broker.renewSessions(0, [renewal])).toEqual(["renewed"]);
+      const result = { contentType: "", data: new Uint8Array(5_000) };
+      const { token } = lease;
+      const replies = await broker.settle([{ token, sessionId, kind: "complete", result }]);
+      expect(replies[0]?.verdict).toBe("accepted");
+      const cancel = { taskId: waiting.id, namespace: "default", graceMs: 1_000 };
+      expect((await broker.cancel([cancel]))[0]?.kind).toBe("cancelled");
+    } finally {
+      await stop();
+    }
+  });
+
+  it("is named when it may evict keys", async () => {
+    const server = await ownRedis({ args: ["--maxmemory-policy", "allkeys-lru"] });
+    const warnings: string[] = [];
+    const broker = createRedisBroker({
+      url: server.url,
+      clock: systemClock,
+      random: createSeededRandom(3),
+      prefix: freshPrefix(),
+      onWarning: (message) => warnings.push(message),
+    });
+    await broker.start();
+    await broker.stop();
+    expect(warnings).toEqual([expect.stringContaining("noeviction")]);
+  });
+
+  it("may be away when the broker starts, and come later", async () => {
+    const server = await ownRedis();
+    await server.kill();
+    const { broker, stop } = await makeRedisBroker({ url: server.url });
+    try {
+      expect(broker.available).toBe(false);
+      await expect(broker.counts("default")).rejects.toMatchObject({ id: "broker_unavailable" });
+      await server.restart();
+      await until(() => broker.available);
+      expect(await broker.counts("default")).toEqual([]);
+    } finally {
+      await stop();
+    }
+  });
+});
+
+describe("shared sweeps", () => {
+  it("do the work once when two coordinators sweep at the same time", async () => {
+    const harness = await makeRedisBroker({ more: { sweepGuardMs: 400 } });
+    try {
+      const { broker } = harness;
+      const other = await harness.another();
+      await broker.open(0, 1);
+      const runAt = (await broker.now()) + 1_000;
+      await submit(broker, factory.task({ runAt }), factory.task({ runAt }));
+      await harness.advance(1_000);
+      const sweeps = [await broker.sweep(0), await other.sweep(0)];
+      expect(sweeps.map(({ promoted }) => promoted)).toEqual([2, 0]);
+    } finally {
+      await harness.stop();
+    }
+  });
+});
+
+async function until(holds: () => boolean): Promise<void> {
+  while (!holds()) await systemClock.sleep(20);
+}
