@@ -204,7 +204,7 @@ describe("SubmitStream", () => {
     doors.coordinator.gate = new Promise((resolve) => (open = resolve));
     const before = doors.coordinator.submitted.length;
     const stream = client.bidi(submitStream);
-    const frames = 30;
+    const frames = 22;
     for (let frame = 0; frame < frames; frame++) {
       const items = Array.from({ length: 1000 }, (_, at) => ({
         number: frame * 1000 + at,
