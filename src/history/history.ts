@@ -72,6 +72,10 @@ export interface History {
   liveCount(namespace: string): Promise<number>;
 
   queue(namespace: string, name: string): Promise<QueueSettings | undefined>;
+  /**
+   * By name; across namespaces (undefined) by namespace and name, and `afterName` is
+   * `namespace/name`.
+   */
   queues(namespace: string | undefined, afterName: string, limit: number): Promise<QueueSettings[]>;
   /** `ifVersion` undefined: whatever is there. Undefined result: another version stands there. */
   putQueue(

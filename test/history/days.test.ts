@@ -127,6 +127,16 @@ test("a day with too many live rows to move stands, and loses only what is over"
   expect(await history.liveCount(namespace)).toBe(1_001);
 });
 
+test("an empty table that was analyzed is not believed to stay empty", async () => {
+  await client.query("ANALYZE tasks");
+  await history.prune(1);
+  const { rows } = await client.query(
+    `SELECT relname FROM pg_class WHERE relname ~ '^tasks_([0-9]{8}|rest)$' AND relkind = 'r'
+      AND relnamespace = current_schema()::regnamespace AND reltuples = 0`,
+  );
+  expect(rows).toEqual([]);
+});
+
 test("submitting and recording go on while days are made and dropped", async () => {
   const namespace = "busy";
   const settled: string[] = [];

@@ -39,8 +39,8 @@ export interface Database extends Queryable {
    */
   readonly available: boolean;
   readonly schema: string;
-  /** Planned for the values given: for filters that are used or not. */
-  unprepared<R>(statement: Statement, values: readonly unknown[]): Promise<R[]>;
+  /** Planned for the values given, where they decide which index is the right one. */
+  planned<R>(statement: Statement, values: readonly unknown[]): Promise<R[]>;
   /** Repeats `work` after deadlocks. A rejection at COMMIT leaves the outcome unknown. */
   transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>;
   /** A connection outside the pool; the caller ends it. */
@@ -62,11 +62,13 @@ const types = {
 
 /**
  * Every statement here wants an index, whatever the statistics say of a young table; a plan that is
- * kept must not rest on a table having been small. And none is worth compiling.
+ * kept must not rest on a table having been small. Plans are kept for all values: planning anew
+ * over the tables of many days costs more than most statements. And none is worth compiling.
  */
 const sessionSettings = (schema: string): string =>
   `SET search_path TO "${schema}"; SET jit TO off; SET enable_seqscan TO off; ` +
-  "SET enable_hashjoin TO off; SET enable_mergejoin TO off; " +
+  "SET plan_cache_mode TO force_generic_plan; SET enable_hashjoin TO off; " +
+  "SET enable_mergejoin TO off; " +
   "SET idle_in_transaction_session_timeout TO 10000";
 
 export function createDatabase(options: DatabaseOptions): Database {
@@ -81,8 +83,8 @@ export function createDatabase(options: DatabaseOptions): Database {
     ...config,
     max: options.maxConnections ?? 10,
     idleTimeoutMillis: 60_000,
-    // oxlint-disable-next-line typescript/no-misused-promises -- the pool waits for it, though its
-    // types do not say so
+    // The pool waits for it, though its types do not say so.
+    // oxlint-disable-next-line typescript/no-misused-promises
     onConnect: async (client) => void (await client.query(sessionSettings(schema))),
   });
   const health = createHealth(clock, options.events, () => rows({ name: "probe", text: "SELECT" }));
@@ -115,26 +117,37 @@ export function createDatabase(options: DatabaseOptions): Database {
     },
     schema,
     rows,
-    unprepared: ({ text }, values) =>
-      withClient(async (client) => (await client.query(text, [...values])).rows),
+    planned: <R>(statement: Statement, values: readonly unknown[]) =>
+      withClient((client) =>
+        inTransaction(client, async (tx) => {
+          await client.query("SET LOCAL plan_cache_mode TO force_custom_plan");
+          return tx.rows<R>(statement, values);
+        }),
+      ),
     transaction: (work) => repeated(() => withClient((client) => inTransaction(client, work))),
-    connect: async (statementMs) => {
-      const client = new pg.Client({ ...config, ...(statementMs && deadline(statementMs)) });
-      client.on("error", () => undefined);
-      try {
-        await client.connect();
-        await client.query(sessionSettings(schema));
-        return client;
-      } catch (error) {
-        void client.end().catch(() => undefined);
-        throw failureOf(error);
-      }
-    },
+    connect: (statementMs) => connectAlone(config, schema, statementMs),
     async stop() {
       health.stop();
       if (!pool.ending) await pool.end();
     },
   };
+}
+
+async function connectAlone(
+  config: pg.ClientConfig,
+  schema: string,
+  statementMs: number | undefined,
+): Promise<pg.Client> {
+  const client = new pg.Client({ ...config, ...(statementMs && deadline(statementMs)) });
+  client.on("error", () => undefined);
+  try {
+    await client.connect();
+    await client.query(sessionSettings(schema));
+    return client;
+  } catch (error) {
+    void client.end().catch(() => undefined);
+    throw failureOf(error);
+  }
 }
 
 function clientConfig(options: DatabaseOptions): pg.ClientConfig {

@@ -9,7 +9,9 @@ import { sql } from "./sql.js";
 
 const statements = {
   getTasks: sql("get_tasks"),
-  list: sql("list"),
+  listByQueue: sql("list_by_queue"),
+  listByType: sql("list_by_type"),
+  listByTag: sql("list_by_tag"),
   listByStatus: sql("list_by_status"),
   attempts: sql("attempts"),
   liveTasks: sql("live_tasks"),
@@ -65,30 +67,28 @@ export async function list(
 /** One row more than the page, to know whether another page follows. */
 function pageRows(database: Database, query: ListQuery, before: string): Promise<TaskRow[]> {
   const namespace = storable(query.namespace);
-  const type = optional(query.type);
-  const queue = optional(query.queue);
-  const tag = optional(query.tag);
+  const [type, queue, tag] = [query.type, query.queue, query.tag].map((text) =>
+    text === undefined ? null : storable(text),
+  );
   const rows = query.pageSize + 1;
-  if (query.status === undefined && (type ?? queue ?? tag) !== null) {
-    return database.unprepared(statements.list, [namespace, before, type, queue, tag, rows]);
+  if (tag !== null) {
+    const values = [namespace, before, tag, type, queue, query.status ?? null, rows];
+    return database.planned(statements.listByTag, values);
+  }
+  if (query.status === undefined && queue !== null) {
+    return database.rows(statements.listByQueue, [namespace, queue, before, type, rows]);
+  }
+  if (query.status === undefined && type !== null) {
+    return database.rows(statements.listByType, [namespace, type, before, rows]);
   }
   const asked = readings.filter(
     ([, shown]) => query.status === undefined || shown === query.status,
   );
-  return database.unprepared(statements.listByStatus, [
-    namespace,
-    textArray(asked.map(([stored]) => stored)),
-    textArray(asked.map(([, shown]) => shown)),
-    before,
-    type,
-    queue,
-    tag,
-    rows,
-  ]);
+  const stored = textArray(asked.map((reading) => reading[0]));
+  const shown = textArray(asked.map((reading) => reading[1]));
+  const values = [namespace, stored, shown, before, type, queue, rows];
+  return database.rows(statements.listByStatus, values);
 }
-
-const optional = (text: string | undefined): string | null =>
-  text === undefined ? null : storable(text);
 
 export async function attempts(
   database: Database,

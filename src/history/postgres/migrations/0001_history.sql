@@ -135,6 +135,46 @@ CREATE TABLE final_counts (
 CREATE FUNCTION id_at(ms bigint) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE
   RETURN (lpad(to_hex(ms), 12, '0') || repeat('0', 20))::uuid;
 
+-- Ids of one page, for each index of tasks that lists. The bounds and the order name all columns of
+-- the index, and a sort is out of question: so no plan, whatever the statistics, walks the ids of
+-- all tasks or gathers all that match. Each reads about as many rows as it returns.
+CREATE FUNCTION ids_by_status(of_namespace text, stored text[], shown text[], before uuid,
+  of_type text, of_queue text, bound int)
+RETURNS SETOF uuid LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_incremental_sort = off AS $$
+BEGIN
+  FOR n IN 1 .. cardinality(stored) LOOP
+    RETURN QUERY SELECT t.id FROM tasks t
+      WHERE (t.namespace, t.status, t.id) < (of_namespace, stored[n], before)
+        AND (t.namespace, t.status, t.id) >= (of_namespace, stored[n], id_at(0))
+        AND shown[n] = CASE WHEN t.status IN ('scheduled', 'retrying') AND t.ready_at <= now_ms()
+          THEN 'pending' ELSE t.status END
+        AND (of_type IS NULL OR t.type = of_type) AND (of_queue IS NULL OR t.queue = of_queue)
+      ORDER BY t.namespace DESC, t.status DESC, t.id DESC LIMIT bound;
+  END LOOP;
+END $$;
+
+CREATE FUNCTION ids_by_queue(of_namespace text, of_queue text, before uuid, of_type text, bound int)
+RETURNS SETOF uuid LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_incremental_sort = off AS $$
+BEGIN
+  RETURN QUERY SELECT t.id FROM tasks t
+    WHERE (t.namespace, t.queue, t.id) < (of_namespace, of_queue, before)
+      AND (t.namespace, t.queue, t.id) >= (of_namespace, of_queue, id_at(0))
+      AND (of_type IS NULL OR t.type = of_type)
+    ORDER BY t.namespace DESC, t.queue DESC, t.id DESC LIMIT bound;
+END $$;
+
+CREATE FUNCTION ids_by_type(of_namespace text, of_type text, before uuid, bound int)
+RETURNS SETOF uuid LANGUAGE plpgsql STABLE
+SET enable_sort = off SET enable_incremental_sort = off AS $$
+BEGIN
+  RETURN QUERY SELECT t.id FROM tasks t
+    WHERE (t.namespace, t.type, t.id) < (of_namespace, of_type, before)
+      AND (t.namespace, t.type, t.id) >= (of_namespace, of_type, id_at(0))
+    ORDER BY t.namespace DESC, t.type DESC, t.id DESC LIMIT bound;
+END $$;
+
 -- Days are counted from 1970, in UTC.
 CREATE FUNCTION today() RETURNS int LANGUAGE sql STABLE RETURN (now_ms() / 86400000)::int;
 
@@ -163,6 +203,22 @@ BEGIN
   EXECUTE format('ALTER TABLE attempts ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
     day_table('attempts', day), low, high);
   RETURN true;
+END $$;
+
+-- A table that was analyzed while it was empty is believed to stay so, and plans made then read all
+-- of it for each row once it fills. Truncating it makes the planner unsure again.
+CREATE FUNCTION forget_emptiness(names text[]) RETURNS void LANGUAGE plpgsql
+SET lock_timeout = '1s' AS $$
+DECLARE name text;
+BEGIN
+  FOREACH name IN ARRAY names LOOP
+    IF (SELECT reltuples = 0 FROM pg_class WHERE oid = to_regclass(name)) THEN
+      EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', name);
+      IF pg_relation_size(to_regclass(name)) = 0 THEN
+        EXECUTE format('TRUNCATE %I', name);
+      END IF;
+    END IF;
+  END LOOP;
 END $$;
 
 -- How many rows of a day live or are kept beyond a time, counted up to a bound of each.
