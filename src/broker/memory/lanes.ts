@@ -37,6 +37,11 @@ class Level {
     return this.active.size === 0;
   }
 
+  /** Flows remembered: those with work, and those that may still owe a turn. */
+  get groups(): number {
+    return this.flows.size;
+  }
+
   add(record: TaskRecord): void {
     const name = flowNameOf(record);
     const flow = this.flows.get(name) ?? this.newFlow(name);
