@@ -23,8 +23,9 @@ export interface DrainOptions {
  * under them.
  */
 const unwindMs = 1_000;
-/** Longest wait for acks, then for the end of the stream. */
+/** Longest wait for acks (less in haste), then for the end of the stream. */
 const ackMs = 5_000;
+const ackHasteMs = 1_000;
 const farewellMs = 1_000;
 const message = "the worker stops";
 
@@ -41,7 +42,7 @@ export async function drain(options: DrainOptions): Promise<void> {
     await within(clock, unwindMs, leases.idle(), options.hasten);
     handBack(options);
   }
-  if (!(await within(clock, ackMs, results.empty()))) {
+  if (!(await within(clock, options.hasten.aborted ? ackHasteMs : ackMs, results.empty()))) {
     logger.warn({ unacked: results.size }, "left without acks for some results");
   }
   await session.close(farewellMs);

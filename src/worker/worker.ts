@@ -160,8 +160,8 @@ class SessionWorker implements Worker {
   }
 
   async start(): Promise<void> {
-    if (this.#started) return this.#started;
     if (this.#stopped) throw new Error("a stopped worker cannot be started: make a new one");
+    if (this.#started) return this.#started;
     if (this.#registry.subscriptions().length === 0) {
       throw new Error('the worker has no handlers: call worker.handle("type", handler) first');
     }

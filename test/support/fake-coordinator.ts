@@ -8,9 +8,11 @@ import {
   type sendUnaryData,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { afterEach } from "vitest";
+import { onTestFinished } from "vitest";
 import { AdminService, QueueService } from "../../gen/drover/v1/admin_pb.js";
 import {
+  type Heartbeat,
+  type HeartbeatAckSchema,
   type LeaseSchema,
   ResultStatus,
   type SubmitStreamRequest,
@@ -57,9 +59,9 @@ export type UnaryScript = (request: never) => unknown;
 export interface FakeOptions {
   /** Answers hello by itself. Default true. */
   welcome?: boolean;
-  /** Answers heartbeats by itself. Default true. */
-  heartbeats?: boolean;
-  /** Goes on when the worker half-closes. Default true: ends the stream too. */
+  /** Answers heartbeats by itself, with more in the answer if a function says so. Default true. */
+  heartbeats?: boolean | ((heartbeat: Heartbeat) => MessageInitShape<typeof HeartbeatAckSchema>);
+  /** Acks what is left when the worker says it leaves, and ends when it half-closes. Default true. */
   farewell?: boolean;
   /** Beats of the worker, as the welcome tells it. Default: says nothing, so 5 s. */
   heartbeatMs?: number;
@@ -100,13 +102,6 @@ export class FakeStatus extends Error {
   }
 }
 
-const running = new Set<FakeCoordinator>();
-
-afterEach(() => {
-  for (const coordinator of running) coordinator.stop();
-  running.clear();
-});
-
 /** Speaks the real protocol over real TCP, with a script for a brain. Stopped after each test. */
 export async function startFakeCoordinator(options: FakeOptions = {}): Promise<FakeCoordinator> {
   const server = new Server({ "grpc.max_receive_message_length": 8 * 1024 * 1024 });
@@ -135,7 +130,7 @@ export async function startFakeCoordinator(options: FakeOptions = {}): Promise<F
     nextStream: () => streams.next("stream"),
     stop: () => server.forceShutdown(),
   };
-  running.add(coordinator);
+  onTestFinished(() => coordinator.stop());
   return coordinator;
 }
 
@@ -195,6 +190,8 @@ function workHandler(options: FakeOptions, streams: Inbox<FakeStream>) {
     const send = (answer: Answer): void => void call.write(create(WorkResponseSchema, answer));
     const ended = new Promise<void>((resolve) => call.once("end", resolve));
     const cancelled = new Promise<void>((resolve) => call.once("cancelled", resolve));
+    const unacked: Uint8Array[] = [];
+    let leaving = false;
     call.on("error", () => undefined);
     call.on("data", (frame: WorkRequest) => {
       const { hello, heartbeat } = frame;
@@ -203,7 +200,15 @@ function workHandler(options: FakeOptions, streams: Inbox<FakeStream>) {
         return streams.push(fakeStream(call, hello, { frames, send, ended, cancelled }));
       }
       if (heartbeat && options.heartbeats !== false) {
-        send({ heartbeatAck: { number: heartbeat.number, renewed: true } });
+        const more = typeof options.heartbeats === "function" ? options.heartbeats(heartbeat) : {};
+        send({ heartbeatAck: { number: heartbeat.number, renewed: true, ...more } });
+      }
+      // A worker that leaves waits for its acks: nobody has to script them.
+      leaving ||= frame.leaving && options.farewell !== false;
+      unacked.push(...frame.results.map((result) => result.leaseToken));
+      if (leaving) {
+        const status = ResultStatus.ACCEPTED;
+        send({ acks: unacked.splice(0).map((leaseToken) => ({ leaseToken, status })) });
       }
       frames.push(frame);
     });

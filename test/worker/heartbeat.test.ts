@@ -1,0 +1,100 @@
+import { describe, expect, it } from "vitest";
+import { startFakeCoordinator } from "../support/fake-coordinator.js";
+import { createManualClock } from "../support/manual-clock.js";
+import { gate, jsonLease, nameOf, namesOf, reach, testWorker } from "../support/worker-kit.js";
+
+describe("the heartbeat of a worker", () => {
+  it("lists running leases and results without an ack, and says how busy the process is", async () => {
+    const coordinator = await startFakeCoordinator({ heartbeatMs: 30 });
+    const worker = testWorker({ address: coordinator.address });
+    const tasks = gate();
+    worker.handle("task", tasks.handler);
+    await worker.start();
+    const stream = await coordinator.nextStream();
+    stream.lease(jsonLease("a", "task", "a"), jsonLease("b", "task", "b"));
+    await tasks.running("b");
+    await tasks.finish("a");
+    await stream.frames.next("result", ({ results }) => results.length === 1);
+    const { heartbeat } = await stream.frames.next(
+      "heartbeat with both",
+      (frame) => frame.heartbeat?.heldLeaseTokens.length === 2,
+    );
+    expect(namesOf(heartbeat!.heldLeaseTokens)).toEqual(["a", "b"]);
+    expect(heartbeat!.cpu).toBeGreaterThan(0);
+    expect(heartbeat!.eventLoopDelay).toBeDefined();
+    const next = await stream.frames.next("heartbeat", (frame) => frame.heartbeat !== undefined);
+    expect(next.heartbeat!.number).toBeGreaterThan(heartbeat!.number);
+    await tasks.finish("b");
+  });
+
+  it("stops a handler whose token is unknown, and never drops a result for it", async () => {
+    const coordinator = await startFakeCoordinator({
+      heartbeatMs: 30,
+      heartbeats: ({ heldLeaseTokens: held }) => ({
+        unknownLeaseTokens: held.length === 2 ? held : [],
+      }),
+    });
+    const worker = testWorker({ address: coordinator.address, concurrency: 2 });
+    const tasks = gate();
+    worker.handle("task", tasks.handler);
+    await worker.start();
+    const stream = await coordinator.nextStream();
+    stream.lease(jsonLease("done", "task", "done"), jsonLease("runs", "task", "runs"));
+    await tasks.finish("done");
+    // The handler that may still run takes a slot nobody can lease.
+    const { offer } = await stream.frames.next("offer", (frame) => frame.offer !== undefined);
+    expect(offer!.slots).toBe(1);
+    expect(tasks.aborts.get("runs")).toMatchObject({ abortCause: "lease_lost" });
+    expect(worker.unacked).toBe(1);
+    // A late success may still be accepted.
+    await tasks.finish("runs");
+    expect(nameOf((await stream.settle()).leaseToken)).toBe("done");
+    expect(nameOf((await stream.settle()).leaseToken)).toBe("runs");
+    const offers = stream.frames.all.flatMap((frame) => (frame.offer ? [frame.offer.slots] : []));
+    expect(offers).toEqual([1, 2]);
+  });
+
+  it("stops handlers 13.5 s after the last renewed beat was sent, and hands back", async () => {
+    const clock = createManualClock();
+    const coordinator = await startFakeCoordinator({ heartbeats: false });
+    const worker = testWorker({ address: coordinator.address, clock });
+    const aborted: number[] = [];
+    worker.handle("task", async (_payload, { signal }) => {
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      aborted.push(clock.monotonic());
+      throw signal.reason;
+    });
+    await reach(clock, worker.start());
+    const stream = await coordinator.nextStream();
+    stream.lease(jsonLease("a", "task", "a"));
+    while (worker.running === 0) await clock.advance(0);
+
+    const beat = async () => {
+      const frame = stream.frames.next("heartbeat", ({ heartbeat }) => heartbeat !== undefined);
+      return (await frame).heartbeat!.number;
+    };
+    // Chance is 0: beats come every 4.5 s.
+    await clock.advance(4_500);
+    stream.send({ heartbeatAck: { number: await beat(), renewed: true } });
+    const renewedAt = clock.monotonic();
+    for (let beats = 0; beats < 2; beats += 1) {
+      await clock.advance(2_000);
+      await clock.advance(2_500);
+      stream.send({ heartbeatAck: { number: await beat(), renewed: false } });
+      while (!(await answered(stream))) await clock.advance(0);
+    }
+    await clock.advance(renewedAt + 13_499 - clock.monotonic());
+    expect(aborted).toEqual([]);
+    await clock.advance(1);
+    expect(aborted).toEqual([renewedAt + 13_500]);
+    const result = await reach(clock, stream.settle());
+    expect(result.outcome.case).toBe("release");
+  });
+});
+
+/** A round trip on the stream's connection: what was sent before has been read. */
+async function answered(stream: { send(answer: object): void }): Promise<boolean> {
+  stream.send({});
+  for (let turns = 0; turns < 20; turns += 1) await new Promise(setImmediate);
+  return true;
+}
