@@ -35,5 +35,6 @@ for i = 1, #ARGV, 2 do
   end
 end
 close_shelves()
+close_holds()
 close_books()
 return planted

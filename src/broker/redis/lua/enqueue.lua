@@ -82,12 +82,11 @@ end
 
 local function is_known(item)
   if came[item.id] then return true end
-  local rec = call('GET', record_key(item.id))
-  if rec then
-    local t = parse(rec)
+  if item.known then
+    local t = parse(item.known)
     return t[RUN] >= item.run or t[STATUS] < DONE
   end
-  local tomb = tombstone_of(item.id, now)
+  local tomb = read_tombstone(item.tomb, now)
   return tomb and tomb.run >= item.run
 end
 
@@ -95,8 +94,8 @@ local function judge(item)
   local too_old = item.as_of > 0 and item.as_of < now - RESTORE_STALE_MS
   if item.restore and too_old then return 'too_old' end
   if is_known(item) then return 'known' end
-  local t = parse(item.rec)
-  local told = not has(t, IN_HISTORY)
+  item.t = parse(item.rec)
+  local told = not has(item.t, IN_HISTORY)
   if told and (room <= 0 or room_bytes <= 0) then return 'outbox_full' end
   local holder = key_holder(item)
   if holder and holder ~= item.id then return 'key_taken', holder end
@@ -107,6 +106,18 @@ local function judge(item)
   return 'enqueued'
 end
 
+-- What the store knows of the tasks: two keys each.
+local keys = {}
+for i, item in ipairs(items) do
+  keys[i * 2 - 1], keys[i * 2] = record_key(item.id), K .. 'x:' .. item.id
+end
+for from = 1, #keys, 1000 do
+  local values = call('MGET', unpack(keys, from, math.min(from + 999, #keys)))
+  for i = 1, #values, 2 do
+    local item = items[(from + i) / 2]
+    item.known, item.tomb = values[i], values[i + 1]
+  end
+end
 for i, item in ipairs(items) do outcomes[i] = { judge(item) } end
 
 local function queue_id(lane)
@@ -147,7 +158,7 @@ end
 
 local writes = {}
 local function admit(item)
-  local t = parse(item.rec)
+  local t = item.t
   open_lane(item.lane)
   t[LANE], t[QUEUE] = item.lane.id, item.lane.queue_id
   t[ORDER] = next_sequence(t[LANE])
@@ -160,12 +171,13 @@ local function admit(item)
     put_ready(item.id, item.rec, t)
   end
   recount(t, nil, t[STATUS])
-  if item.apart ~= '' then call('SET', K .. 'p:' .. item.id, item.apart) end
   if item.claims then
     local holder = struct.pack('>c16d', item.id, now + IDEMPOTENCY_KEY_MS)
     call('SET', K .. 'k:' .. item.key, holder, 'PX', IDEMPOTENCY_KEY_MS)
   end
-  call('DEL', K .. 'x:' .. item.id, K .. 'r:' .. item.id)
+  if item.known then call('DEL', K .. 'p:' .. item.id, K .. 'r:' .. item.id) end
+  if item.tomb then call('DEL', K .. 'x:' .. item.id) end
+  if item.apart ~= '' then call('SET', K .. 'p:' .. item.id, item.apart) end
   local rec = head_of(t) .. string.sub(item.rec, HEAD_BYTES + 1)
   writes[#writes + 1] = record_key(item.id)
   writes[#writes + 1] = rec
@@ -176,7 +188,7 @@ end
 for i, item in ipairs(items) do
   if outcomes[i][1] == 'enqueued' then outcomes[i][2] = admit(item) end
 end
-for i = 1, #writes, 1000 do call('MSET', unpack(writes, i, math.min(i + 999, #writes))) end
+set_all(writes)
 close_shelves()
 
 local function eager()
@@ -206,5 +218,6 @@ end
 
 local leased = eager()
 close_shelves()
+close_holds()
 close_books()
 return { outcomes, leased }

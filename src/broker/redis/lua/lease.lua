@@ -31,5 +31,6 @@ close_shelves()
 local run = new_run(found, tonumber(ARGV[3]), tonumber(ARGV[2]), ARGV[4], now)
 local more = serve(run, names)
 close_shelves()
+close_holds()
 close_books()
 return { 'ok', more and 1 or 0, lost, run.out }

@@ -57,19 +57,20 @@ local function judge(id, token)
     return 'revoked'
   end
   local lost = has(t, LOST) and t[TOKEN] == token and x[1] == session
-  -- History may lag: a later grant than it knows is believed, the last one only if it saw it running.
+  -- History may lag: a later grant than it knows is believed, the last one only if it saw it
+  -- running.
   local known_to_history = fencing_of(t[TOKEN]) + (has(t, SEEN_RUNNING) and 0 or 1)
   local restored = has(t, RESTORED) and fencing_of(token) >= known_to_history
   if lost or restored then return 'kept', adopt(id, rec, t, x, token) end
   return 'revoked'
 end
 
-local held, kept, revoked, missing, in_transit = {}, {}, {}, {}, {}
+local listed, kept, revoked, missing, in_transit = {}, {}, {}, {}, {}
 for i = 7, #ARGV, 2 do
   local id = ARGV[i]
   local verdict, rec = judge(id, ARGV[i + 1])
   if verdict == 'kept' then
-    held[id] = true
+    listed[id] = true
     kept[#kept + 1] = { id, rec }
   elseif verdict == 'revoked' then
     revoked[#revoked + 1] = (i - 7) / 2
@@ -78,9 +79,10 @@ for i = 7, #ARGV, 2 do
   end
 end
 for _, id in ipairs(call('SMEMBERS', K .. 'sh:' .. session)) do
-  local rec = not held[id] and call('GET', record_key(id))
+  local rec = not listed[id] and call('GET', record_key(id))
   if rec then in_transit[#in_transit + 1] = { id, rec } end
 end
 close_shelves()
+close_holds()
 close_books()
 return { 'opened', resumed and 1 or 0, digits(now), kept, revoked, missing, in_transit }

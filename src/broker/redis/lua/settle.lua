@@ -25,6 +25,11 @@ local function poison(losses)
   return '\0' .. string.char(6) .. 'poison' .. string.char(#message) .. message
 end
 
+-- Records by id: read at once, changed here, written at the end.
+local ids, known, changed = {}, nil, {}
+for i = 1, #ARGV, 5 do ids[#ids + 1] = ARGV[i] end
+known = records_of(ids)
+
 local ends = {}
 ends[COMPLETE] = function(item, t, x)
   finish(t, DONE, now)
@@ -73,7 +78,8 @@ local function apply(item, t, x)
   ends[item.kind](item, t, x)
   t[SETTLED_BY], t[SETTLED_AT] = item.kind, t[VERSION]
   local entry, snap, with_payload = tell(item.id, item.rec, t, x, item.kind, now)
-  call('SET', record_key(item.id), assemble(item.rec, t, x))
+  known[item.id] = assemble(item.rec, t, x)
+  changed[item.id] = true
   local apart = with_payload and payload_apart(item.id, t) or ''
   return { 'accepted', entry, digits(now), item.kind, with_payload and 0 or 1, snap, apart }
 end
@@ -86,7 +92,7 @@ local function from_tombstone(item)
 end
 
 local function judge(item)
-  item.rec = call('GET', record_key(item.id))
+  item.rec = known[item.id]
   if not item.rec then return from_tombstone(item) end
   local t = parse(item.rec)
   local x = tail_of(item.rec, t)
@@ -110,6 +116,13 @@ for i = 1, #ARGV, 5 do
     kind = kind, next = following, delay = delay, data = ARGV[i + 4],
   })
 end
+local writes = {}
+for id in pairs(changed) do
+  writes[#writes + 1] = record_key(id)
+  writes[#writes + 1] = known[id]
+end
+set_all(writes)
 close_shelves()
+close_holds()
 close_books()
 return replies

@@ -28,6 +28,10 @@ local function publish(message)
   call('PUBLISH', string.match(K, '^{(.*):%d+}:$') .. ':hints', message)
 end
 
+local function set_all(list)
+  for i = 1, #list, 1000 do call('MSET', unpack(list, i, math.min(i + 999, #list))) end
+end
+
 local function is_cold(store_id)
   return call('HGET', META, 'store') ~= store_id
 end

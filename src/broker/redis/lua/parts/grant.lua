@@ -1,18 +1,39 @@
--- Needs base, record, book, shelf. One grant, and the end of one.
+-- Needs base, record, book, shelf. One grant, and the end of one; `close_holds` writes what they
+-- gathered.
+local held, deadlines, unheld, undue = {}, {}, {}, {}
+
+local function gather(lists, key, value)
+  local list = lists[key]
+  if not list then
+    list = {}
+    lists[key] = list
+  end
+  list[#list + 1] = value
+end
 local function hold(id, t, session, deadline)
-  call('SADD', K .. 'sh:' .. session, id)
-  call('ZADD', K .. 'dl', deadline, id)
+  gather(held, session, id)
+  deadlines[#deadlines + 1] = deadline
+  deadlines[#deadlines + 1] = id
   if has(t, QUARANTINE) then call('HSET', K .. 'z:' .. session, t[LANE], id) end
 end
 
 local function unhold(id, t, session)
-  call('SREM', K .. 'sh:' .. session, id)
-  call('ZREM', K .. 'dl', id)
+  gather(unheld, session, id)
+  undue[#undue + 1] = id
   if t[CANCEL] > 0 then call('ZREM', K .. 'cd', id) end
   if has(t, QUARANTINE) then
     call('HDEL', K .. 'z:' .. session, t[LANE])
     wake_lane(t)
   end
+end
+
+-- A script either holds or unholds a task, never both.
+local function close_holds()
+  for session, ids in pairs(held) do call_sliced('SADD', K .. 'sh:' .. session, ids) end
+  for session, ids in pairs(unheld) do call_sliced('SREM', K .. 'sh:' .. session, ids) end
+  call_sliced('ZADD', K .. 'dl', deadlines)
+  call_sliced('ZREM', K .. 'dl', undue)
+  held, deadlines, unheld, undue = {}, {}, {}, {}
 end
 
 local function is_live(session, now)

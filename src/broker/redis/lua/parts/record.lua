@@ -24,15 +24,29 @@ local function entomb(id, run, expires, settled_by, token, session)
   call('SET', K .. 'x:' .. id, tomb, 'PX', TOMBSTONE_MS)
 end
 
-local function tombstone_of(id, now)
-  local tomb = call('GET', K .. 'x:' .. id)
+local function read_tombstone(tomb, now)
   if not tomb then return nil end
   local run, expires, settled_by, token, at = struct.unpack('>I4dBc16', tomb)
   if expires <= now then return nil end
   return { run = run, settled_by = settled_by, token = token, session = string.sub(tomb, at) }
 end
 
+local function tombstone_of(id, now)
+  return read_tombstone(call('GET', K .. 'x:' .. id), now)
+end
+
 local function record_key(id) return K .. 't:' .. id end
+
+-- Records of many tasks by id, in few calls.
+local function records_of(ids)
+  local recs = {}
+  for from = 1, #ids, 500 do
+    local keys = {}
+    for i = from, math.min(from + 499, #ids) do keys[#keys + 1] = record_key(ids[i]) end
+    for i, rec in ipairs(call('MGET', unpack(keys))) do recs[ids[from + i - 1]] = rec end
+  end
+  return recs
+end
 
 local function parse(rec)
   return { struct.unpack(HEAD, rec) }
