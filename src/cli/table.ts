@@ -49,7 +49,7 @@ export function printRows<Row>(
   const ink = inkOf(terminal);
   const table = new Table({
     chars: borderless,
-    style: { "padding-left": 0, "padding-right": 0, head: [], border: [] },
+    style: { "padding-left": 0, "padding-right": gap, head: [], border: [] },
     colWidths: shown.map((index) => widths[index]!),
     head: shown.map((index) => ink.bold(columns[index]!.title)),
   });
