@@ -11,7 +11,10 @@ import { elementsMax, withinElements } from "./scan.js";
 
 /** Bytes to messages and back, with the refusals a peer's bytes can earn. */
 
-/** Largest message of a method a peer may send: frames of a stream are smaller, so that one cannot block the others. */
+/**
+ * Largest message of a method a peer may send: frames of a stream are smaller, so that one cannot
+ * block the others.
+ */
 export const inputBytesMax = (method: DescMethod): number =>
   method.methodKind === "bidi_streaming" || method.methodKind === "client_streaming"
     ? limits.frameBytes

@@ -46,7 +46,8 @@ export interface ConnectOptions {
 export function createConnectHandler(options: ConnectOptions): ConnectHandler {
   const router: ConnectRouter = createConnectRouter({
     interceptors: options.interceptors,
-    // Compressed requests are refused: no message is larger than 4 MiB, and none can grow on the way in.
+    // Compressed requests are refused: no message is larger than 4 MiB, and none can grow on the
+    // way in.
     acceptCompression: [],
     readMaxBytes: limits.messageBytes,
     writeMaxBytes: limits.messageBytes,
@@ -58,7 +59,8 @@ export function createConnectHandler(options: ConnectOptions): ConnectHandler {
     handle(request, response) {
       const handler = handlers.get(request.url?.split("?", 1)[0] ?? "");
       if (!handler) return false;
-      // Otherwise a caller that vanishes while a write waits pins the stream for ever: the wait knows "drain" only.
+      // Otherwise a caller that vanishes while a write waits pins the stream for ever: the wait
+      // knows "drain" only.
       response.once("close", () => response.emit("drain"));
       serve(handler, request, response).catch((error: unknown) => {
         if (!response.headersSent) response.writeHead(500).end();

@@ -4,7 +4,10 @@ import { DroverError } from "../errors.js";
 /** Set by the authenticate interceptor, before any service runs. */
 export const namespaceKey = createContextKey<string>("", { description: "namespace" });
 
-/** Breaks a stream off at once, even while its writer waits for a peer that does not read. Set by the door. */
+/**
+ * Breaks a stream off at once, even while its writer waits for a peer that does not read. Set by
+ * the door.
+ */
 export const breakOffKey = createContextKey<(reason: ConnectError) => void>(() => undefined, {
   description: "break off",
 });

@@ -22,9 +22,9 @@ import { file_drover_v1_admin } from "../../gen/drover/v1/admin_pb.js";
 import { file_drover_v1_task } from "../../gen/drover/v1/task_pb.js";
 
 /**
- * The contract as coordinators read it: every google.protobuf.Value is left as the bytes it came in (a Value field and a
- * bytes field are the same on the wire), so payloads and results pass unread. Services are written against these
- * messages; the JSON doors alone look inside.
+ * The contract as coordinators read it: every google.protobuf.Value is left as the bytes it came in
+ * (a Value field and a bytes field are the same on the wire), so payloads and results pass unread.
+ * Services are written against these messages; the JSON doors alone look inside.
  */
 export type Opaque<T> = T extends { $typeName: "google.protobuf.Value" }
   ? Uint8Array
@@ -72,7 +72,10 @@ export type Implementation<S extends DescService> = {
   [K in keyof S["method"]]?: MethodImpl<S["method"][K]>;
 };
 
-/** A service ready for the doors: the published description, the one with values unread, and the code. */
+/**
+ * A service ready for the doors: the published description, the one with values unread, and the
+ * code.
+ */
 export interface MountedService {
   readonly published: DescService;
   readonly service: DescService;
@@ -94,7 +97,10 @@ export const contractFiles: readonly DescFile[] = [file_drover_v1_task, file_dro
 const valueFields = new Set<string>();
 const registry = opaqueRegistry();
 
-/** Whether this bytes field of an opaque message is a google.protobuf.Value in the published contract. */
+/**
+ * Whether this bytes field of an opaque message is a google.protobuf.Value in the published
+ * contract.
+ */
 export const isValueField = (field: DescField): boolean =>
   valueFields.has(`${field.parent.typeName}.${field.name}`);
 
@@ -116,7 +122,8 @@ function opaqueRegistry() {
 }
 
 function withoutValues(file: DescFile) {
-  // Copied by way of the wire: options (validation rules, HTTP rules) are unknown fields and must stay.
+  // Copied by way of the wire: options (validation rules, HTTP rules) are unknown fields and must
+  // stay.
   const proto = fromBinary(
     FileDescriptorProtoSchema,
     toBinary(FileDescriptorProtoSchema, file.proto),
@@ -127,7 +134,10 @@ function withoutValues(file: DescFile) {
   return proto;
 }
 
-/** Presence must survive the change, so a plain field becomes a proto3 `optional` one (in an oneof of its own). */
+/**
+ * Presence must survive the change, so a plain field becomes a proto3 `optional` one (in an oneof
+ * of its own).
+ */
 function replaceValues(message: DescriptorProto, pkg: string): void {
   for (const field of message.field) {
     if (field.typeName !== ".google.protobuf.Value") continue;

@@ -30,8 +30,8 @@ import { durationMs, toDuration, toTimestampIf } from "./convert-time.js";
 import { toWorkerResult } from "./convert-result.js";
 
 /**
- * Frames of the Work stream between the wire and the coordinator. The checks are the proto's rules by hand, held equal to
- * them by a test: protovalidate is too slow for every frame.
+ * Frames of the Work stream between the wire and the coordinator. The checks are the proto's rules
+ * by hand, held equal to them by a test: protovalidate is too slow for every frame.
  */
 
 const typesPerSubscription = 256;
@@ -97,7 +97,9 @@ function toSubscription(it: Opaque<WireSubscription>, field: string): Subscripti
   return { queue: it.queue || defaultQueue, types: it.types, weight: it.weight || 1 };
 }
 
-/** Everything of a frame but its hello. One result that cannot be accepted does not fail the others. */
+/**
+ * Everything of a frame but its hello. One result that cannot be accepted does not fail the others.
+ */
 export function toWorkerFrame(frame: Opaque<WorkRequest>): WorkerFrame {
   const { heartbeat } = frame;
   return {

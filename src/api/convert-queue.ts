@@ -69,7 +69,10 @@ const settings: Readonly<
   },
 };
 
-/** `mask` undefined or empty: the settings that are set. A masked setting that is not set goes back to its default. */
+/**
+ * `mask` undefined or empty: the settings that are set. A masked setting that is not set goes back
+ * to its default.
+ */
 export function toQueueChange(
   queue: Opaque<WireQueue>,
   mask: readonly string[] | undefined,

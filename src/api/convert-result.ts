@@ -17,7 +17,10 @@ import { durationMs } from "./convert-time.js";
 /** The code of a failure that brought none. */
 const unnamedFailure = "error";
 
-/** Never throws: what cannot be accepted as sent becomes `invalid` with its reason, and only that attempt fails. */
+/**
+ * Never throws: what cannot be accepted as sent becomes `invalid` with its reason, and only that
+ * attempt fails.
+ */
 export function toWorkerResult(result: Opaque<TaskResult>): WorkerResult {
   const token = result.leaseToken;
   try {

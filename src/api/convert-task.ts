@@ -10,7 +10,7 @@ import {
 import type { PendingReason, TaskView } from "../coordinator/coordinator.js";
 import { DroverError } from "../errors.js";
 import type { TaskDraft } from "../task/draft.js";
-import { refuse } from "../task/rules.js";
+import { checkName, refuse } from "../task/rules.js";
 import type { Attempt, Payload, RetryPolicy, Status, Task, TaskError } from "../task/task.js";
 import { inspectValue } from "../task/value-bytes.js";
 import type { Opaque, OpaqueInit } from "./contract.js";
@@ -23,7 +23,10 @@ import {
   toTimestampIf,
 } from "./convert-time.js";
 
-/** Tasks between the wire and the vocabulary. Judging is task/validate.ts's; here is only what the wire can get wrong. */
+/**
+ * Tasks between the wire and the vocabulary. Judging is task/validate.ts's; here is only what the
+ * wire can get wrong.
+ */
 
 const wireStatus: Readonly<Record<Status, TaskStatus>> = {
   blocked: TaskStatus.BLOCKED,
@@ -78,6 +81,8 @@ const isSet = (value: unknown): boolean =>
 /** `task` undefined: the request has none. Throws what the wire alone can get wrong. */
 export function toDraft(task: Opaque<WireTask> | undefined): TaskDraft {
   if (!task) return refuse("task", "a task", undefined);
+  // Its settings are looked up before the rest is judged.
+  if (task.queue !== "") checkName("task.queue", task.queue);
   for (const [key, name] of outputOnly) {
     if (isSet(task[key])) {
       const field = `task.${name}`;
@@ -104,7 +109,10 @@ export function toDraft(task: Opaque<WireTask> | undefined): TaskDraft {
   };
 }
 
-/** A field of a newer contract may change what the task means: it is refused, never accepted and ignored. */
+/**
+ * A field of a newer contract may change what the task means: it is refused, never accepted and
+ * ignored.
+ */
 function refuseUnknown(task: Opaque<WireTask>): void {
   const unknown = task.$unknown?.[0];
   if (!unknown) return;
@@ -112,7 +120,9 @@ function refuseUnknown(task: Opaque<WireTask>): void {
   throw new DroverError("unsupported_field", message, { field: "task" });
 }
 
-/** `field`: path of the Value field; the blob's is the same with `_blob`. An empty Value is none. */
+/**
+ * `field`: path of the Value field; the blob's is the same with `_blob`. An empty Value is none.
+ */
 export function toPayload(
   field: string,
   value: Uint8Array | undefined,
@@ -156,7 +166,10 @@ interface WirePayload {
   readonly blob: OpaqueInit<Blob> | undefined;
 }
 
-/** Bytes that are no readable Value (a damaged row) go out as bytes, so that they never fail the page around them. */
+/**
+ * Bytes that are no readable Value (a damaged row) go out as bytes, so that they never fail the
+ * page around them.
+ */
 export function toWirePayload(payload: Payload | undefined): WirePayload {
   if (!payload) return { value: undefined, blob: undefined };
   const { contentType, data } = payload;

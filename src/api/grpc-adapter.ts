@@ -23,7 +23,10 @@ import { decode, encode } from "./codec.js";
 import { toConnectError, wellFormed } from "./interceptors/errors.js";
 import { DroverError } from "../errors.js";
 
-/** Mounts Connect implementations on a grpc-js server: twice as cheap as connect-node, with keepalive and drain. */
+/**
+ * Mounts Connect implementations on a grpc-js server: twice as cheap as connect-node, with
+ * keepalive and drain.
+ */
 
 export interface AdapterOptions {
   readonly clock: Clock;
@@ -131,8 +134,9 @@ async function* requestsOf(method: DescMethod, call: StreamCall): AsyncGenerator
 }
 
 /**
- * Not the stream's own iterator: that destroys the whole duplex on the error event by which grpc-js is told a status, and
- * what was written before would be lost with the status. A call that is cut off just ends; its signal says why.
+ * Not the stream's own iterator: that destroys the whole duplex on the error event by which grpc-js
+ * is told a status, and what was written before would be lost with the status. A call that is cut
+ * off just ends; its signal says why.
  */
 async function* messagesOf(call: StreamCall): AsyncGenerator<Buffer> {
   let ended = false;
@@ -229,7 +233,10 @@ function sendHeader(call: UnaryCall, headers: Headers): void {
   if (Object.keys(metadata.getMap()).length > 0) call.sendMetadata(metadata);
 }
 
-/** What a call ends with: the code, the message, and the details every gRPC library knows how to read. */
+/**
+ * What a call ends with: the code, the message, and the details every gRPC library knows how to
+ * read.
+ */
 function toStatus(thrown: unknown): grpc.ServerErrorResponse {
   const error =
     thrown instanceof DroverError
@@ -249,8 +256,8 @@ function toStatus(thrown: unknown): grpc.ServerErrorResponse {
 }
 
 /**
- * grpc-js sends a status only after everything written before it, which a peer that does not read never takes. Resetting
- * the HTTP/2 stream frees that memory; grpc-js has no public way to it.
+ * grpc-js sends a status only after everything written before it, which a peer that does not read
+ * never takes. Resetting the HTTP/2 stream frees that memory; grpc-js has no public way to it.
  */
 function resetStream(call: StreamCall): void {
   const inner = (call as unknown as { call?: { stream?: { close?(code: number): void } } }).call;

@@ -46,7 +46,9 @@ const channelOptions: grpc.ServerOptions = {
   "grpc.enable_channelz": 0,
 };
 
-/** gRPC over HTTP/2: TaskService, WorkerService, QueueService, AdminService, reflection and health. */
+/**
+ * gRPC over HTTP/2: TaskService, WorkerService, QueueService, AdminService, reflection and health.
+ */
 export function createGrpcDoor(options: DoorOptions): Door {
   let server: grpc.Server | undefined;
   let closing = new AbortController();

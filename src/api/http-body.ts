@@ -2,7 +2,10 @@ import type { IncomingMessage } from "node:http";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 
-/** What is still read, and thrown away, of a body that is too large, so that its sender gets to see the answer. */
+/**
+ * What is still read, and thrown away, of a body that is too large, so that its sender gets to see
+ * the answer.
+ */
 const drainedBytes = 16 * 1024 * 1024;
 
 /** At most 4 MiB; message_too_large beyond. */

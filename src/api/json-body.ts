@@ -2,7 +2,10 @@ import { isUtf8 } from "node:buffer";
 import { DroverError } from "../errors.js";
 import { shown } from "../task/rules.js";
 
-/** Parses a request's body. Numbers that JavaScript would round are refused, since nobody would notice. */
+/**
+ * Parses a request's body. Numbers that JavaScript would round are refused, since nobody would
+ * notice.
+ */
 export function parseJson(bytes: Buffer): unknown {
   if (!isUtf8(bytes)) throw malformed("the body is not UTF-8");
   const text = bytes.toString("utf8");
@@ -16,7 +19,8 @@ export function parseJson(bytes: Buffer): unknown {
   const unsafe = findUnsafeInteger(text);
   if (unsafe !== undefined) {
     const field = pathOf(json, Number(unsafe), 0);
-    const message = `${field ?? "body"}: the integer ${shown(unsafe)} is beyond 2^53 and would be rounded`;
+    const what = `the integer ${shown(unsafe)} is beyond 2^53 and would be rounded`;
+    const message = `${field ?? "body"}: ${what}`;
     const hint = "Send it as a string, or the whole payload as payload_blob.";
     throw new DroverError("invalid_field", message, { hint, ...(field && { field }) });
   }

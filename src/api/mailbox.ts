@@ -1,5 +1,6 @@
 /**
- * What waits to be written to one stream: many put in, one takes out. It has no bound of its own; who puts in keeps one.
+ * What waits to be written to one stream: many put in, one takes out. It has no bound of its own;
+ * who puts in keeps one.
  */
 export class Mailbox<T> {
   #items: T[] = [];
@@ -30,7 +31,10 @@ export class Mailbox<T> {
     this.#wake?.();
   }
 
-  /** Everything that waits, at least one; undefined at the end. Rejects with the signal's reason when aborted. */
+  /**
+   * Everything that waits, at least one; undefined at the end. Rejects with the signal's reason
+   * when aborted.
+   */
   async take(signal: AbortSignal): Promise<T[] | undefined> {
     while (this.#items.length === 0) {
       signal.throwIfAborted();

@@ -1,8 +1,9 @@
 import type { DescMessage } from "@bufbuild/protobuf";
 
 /**
- * Most fields a message may hold in all, those of its parts included. Decoding a byte can cost a thousand times its size in objects: 4 MiB of
- * empty messages would block the process for seconds, so they are counted on the wire first.
+ * Most fields a message may hold in all, those of its parts included. Decoding a byte can cost a
+ * thousand times its size in objects: 4 MiB of empty messages would block the process for seconds,
+ * so they are counted on the wire first.
  */
 export const elementsMax = 250_000;
 

@@ -1,4 +1,4 @@
-import { ConnectError } from "@connectrpc/connect";
+import type { ConnectError } from "@connectrpc/connect";
 import type { Lease } from "../broker/broker.js";
 import type { CoordinatorFrame, SessionPort } from "../coordinator/frames.js";
 import { DroverError } from "../errors.js";
@@ -17,8 +17,9 @@ export interface StreamPortOptions {
 }
 
 /**
- * How a session speaks to its stream. What is sent in one tick, or while the peer does not read, is merged into as few
- * frames of at most 1 MiB as it takes (so 64 of them are never reached before the bytes are).
+ * How a session speaks to its stream. What is sent in one tick, or while the peer does not read, is
+ * merged into as few frames of at most 1 MiB as it takes (so 64 of them are never reached before
+ * the bytes are).
  */
 export class StreamPort implements SessionPort {
   readonly #options: StreamPortOptions;

@@ -27,7 +27,10 @@ export const toWireOutcome = (outcome: SubmitOutcome): OpaqueInit<WireOutcome> =
         status: outcome.kind === "existing" ? SubmitStatus.EXISTING : SubmitStatus.SUBMITTED,
       };
 
-/** One SubmitStream: what arrives in one tick is one call of the coordinator; answers go out as they come. */
+/**
+ * One SubmitStream: what arrives in one tick is one call of the coordinator; answers go out as they
+ * come.
+ */
 class SubmitStream {
   readonly answers = new Mailbox<Answer>();
   readonly #coordinator: Coordinator;

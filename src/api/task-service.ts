@@ -8,7 +8,7 @@ import { DroverError } from "../errors.js";
 import type { ListQuery } from "../history/history.js";
 import { limits } from "../limits.js";
 import { parseTaskId } from "../task/ids.js";
-import { refuse } from "../task/rules.js";
+import { checkLength, checkName, refuse } from "../task/rules.js";
 import type { Task } from "../task/task.js";
 import { namespaceOf } from "./context.js";
 import { mount, type MountedService, type Opaque } from "./contract.js";
@@ -69,7 +69,9 @@ export function taskService(coordinator: Coordinator): MountedService {
       return { attempts: attempts.map(toWireAttempt) };
     },
     async getStats(request, context) {
-      const stats = await coordinator.stats(namespaceOf(context), request.queue || undefined);
+      const { queue } = request;
+      if (queue !== "") checkName("queue", queue);
+      const stats = await coordinator.stats(namespaceOf(context), queue || undefined);
       return { stats: toWireStats(stats) };
     },
     // oxlint-disable-next-line require-yield
@@ -115,15 +117,21 @@ async function submitAll(
   return outcomes;
 }
 
-const toListQuery = (namespace: string, request: Opaque<ListTasksRequest>): ListQuery => ({
-  namespace,
-  status: toStatus(request.status),
-  type: request.type || undefined,
-  queue: request.queue || undefined,
-  tag: request.tag || undefined,
-  pageSize: request.pageSize || limits.pageSize,
-  pageToken: request.pageToken,
-});
+function toListQuery(namespace: string, request: Opaque<ListTasksRequest>): ListQuery {
+  const { type, queue, tag, pageSize, pageToken } = request;
+  if (type !== "") checkName("type", type);
+  if (queue !== "") checkName("queue", queue);
+  checkLength("tag", tag, 0, limits.tagLength);
+  return {
+    namespace,
+    status: toStatus(request.status),
+    type: type || undefined,
+    queue: queue || undefined,
+    tag: tag || undefined,
+    pageSize: pageSize || limits.pageSize,
+    pageToken,
+  };
+}
 
 /** A page that would not fit a message is read again, shorter: its token then leads to the rest. */
 async function listFitting(coordinator: Coordinator, query: ListQuery) {

@@ -2,7 +2,10 @@ import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { limits } from "../limits.js";
 import { inspectValue } from "../task/value-bytes.js";
 
-/** JSON to the wire bytes of a google.protobuf.Value and back: for the JSON doors, and to compare payloads. */
+/**
+ * JSON to the wire bytes of a google.protobuf.Value and back: for the JSON doors, and to compare
+ * payloads.
+ */
 
 export class NotAValue extends Error {}
 

@@ -34,12 +34,11 @@ async function* work(
   const frames = requests[Symbol.asyncIterator]();
   const first = await firstFrame(frames, clock);
   const hello = toHello(helloOf(first));
-  let session: Session | undefined;
   const port = new StreamPort({
     abort: context.values.get(breakOffKey),
-    onWritable: () => session?.onWritable(),
+    onWritable: () => session.onWritable(),
   });
-  session = await coordinator.openSession(namespace, hello, port);
+  const session: Session = await coordinator.openSession(namespace, hello, port);
   try {
     void receiveAll(session, first, frames, port);
     for await (const frame of port.frames(context.signal)) yield toWireFrame(frame);
@@ -68,7 +67,9 @@ async function firstFrame(frames: AsyncIterator<Frame>, clock: Clock): Promise<F
 const helloOf = (frame: Frame | undefined): Opaque<Hello> =>
   frame?.hello ?? refuse("hello", "it in the first frame of the stream", undefined);
 
-/** Reads until the peer half-closes; an error ends this stream only. The end alone is no goodbye. */
+/**
+ * Reads until the peer half-closes; an error ends this stream only. The end alone is no goodbye.
+ */
 async function receiveAll(
   session: Session,
   first: Frame | undefined,

@@ -10,15 +10,18 @@ const namePattern = /^[A-Za-z0-9._-]{1,128}$/;
 
 export const isName = (text: string): boolean => namePattern.test(text);
 
+/** What an error can show of a value. */
+export type Shown = string | number | bigint | boolean | null | undefined | Uint8Array;
+
 /** For people: at most 60 characters, so that an error never carries a payload. */
-export function shown(value: unknown): string {
+export function shown(value: Shown): string {
   if (value === undefined) return "nothing";
   if (value instanceof Uint8Array) return `${value.length} bytes`;
-  const text = typeof value === "string" ? JSON.stringify(value) : String(value);
+  const text = typeof value === "string" ? JSON.stringify(value) : `${value}`;
   return text.length <= 60 ? text : `${text.slice(0, 57)}...`;
 }
 
-export function refuse(field: string, expected: string, came: unknown): never {
+export function refuse(field: string, expected: string, came: Shown): never {
   throw new DroverError("invalid_field", `${field}: expected ${expected}, got ${shown(came)}`, {
     field,
   });
@@ -48,8 +51,12 @@ export function checkDuration(field: string, value: number, min: number, max: nu
   }
 }
 
-/** Characters are Unicode code points, as protovalidate counts them. */
+/**
+ * Characters are Unicode code points, as protovalidate counts them; NUL is none, Postgres cannot
+ * store it.
+ */
 export function checkLength(field: string, text: string, min: number, max: number): void {
+  if (text.includes("\0")) refuse(field, "text without NUL characters", text);
   if (text.length >= min && text.length <= max) return;
   const length = codePoints(text);
   if (length < min || length > max) {

@@ -94,7 +94,8 @@ export function checkPayload(field: string, payload: Payload | undefined): void 
   if (!payload) return;
   const path = payload.contentType === "" ? field : `${field}_blob`;
   if (payload.data.length > limits.payloadBytes) {
-    const message = `${path}: expected at most ${limits.payloadBytes} bytes, got ${payload.data.length}`;
+    const expected = `expected at most ${limits.payloadBytes} bytes`;
+    const message = `${path}: ${expected}, got ${payload.data.length}`;
     throw new DroverError("payload_too_large", message, { field: path });
   }
   if (payload.contentType !== "") {
@@ -108,7 +109,8 @@ function checkValue(path: string, data: Uint8Array): void {
   if (verdict === "ok") return;
   if (verdict === "not_finite") refuse(path, "finite numbers", "NaN or Infinity");
   if (verdict === "too_deep") {
-    const message = `${path}: nested too deep for protobuf (about ${Math.floor(limits.payloadDepth / 2)} levels)`;
+    const levels = Math.floor(limits.payloadDepth / 2);
+    const message = `${path}: nested too deep for protobuf (about ${levels} levels)`;
     const hint = `Flatten it, or send it as ${path}_blob with content type application/json.`;
     throw new DroverError("invalid_field", message, { field: path, hint });
   }
@@ -169,6 +171,7 @@ function checkTraceContext(context: Readonly<Record<string, string>>): void {
   let total = 0;
   for (const [name, value] of entries) {
     checkLength(`${field}[${shown(name)}]`, name, 1, limits.nameLength);
+    checkLength(`${field}[${shown(name)}]`, value, 0, limits.traceContextLength);
     total += name.length + value.length;
   }
   if (total > limits.traceContextLength) {

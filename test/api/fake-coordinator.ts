@@ -51,7 +51,10 @@ const statuses: readonly Status[] = [
 const noCounts = Object.fromEntries(statuses.map((it) => [it, 0])) as Record<Status, number>;
 export const fakeNow = Date.UTC(2026, 10, 22, 8, 30);
 
-/** A coordinator without stores: it keeps the contract of the interface, for tests of the doors alone. */
+/**
+ * A coordinator without stores: it keeps the contract of the interface, for tests of the doors
+ * alone.
+ */
 export class FakeCoordinator implements Coordinator {
   readonly id = "fake-coordinator";
   readonly tasks = new Map<string, TaskView>();

@@ -8,7 +8,7 @@ import { createTaskFactory } from "../support/task-factory.js";
 import { createSeededRandom } from "../support/seeded-random.js";
 import { openDoors, type Doors } from "./doors.js";
 import type { FakeSession } from "./fake-coordinator.js";
-import { Bidi, errorId, RawClient } from "./grpc-client.js";
+import { type Bidi, errorId, RawClient } from "./grpc-client.js";
 
 let doors: Doors;
 let client: RawClient;

@@ -1,6 +1,9 @@
 import { ConnectError, type Interceptor } from "@connectrpc/connect";
 
-/** A unary call answers as soon as its deadline passes or its caller is gone; what it began goes on to its end. */
+/**
+ * A unary call answers as soon as its deadline passes or its caller is gone; what it began goes on
+ * to its end.
+ */
 export const answerInTime: Interceptor = (next) => (request) => {
   if (request.stream) return next(request);
   const { signal } = request;

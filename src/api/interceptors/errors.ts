@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { Code as ConnectCode, ConnectError, type Interceptor } from "@connectrpc/connect";
+import { ConnectError, type Code as ConnectCode, type Interceptor } from "@connectrpc/connect";
 import {
   BadRequestSchema,
   ErrorInfoSchema,
@@ -67,7 +67,10 @@ export function toDroverError(thrown: unknown): DroverError {
   return id ? new DroverError(id, thrown.rawMessage) : DroverError.from(thrown);
 }
 
-/** Turns what services throw into what doors send. A ConnectError passes: it is a door's or a library's own. */
+/**
+ * Turns what services throw into what doors send. A ConnectError passes: it is a door's or a
+ * library's own.
+ */
 export function mapErrors(onInternal: OnInternal): Interceptor {
   const convert = (thrown: unknown, method: string): ConnectError => {
     if (thrown instanceof ConnectError) return thrown;

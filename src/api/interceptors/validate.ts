@@ -5,10 +5,15 @@ import { DroverError } from "../../errors.js";
 
 const validator = createValidator();
 
-/** Submissions are judged by task/validate.ts, which says more and agrees with the rules in the proto. */
+/**
+ * Submissions are judged by task/validate.ts, which says more and agrees with the rules in the
+ * proto.
+ */
 const judgedElsewhere = new Set(["SubmitTask", "SubmitTasks"]);
 
-/** The rules in the proto, for unary requests. Frames of streams are checked where they are read. */
+/**
+ * The rules in the proto, for unary requests. Frames of streams are checked where they are read.
+ */
 export const validateRequests: Interceptor = (next) => (request) => {
   if (!request.stream && !judgedElsewhere.has(request.method.name)) {
     checkRules(request.method.input, request.message);

@@ -1,6 +1,9 @@
 import { Code, type DroverError } from "../../errors.js";
 
-/** HTTP statuses of the catalog's codes. A precondition that fails is a conflict with what stands: 409. */
+/**
+ * HTTP statuses of the catalog's codes. A precondition that fails is a conflict with what stands:
+ * 409.
+ */
 const statuses: Readonly<Record<Code, number>> = {
   [Code.cancelled]: 499,
   [Code.unknown]: 500,

@@ -15,8 +15,9 @@ import { readTimestamp } from "./times.js";
 export type Init = Record<string, unknown>;
 
 /**
- * Plain JSON as the fields of an opaque message. Names as in the proto or in canonical JSON; a name that is not known is
- * refused with the one most like it, for a misspelt `priorty` would otherwise be a silent default.
+ * Plain JSON as the fields of an opaque message. Names as in the proto or in canonical JSON; a name
+ * that is not known is refused with the one most like it, for a misspelt `priorty` would otherwise
+ * be a silent default.
  */
 export function readMessage(desc: DescMessage, json: unknown, path: string): Init {
   const init: Init = {};
@@ -163,8 +164,8 @@ function readMask(json: unknown, path: string): string[] {
 }
 
 /**
- * Any JSON. What is too deep for a Value in every language's protobuf library, yet within our own 64 levels, travels as
- * the JSON text it is.
+ * Any JSON. What is too deep for a Value in every language's protobuf library, yet within our own
+ * 64 levels, travels as the JSON text it is.
  */
 function readValue(
   desc: DescMessage,

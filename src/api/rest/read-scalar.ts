@@ -1,5 +1,5 @@
 import { ScalarType, type DescEnum } from "@bufbuild/protobuf";
-import { refuse } from "../../task/rules.js";
+import { refuse, type Shown } from "../../task/rules.js";
 
 /** One JSON value (or one query parameter) as the value of a scalar or enum field. */
 export function readScalar(type: ScalarType, json: unknown, path: string): unknown {
@@ -87,8 +87,8 @@ export const wordOf = (desc: DescEnum, name: string): string =>
   name.slice(desc.sharedPrefix?.length ?? 0).toLowerCase();
 
 /** What came, for an error: kinds rather than contents of anything large. */
-export function described(json: unknown): unknown {
+export function described(json: unknown): Shown {
   if (Array.isArray(json)) return "a list";
   if (typeof json === "object" && json !== null) return "an object";
-  return json;
+  return json as Shown;
 }

@@ -35,7 +35,10 @@ export interface Rest {
   answer(request: RestRequest): Promise<Reply>;
 }
 
-/** REST made of the google.api.http annotations: no route of its own, the same services and interceptors as gRPC. */
+/**
+ * REST made of the google.api.http annotations: no route of its own, the same services and
+ * interceptors as gRPC.
+ */
 export function createRest(mounted: readonly MountedService[], interceptors: Interceptor[]): Rest {
   const specs = new Map<string, MethodImplSpec>();
   for (const { service, implementation } of mounted) {

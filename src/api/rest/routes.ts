@@ -32,7 +32,9 @@ function compileRule(method: DescMethod, rule: HttpRule): Route[] {
   return [{ verb, template: pattern.value, ...compiled, method, body, responseBody }, ...more];
 }
 
-/** Variables match one segment without a colon, since a colon begins a verb of its own (":cancel"). */
+/**
+ * Variables match one segment without a colon, since a colon begins a verb of its own (":cancel").
+ */
 function compileTemplate(template: string): Pick<Route, "pattern" | "variables"> {
   const variables: string[] = [];
   const source = template

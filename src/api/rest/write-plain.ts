@@ -13,8 +13,9 @@ import { wordOf } from "./read-scalar.js";
 import { writeDuration, writeTimestamp } from "./times.js";
 
 /**
- * An opaque message as plain JSON text: snake_case, enum words in lower case, RFC 3339 times, 64-bit numbers as numbers,
- * every field written, null where nothing is set. Text rather than a tree, so that JSON a client sent stays as it sent it.
+ * An opaque message as plain JSON text: snake_case, enum words in lower case, RFC 3339 times,
+ * 64-bit numbers as numbers, every field written, null where nothing is set. Text rather than a
+ * tree, so that JSON a client sent stays as it sent it.
  */
 export function writeMessage(desc: DescMessage, message: Message): string {
   const fields = message as unknown as Readonly<Record<string, unknown>>;
