@@ -248,7 +248,7 @@ class MemoryBroker implements api.Broker {
     if (this.isCold(request.partition)) return { kind: "cold", ...none };
     if (partition.outbox.full) return { kind: "outbox_full", ...none };
     const known = [...new Set(lanes)].filter((lane) => lane !== undefined);
-    return new Leasing(partition, this.store.random, request, known).run();
+    return new Leasing(partition, () => this.store.secret(), request, known).run();
   }
 
   private isCold(partition: number): boolean {

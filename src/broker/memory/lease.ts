@@ -1,4 +1,3 @@
-import type { Random } from "../../clock.js";
 import { limits } from "../../limits.js";
 import { encodeLeaseToken, slotOfId } from "../../task/ids.js";
 import type { Priority } from "../../task/task.js";
@@ -23,7 +22,7 @@ interface Pick {
 /** One call of the lease decision over some lanes of a partition. */
 export class Leasing {
   private readonly partition: Partition;
-  private readonly random: Random;
+  private readonly secret: () => Uint8Array;
   private readonly request: LeaseRequest;
   private readonly lanes: LaneState[];
   private readonly takers: Taker[] = [];
@@ -35,12 +34,12 @@ export class Leasing {
 
   constructor(
     partition: Partition,
-    random: Random,
+    secret: () => Uint8Array,
     request: LeaseRequest,
     lanes: readonly LaneState[],
   ) {
     this.partition = partition;
-    this.random = random;
+    this.secret = secret;
     this.request = request;
     this.lanes = lanes.filter((lane) => !lane.queue.paused && lane.ready > 0);
     const now = partition.now();
@@ -133,7 +132,7 @@ export class Leasing {
     const { id, attempt } = record.task;
     const fencingToken = partition.nextFencing();
     const slot = slotOfId(id);
-    const secret = this.random.bytes(8);
+    const secret = this.secret();
     record.token = encodeLeaseToken({ slot, taskId: id, fencingToken, secret });
     record.ended = undefined;
     partition.move(record, "grant", {

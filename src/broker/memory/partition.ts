@@ -49,7 +49,7 @@ export class Partition {
   readonly sessions = new Sessions();
   readonly tombstones = new ExpiringMap<Tombstone>(limits.tombstoneMs);
   readonly keys = new ExpiringMap<string>(limits.idempotencyKeyMs);
-  /** By namespace, then by [queue, priority, status]. */
+  /** By namespace, then by "priority status queue". */
   readonly counts = new Map<string, Map<string, number>>();
   readonly outbox: Outbox;
 
@@ -190,8 +190,9 @@ export class Partition {
 
   countsOf(namespace: string): QueueCount[] {
     return Array.from(this.counts.get(namespace) ?? [], ([key, tasks]) => {
-      const [queue, priority, status] = JSON.parse(key) as [string, number, QueueCount["status"]];
-      return { queue, priority, status, tasks };
+      const [priority, status] = key.split(" ", 2) as [string, QueueCount["status"]];
+      const queue = key.slice(priority.length + status.length + 2);
+      return { queue, priority: Number(priority), status, tasks };
     });
   }
 
@@ -239,7 +240,7 @@ export class Partition {
     if (isFinal(task.status)) return;
     let rows = this.counts.get(task.namespace);
     if (!rows) this.counts.set(task.namespace, (rows = new Map()));
-    const key = JSON.stringify([task.queue, task.priority, task.status]);
+    const key = `${task.priority} ${task.status} ${task.queue}`;
     const tasks = (rows.get(key) ?? 0) + by;
     if (tasks === 0) rows.delete(key);
     else rows.set(key, tasks);

@@ -17,19 +17,18 @@ const announcedMs = 10_000;
 
 /** What brokers of one process share; several brokers on one store behave as several coordinators on one Redis. */
 export class MemoryStore {
-  readonly random: Random;
   partitions: Partition[];
   storeId: string;
   private readonly options: MemoryStoreOptions;
   private readonly wakeups: Wakeups[];
   private readonly listeners = new Set<(hint: Hint) => void>();
   private coordinators = new Map<string, { info: CoordinatorInfo; at: number }>();
+  private secrets: Uint8Array = new Uint8Array(0);
   private lastNow = 0;
   private lastMonotonic = 0;
 
   constructor(options: MemoryStoreOptions) {
     this.options = options;
-    this.random = options.random;
     this.wakeups = Array.from({ length: options.partitions }, () => new Wakeups());
     this.partitions = this.createPartitions();
     this.storeId = this.newStoreId();
@@ -46,6 +45,14 @@ export class MemoryStore {
       this.lastMonotonic = monotonic;
     }
     return now;
+  }
+
+  /** Eight bytes nobody can guess; drawn in bulk, since each draw costs microseconds. */
+  secret(): Uint8Array {
+    if (this.secrets.length < 8) this.secrets = this.options.random.bytes(4_096);
+    const secret = this.secrets.subarray(0, 8);
+    this.secrets = this.secrets.subarray(8);
+    return secret;
   }
 
   partitionOfQueue(namespace: string, queue: string): Partition {
@@ -103,6 +110,6 @@ export class MemoryStore {
   }
 
   private newStoreId(): string {
-    return Buffer.from(this.random.bytes(8)).toString("hex");
+    return Buffer.from(this.options.random.bytes(8)).toString("hex");
   }
 }

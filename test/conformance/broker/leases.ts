@@ -1,6 +1,12 @@
 import { expect } from "vitest";
 import { limits } from "../../../src/limits.js";
-import { decodeLeaseToken, fencingEpochUnit } from "../../../src/task/ids.js";
+import type { Lease, Settlement } from "../../../src/broker/broker.js";
+import {
+  decodeLeaseToken,
+  fencingEpochUnit,
+  partitionOfSlot,
+  slotOfQueue,
+} from "../../../src/task/ids.js";
 import type { Task } from "../../../src/task/task.js";
 import { laneOf } from "../../support/task-factory.js";
 import { check, done, ids, lost, quarantined, released, type Check, type Kit } from "./kit.js";
@@ -196,6 +202,37 @@ export const leaseChecks: readonly Check[] = [
     expect(ids(await kit.lease(keeper, 5))).toEqual(ids(other));
   }),
 
+  check(
+    "B4",
+    "keeps partitions apart, and a session whole",
+    async (kit) => {
+      const queues = Array.from({ length: 8 }, (_, n) => `queue-${n}`);
+      const tasks = await kit.submit(...queues.map((queue) => kit.task({ queue })));
+      const holder = await kit.session();
+      const partitionOf = (queue: string) => partitionOfSlot(slotOfQueue("default", queue), 4);
+      const leases: Lease[] = [];
+      for (const partition of [0, 1, 2, 3]) {
+        const lanes = kit.lanes.filter(({ queue }) => partitionOf(queue) === partition);
+        const reply = await kit.broker.lease({ ...kit.request(holder, 9, lanes), partition });
+        expect(reply.leases).toHaveLength(lanes.length);
+        leases.push(...reply.leases);
+      }
+      expect(ids(leases).toSorted()).toEqual(ids(tasks).toSorted());
+      const tokens = leases.map((lease) => lease.token);
+      const resumed = await kit.resume({ ...holder, generation: 2 }, tokens);
+      expect(resumed).toMatchObject({ kind: "opened", resumed: true, revoked: [], missing: [] });
+      expect(resumed.kind === "opened" && resumed.kept).toHaveLength(8);
+      expect(await kit.broker.listSessions()).toHaveLength(1);
+      const replies = await kit.broker.settle(
+        leases.map(({ token, sessionId }) => ({ ...done, token, sessionId }) as Settlement),
+      );
+      expect(replies.map(({ transition }) => transition?.task.id)).toEqual(ids(leases));
+      for (const { transition } of replies) {
+        expect(transition!.partition).toBe(partitionOf(transition!.task.queue));
+      }
+    },
+    { partitions: 4 },
+  ),
   check("B4", "leases what just came in, when asked to", async (kit) => {
     const tasks = [kit.task(), kit.task()];
     const { outcomes, leases } = await eager(kit, tasks, 5);
