@@ -31,7 +31,7 @@ export class ChannelPool {
     } catch (error) {
       signal?.throwIfAborted();
       // A fresh one dials at once, where this one would sit out a growing backoff.
-      this.#channels.delete(address);
+      if (this.#channels.get(address) === channel) this.#channels.delete(address);
       channel.close();
       this.leave(channel);
       return { refusal: refusal(Code.unavailable, "unavailable", refusalText(error)) };

@@ -172,7 +172,9 @@ export class Submitter {
       this.#again(unanswered, ended);
     } else {
       if (why) this.#options.pool.leave(link.channel);
-      this.#again(unanswered, why ?? ended);
+      // Exhausted is the stream then, not a task: nothing says what became of those on it.
+      const unknown = !why || why.code === Code.resourceExhausted;
+      this.#again(unanswered, unknown ? ended : why);
     }
     this.#flush();
   }

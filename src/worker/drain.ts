@@ -27,6 +27,8 @@ const unwindMs = 1_000;
 const ackMs = 5_000;
 const ackHasteMs = 1_000;
 const farewellMs = 1_000;
+/** Timers take no more; a grace may well be Infinity. */
+const longestMs = 2 ** 31 - 1;
 const message = "the worker stops";
 
 /**
@@ -69,7 +71,7 @@ async function within(
 ): Promise<boolean> {
   const enough = new AbortController();
   const either = signal ? AbortSignal.any([signal, enough.signal]) : enough.signal;
-  const tooLate = clock.sleep(ms, either).then(
+  const tooLate = clock.sleep(Math.min(ms, longestMs), either).then(
     () => false,
     () => false,
   );

@@ -1,11 +1,20 @@
 import { describe, expect, it, onTestFinished } from "vitest";
 import { createClient } from "../../src/client/index.js";
 import { loadConfig } from "../../src/config.js";
-import { createServer } from "../../src/server.js";
+import { createMemoryBroker } from "../../src/broker/memory-broker.js";
+import { systemClock, systemRandom } from "../../src/clock.js";
+import { createMemoryHistory } from "../../src/history/memory-history.js";
+import { createServer, type ServerParts } from "../../src/server.js";
+import type { Service } from "../../src/service.js";
 import { createWorker, TaskFailedError, type WorkerOptions } from "../../src/worker/index.js";
-import { quietLogger } from "../support/worker-kit.js";
+import { eagerRandom, gate, quietLogger } from "../support/worker-kit.js";
 
 async function startServer(): Promise<string> {
+  return (await createTestServer()).address;
+}
+
+/** Several in one process share their stores; only the first one stops them. */
+async function createTestServer(parts: ServerParts = {}) {
   const flags = {
     host: "127.0.0.1",
     http_port: 0,
@@ -14,11 +23,21 @@ async function startServer(): Promise<string> {
     history: "memory",
     log_level: "silent",
   };
-  const server = createServer(loadConfig({ env: {}, flags }));
+  const server = createServer(loadConfig({ env: {}, flags }), parts);
   await server.start();
   onTestFinished(() => server.stop("the end of a test"));
-  return `127.0.0.1:${server.grpcPort}`;
+  return { server, address: `127.0.0.1:${server.grpcPort}` };
 }
+
+/** The same store, but whoever stops it only leaves it. */
+const lent = <T extends Service>(store: T): T =>
+  new Proxy(store, {
+    get(target, name) {
+      if (name === "start" || name === "stop") return () => Promise.resolve();
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? (value.bind(target) as unknown) : value;
+    },
+  });
 
 type Tasks = {
   add: { payload: { a: number; b: number }; result: { sum: number } };
@@ -123,5 +142,41 @@ describe("the SDKs on a real coordinator", () => {
     const listed = [];
     for await (const { workerId } of client.workers.list()) listed.push(workerId);
     expect(listed).toEqual(["second"]);
+  });
+
+  it("move to another coordinator when theirs stops, and no attempt is spent", async () => {
+    const clock = systemClock;
+    const broker = createMemoryBroker({ clock, random: systemRandom, partitions: 1 });
+    const history = createMemoryHistory({ clock });
+    await Promise.all([broker.start(), history.start()]);
+    const parts = { broker: lent(broker), history: lent(history) };
+    const first = await createTestServer(parts);
+    const second = await createTestServer(parts);
+    const address = [first.address, second.address];
+    const client = createClient<Tasks>({ address, random: eagerRandom });
+    onTestFinished(() => client.close({ graceMs: 0 }));
+    const worker = startWorker(address[0]!, { address, random: eagerRandom });
+    const tasks = gate();
+    worker.handle("slow", (_payload, context) =>
+      tasks.handler("slow", context).then(() => "still here"),
+    );
+    await worker.start();
+    const receipt = await client.submit("slow", null);
+    await tasks.running("slow");
+    const waiting = client.wait(receipt);
+    await first.server.stop("a deployment");
+    const submitted = await Promise.all(
+      Array.from({ length: 20 }, () => client.submit("doomed", null, { delayMs: 60_000 })),
+    );
+    expect(new Set(submitted.map(({ id }) => id)).size).toBe(20);
+    await tasks.finish("slow");
+    expect(await waiting).toMatchObject({
+      status: "completed",
+      result: "still here",
+      attempt: 1,
+      leaseLosses: 0,
+    });
+    expect(tasks.started).toEqual(["slow"]);
+    expect(tasks.aborts.size).toBe(0);
   });
 });

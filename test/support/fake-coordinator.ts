@@ -56,12 +56,14 @@ export interface FakeSubmitStream {
 
 export type UnaryScript = (request: never) => unknown;
 
+type HeartbeatScript = (heartbeat: Heartbeat) => MessageInitShape<typeof HeartbeatAckSchema>;
+
 export interface FakeOptions {
   /** Answers hello by itself. Default true. */
   welcome?: boolean;
   /** Answers heartbeats by itself, with more in the answer if a function says so. Default true. */
-  heartbeats?: boolean | ((heartbeat: Heartbeat) => MessageInitShape<typeof HeartbeatAckSchema>);
-  /** Acks what is left when the worker says it leaves, and ends when it half-closes. Default true. */
+  heartbeats?: boolean | HeartbeatScript;
+  /** Acks what is left when the worker leaves, and ends when it half-closes. Default true. */
   farewell?: boolean;
   /** Beats of the worker, as the welcome tells it. Default: says nothing, so 5 s. */
   heartbeatMs?: number;
