@@ -280,8 +280,9 @@ export type SessionOpenReply =
       readonly kind: "opened";
       readonly resumed: boolean;
       /**
-       * Held and valid (again). Of a task that history restored: a grant later than history knows, or the last one it
-       * knows if it saw it running. What came in by `submit` was never granted, so nobody can hold it.
+       * Held and valid (again). Of a task that history restored: a grant later than history knows,
+       * or the last one it knows if it saw it running. What came in by `submit` was never granted,
+       * so nobody can hold it.
        */
       readonly kept: Lease[];
       /** Held, but ended or granted anew meanwhile. */

@@ -21,7 +21,10 @@ export interface MemoryBrokerOptions {
   readonly partitions?: number;
   /** Lower bounds for tests. Default: those of limits.ts. */
   readonly bounds?: Partial<MemoryBounds>;
-  /** Default: a new, empty one. Brokers that share a store behave as coordinators that share a Redis. */
+  /**
+   * Default: a new, empty one. Brokers that share a store behave as coordinators that share a
+   * Redis.
+   */
   readonly store?: MemoryStore;
 }
 
@@ -33,8 +36,9 @@ export function createMemoryStore(options: Omit<MemoryBrokerOptions, "store">): 
 }
 
 /**
- * The broker of `drover dev`, of tests and of embedding: all promises of Broker, kept in this process. It starts COLD and
- * empty, so that the rebuild that refills an emptied Redis fills it too.
+ * The broker of `drover dev`, of tests and of embedding: all promises of Broker, kept in this
+ * process. It starts COLD and empty, so that the rebuild that refills an emptied Redis fills it
+ * too.
  */
 export function createMemoryBroker(options: MemoryBrokerOptions): api.Broker {
   return new MemoryBroker(options.store ?? createMemoryStore(options), options.clock);

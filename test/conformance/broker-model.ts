@@ -15,7 +15,10 @@ export interface ModelRuns {
   readonly endOnFailure?: boolean;
 }
 
-/** Random calls on a broker and on a naive reference: replies and visible state agree after every one, or it rejects. */
+/**
+ * Random calls on a broker and on a naive reference: replies and visible state agree after every
+ * one, or it rejects.
+ */
 export async function runModel(make: MakeBroker, options: ModelRuns): Promise<void> {
   const { runs, commands: maxCommands, ...rest } = options;
   const commands = fc.commands(steps, { maxCommands, size: "max" });

@@ -25,7 +25,9 @@ export function cancel(partition: Partition, item: CancelItem): CancelReply {
   return { kind: "requested", task: record.task };
 }
 
-/** Takes out what history knows to have ended; what the store itself ended, or a later run, stays. */
+/**
+ * Takes out what history knows to have ended; what the store itself ended, or a later run, stays.
+ */
 export function bury(partition: Partition, task: Task): void {
   const record = partition.records.get(task.id);
   if (record && (record.task.run > task.run || isFinal(record.task.status))) return;

@@ -29,7 +29,10 @@ export function enqueue(partition: Partition, item: EnqueueItem): EnqueueOutcome
   return { kind: "enqueued", outboxId };
 }
 
-/** Lanes of the request whose whole work came in by this call: eager dispatch never overtakes what waited before. */
+/**
+ * Lanes of the request whose whole work came in by this call: eager dispatch never overtakes what
+ * waited before.
+ */
 export function eagerLanes(
   partition: Partition,
   items: readonly EnqueueItem[],
@@ -64,8 +67,9 @@ function keyOf({ task, claimKey }: EnqueueItem): string | undefined {
 }
 
 /**
- * The store may have forgotten grants of what history restores: a later one than history knows is believed, the last known
- * only if history saw it running. A submit was never granted, so whoever claims it lies.
+ * The store may have forgotten grants of what history restores: a later one than history knows is
+ * believed, the last known only if history saw it running. A submit was never granted, so whoever
+ * claims it lies.
  */
 function adoptFrom({ origin, task }: EnqueueItem): number | undefined {
   if (origin === "submit") return undefined;

@@ -1,4 +1,7 @@
-/** A map whose entries end after one fixed time, oldest first: expiry costs O(1) for each entry that ends. */
+/**
+ * A map whose entries end after one fixed time, oldest first: expiry costs O(1) for each entry that
+ * ends.
+ */
 export class ExpiringMap<V> {
   private readonly entries = new Map<string, { value: V; endsAt: number }>();
   private readonly ttlMs: number;

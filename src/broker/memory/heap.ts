@@ -1,4 +1,7 @@
-/** Something that stands in at most one heap at a time; it carries its own place, so that removal needs no search. */
+/**
+ * Something that stands in at most one heap at a time; it carries its own place, so that removal
+ * needs no search.
+ */
 export interface HeapNode {
   /** Smallest first; then by `tie`. */
   key: number;

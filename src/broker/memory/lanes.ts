@@ -7,7 +7,10 @@ import type { TaskRecord } from "./record.js";
 /** Highest first. */
 export const levels: readonly Priority[] = [3, 2, 1, 0];
 
-/** Tasks of one group, or the ungrouped ones, at one level. Its key is the tag of start-time fair queueing. */
+/**
+ * Tasks of one group, or the ungrouped ones, at one level. Its key is the tag of start-time fair
+ * queueing.
+ */
 export interface Flow extends HeapNode {
   readonly name: string;
   readonly tasks: Heap<TaskRecord>;
@@ -22,8 +25,8 @@ export const flowNameOf = (record: Pick<TaskRecord, "task" | "quarantined">): st
 };
 
 /**
- * One priority of a lane. The flow with the smallest tag is served; its tag then rises by one stride. A flow that comes
- * back starts at the tag last served: no debt, no hoarded credit.
+ * One priority of a lane. The flow with the smallest tag is served; its tag then rises by one
+ * stride. A flow that comes back starts at the tag last served: no debt, no hoarded credit.
  */
 class Level {
   private readonly flows = new Map<string, Flow>();

@@ -8,7 +8,10 @@ interface Entry {
   readonly bytes: number;
 }
 
-/** What history has yet to learn, oldest first. Bounded by what callers do while it is `full`: nothing is dropped. */
+/**
+ * What history has yet to learn, oldest first. Bounded by what callers do while it is `full`:
+ * nothing is dropped.
+ */
 export class Outbox {
   private readonly entries = new Map<string, Entry>();
   private readonly bounds: OutboxBounds;

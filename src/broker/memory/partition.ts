@@ -13,7 +13,10 @@ import type { Wakeups } from "./wakeups.js";
 
 export type MemoryBounds = Record<"outboxEntries" | "outboxBytes" | "lanesPerQueue", number>;
 
-/** Stands where an ended task stood: later enqueues of its run do nothing, a repeated report is known. */
+/**
+ * Stands where an ended task stood: later enqueues of its run do nothing, a repeated report is
+ * known.
+ */
 export interface Tombstone {
   readonly run: number;
   readonly token: Uint8Array | undefined;
@@ -30,8 +33,9 @@ export interface PartitionParts {
 }
 
 /**
- * The structures of one partition and the few moves that keep them in step: every record stands in exactly one place,
- * and the counts follow. Decisions (enqueue, lease, settle ...) are functions over it.
+ * The structures of one partition and the few moves that keep them in step: every record stands in
+ * exactly one place, and the counts follow. Decisions (enqueue, lease, settle ...) are functions
+ * over it.
  */
 export class Partition {
   readonly number: number;
@@ -114,7 +118,10 @@ export class Partition {
     this.records.delete(record.task.id);
   }
 
-  /** The one way to change a status: the event must be allowed, and the record changes its place with it. */
+  /**
+   * The one way to change a status: the event must be allowed, and the record changes its place
+   * with it.
+   */
   move(record: TaskRecord, event: StatusEvent, changes: Partial<Task>): void {
     const { task } = record;
     this.displace(record);

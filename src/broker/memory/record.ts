@@ -5,8 +5,8 @@ import type { HeapNode } from "./heap.js";
 import type { LaneState } from "./lanes.js";
 
 /**
- * A task as the store holds it. As a heap node it stands where it waits: in its flow (key: its place in the order) or
- * among the delayed ones (key: its time).
+ * A task as the store holds it. As a heap node it stands where it waits: in its flow (key: its
+ * place in the order) or among the delayed ones (key: its time).
  */
 export interface TaskRecord extends HeapNode {
   task: Task;
@@ -17,7 +17,10 @@ export interface TaskRecord extends HeapNode {
   token: Uint8Array | undefined;
   /** How that grant ended; undefined while it runs. */
   ended: AttemptOutcome | undefined;
-  /** A task that history restored goes to whoever holds a grant with at least this number; undefined: to nobody. */
+  /**
+   * A task that history restored goes to whoever holds a grant with at least this number;
+   * undefined: to nobody.
+   */
   readonly adoptFrom: number | undefined;
   quarantined: boolean;
   /** Outbox entries of it that history has not confirmed. */

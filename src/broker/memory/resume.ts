@@ -64,7 +64,10 @@ function takeBack(
   return record;
 }
 
-/** Its lease was lost and nobody has it since; or the store forgot the grant, and knows of no later one. */
+/**
+ * Its lease was lost and nobody has it since; or the store forgot the grant, and knows of no later
+ * one.
+ */
 function mayAdopt(
   partition: Partition,
   record: TaskRecord,

@@ -16,12 +16,17 @@ export interface Session extends HeapNode {
   readonly quarantine: Map<LaneState, TaskRecord>;
 }
 
-/** The sessions of one partition: alive until their lease ends, then kept until nothing of theirs is left to settle. */
+/**
+ * The sessions of one partition: alive until their lease ends, then kept until nothing of theirs is
+ * left to settle.
+ */
 export class Sessions {
   private readonly all = new Map<string, Session>();
   private readonly alive = new Heap<Session>();
   private readonly ending = new Set<Session>();
-  /** Dead and without leases; kept a while so that no older generation can come back. Oldest first. */
+  /**
+   * Dead and without leases; kept a while so that no older generation can come back. Oldest first.
+   */
   private readonly ended = new Set<Session>();
   private opened = 0;
 

@@ -115,7 +115,7 @@ function accept(
 
 const poison = (losses: number): TaskError => ({
   code: "poison",
-  message: `${losses} workers were lost while they ran this task; at most ${limits.leaseLossesMax} may be`,
+  message: `lost with ${losses} workers; a task may be lost with at most ${limits.leaseLossesMax - 1}`,
   retryable: false,
 });
 

@@ -15,7 +15,10 @@ export interface MemoryStoreOptions {
 /** Coordinators that spoke up within this time are alive. */
 const announcedMs = 10_000;
 
-/** What brokers of one process share; several brokers on one store behave as several coordinators on one Redis. */
+/**
+ * What brokers of one process share; several brokers on one store behave as several coordinators on
+ * one Redis.
+ */
 export class MemoryStore {
   partitions: Partition[];
   storeId: string;

@@ -20,7 +20,10 @@ import { createSeededRandom } from "../../support/seeded-random.js";
 import { createTaskFactory, laneOf, sessionInfo } from "../../support/task-factory.js";
 import type { BrokerHarness, BrokerHarnessOptions } from "../broker-harness.js";
 
-/** One promise, tried on one broker. A plain function, so that a broken broker can be put to it as well. */
+/**
+ * One promise, tried on one broker. A plain function, so that a broken broker can be put to it as
+ * well.
+ */
 export interface Check {
   readonly promise: string;
   readonly name: string;

@@ -16,7 +16,9 @@ async function drain(kit: Kit, lanes: readonly Lane[] = kit.lanes): Promise<numb
   return taken;
 }
 
-/** Collects hints until `enough`; hints are lossy by contract but not between neighbours in a test. */
+/**
+ * Collects hints until `enough`; hints are lossy by contract but not between neighbours in a test.
+ */
 function listen(kit: Kit, enough: (hints: Hint[]) => boolean) {
   const hints: Hint[] = [];
   let stop = () => {};

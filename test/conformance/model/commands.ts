@@ -24,7 +24,9 @@ const allLanes: readonly Lane[] = queues.flatMap((queue) =>
   types.map((type) => ({ namespace: "default", queue, type, requiredLabels: {} })),
 );
 
-/** Delays end in 5 s while the clock moves by 10 s, so that a store's own pace never decides a case. */
+/**
+ * Delays end in 5 s while the clock moves by 10 s, so that a store's own pace never decides a case.
+ */
 const delays = fc.constantFrom(5_000, 15_000, 25_000);
 
 class Command implements Step {

@@ -46,7 +46,9 @@ export function followGrants(model: ReferenceBroker, choice: Choice, reply: Leas
   else if (left.some((task) => !task.quarantined)) expect(reply.more).toBe(true);
 }
 
-/** As many as there are slots or tasks; of a lane's quarantine one at most, and none if one is held. */
+/**
+ * As many as there are slots or tasks; of a lane's quarantine one at most, and none if one is held.
+ */
 function expectEnough(model: ReferenceBroker, choice: Choice, granted: Set<string>): void {
   const held = (lane: string) =>
     model
@@ -77,7 +79,10 @@ function expectOrder(choice: Choice, granted: Set<string>): void {
   }
 }
 
-/** A grant from below what is left is one of the starvation share, which is neither passed nor withheld. */
+/**
+ * A grant from below what is left is one of the starvation share, which is neither passed nor
+ * withheld.
+ */
 function expectPriorities(
   choice: Choice,
   granted: Set<string>,

@@ -60,8 +60,8 @@ export interface SweepView {
 export const hex = (token: Uint8Array): string => Buffer.from(token).toString("hex");
 
 /**
- * What a broker is, told as plainly as possible: maps, full scans and no indexes. It never predicts which of several
- * lawful grants a broker makes; it checks those made, and follows.
+ * What a broker is, told as plainly as possible: maps, full scans and no indexes. It never predicts
+ * which of several lawful grants a broker makes; it checks those made, and follows.
  */
 export class ReferenceBroker {
   now = 0;
