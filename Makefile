@@ -77,3 +77,8 @@ test: deps lint verify build ## Runs every check and test; ends with N passed, N
 .PHONY: test-coverage
 test-coverage: deps build ## Runs the tests and reports which lines they reach
 	@$(BIN)/vitest run --coverage
+
+.PHONY: test-foreign
+test-foreign: deps build ## Has a worker and a producer in Python, without our SDK, do 100 tasks
+	@echo "== test-foreign"
+	@$(BIN)/tsx test/foreign/run.ts
