@@ -98,7 +98,7 @@ export class StreamPort implements SessionPort {
 
 const tick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-function* merge(parts: readonly CoordinatorFrame[]): Generator<CoordinatorFrame> {
+export function* merge(parts: readonly CoordinatorFrame[]): Generator<CoordinatorFrame> {
   let frame: Merged = {};
   let bytes = 0;
   for (const part of parts) {
@@ -132,7 +132,7 @@ function join(a: CoordinatorFrame, b: CoordinatorFrame): Merged {
   };
 }
 
-function splitLeases(frame: CoordinatorFrame): CoordinatorFrame[] {
+export function splitLeases(frame: CoordinatorFrame): CoordinatorFrame[] {
   if (!frame.leases || sizeOf(frame) <= frameBytes) return [frame];
   const { leases, ...rest } = frame;
   const parts: CoordinatorFrame[] = Object.keys(rest).length > 0 ? [rest] : [];
