@@ -71,8 +71,46 @@ export interface ConfigSources {
   readonly defaults?: ConfigInput;
 }
 
+/** A setting, and where its value came from: defaults, the file, the environment or flags. */
+export interface ExplainedSetting {
+  readonly key: ConfigKey;
+  /** Passwords in URLs are hidden. */
+  readonly value: Config[ConfigKey];
+  readonly from: string;
+}
+
 /** The effective settings, frozen. Throws config_invalid naming the setting and where it came from. */
-export function loadConfig(sources: ConfigSources): Config {
+export const loadConfig = (sources: ConfigSources): Config => resolve(sources).config;
+
+/** The effective settings for people, in the order of the schema. Throws what loadConfig throws. */
+export function explainConfig(sources: ConfigSources): ExplainedSetting[] {
+  const { config, origin } = resolve(sources);
+  return configKeys.map((key) => ({
+    key,
+    value: key.endsWith("_url") ? withoutPassword(String(config[key])) : config[key],
+    from: origin.get(key) ?? "defaults",
+  }));
+}
+
+function withoutPassword(text: string): string {
+  try {
+    const url = new URL(text);
+    if (url.password !== "") url.password = "***";
+    for (const name of ["password", "sslpassword"]) {
+      if (url.searchParams.has(name)) url.searchParams.set(name, "***");
+    }
+    return url.href;
+  } catch {
+    return "(no URL; hidden)";
+  }
+}
+
+interface Resolved {
+  readonly config: Config;
+  readonly origin: ReadonlyMap<string, string>;
+}
+
+function resolve(sources: ConfigSources): Resolved {
   const given: { from: string; values: ConfigInput }[] = [
     { from: "defaults", values: sources.defaults ?? {} },
     ...(sources.file === undefined
@@ -91,7 +129,7 @@ export function loadConfig(sources: ConfigSources): Config {
     }
   }
   const parsed = schema.safeParse(merged);
-  if (parsed.success) return Object.freeze(parsed.data);
+  if (parsed.success) return { config: Object.freeze(parsed.data), origin };
   throw invalid(parsed.error.issues[0]!, merged, origin);
 }
 

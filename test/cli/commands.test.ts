@@ -214,7 +214,8 @@ describe("the other nouns", () => {
   });
 });
 
-describe("the program itself", () => {
+// Starting the program from its sources takes seconds on a busy machine.
+describe("the program itself", { timeout: 120_000 }, () => {
   const run = promisify(execFile);
   const bin = (...args: string[]) =>
     run(process.execPath, ["--import", "tsx", "src/main.ts", ...args], {
@@ -236,6 +237,15 @@ describe("the program itself", () => {
       code: Exit.usage,
       stderr: expect.stringContaining("Expected one of blocked"),
     });
+  });
+
+  it("shows its settings, where they came from, and no password", async () => {
+    const env = { ...process.env, REDIS_URL: "redis://:secret@cache:6379", GRPC_PORT: "50052" };
+    const entry = ["--import", "tsx", "src/main.ts", "config"];
+    const { stdout } = await run(process.execPath, entry, { env });
+    expect(stdout).toContain("redis_url\tredis://:***@cache:6379\tthe environment\n");
+    expect(stdout).toContain("grpc_port\t50052\tthe environment\n");
+    expect(stdout).toContain("partitions\t1\tdefaults\n");
   });
 
   it("lists workers beside the command that runs one", async () => {
