@@ -218,7 +218,8 @@ describe("fencing numbers", () => {
 describe("a store that forgets, hangs or fills", () => {
   it("loads its scripts again after SCRIPT FLUSH", async () => {
     const server = await ownRedis();
-    const { broker, redis, stop } = await makeRedisBroker({ url: server.url });
+    const harness = await makeRedisBroker({ url: server.url });
+    const { broker, redis } = harness;
     try {
       await broker.open(0, 1);
       await redis.script("FLUSH");
@@ -227,14 +228,15 @@ describe("a store that forgets, hangs or fills", () => {
       expect(reply.outcomes).toEqual([{ kind: "enqueued", outboxId: undefined }]);
       expect((await broker.get([task.id]))[0]?.status).toBe("pending");
     } finally {
-      await stop();
+      await harness.stop();
     }
   });
 
   it("is COLD after FLUSHALL, and after a restart of the process", async () => {
     const server = await ownRedis({ appendonly: true, args: ["--appendfsync", "always"] });
     const more = { testStoreId: () => undefined };
-    const { broker, redis, stop } = await makeRedisBroker({ url: server.url, more });
+    const harness = await makeRedisBroker({ url: server.url, more });
+    const { broker, redis } = harness;
     try {
       await broker.open(0, 1);
       await holding(broker);
@@ -250,13 +252,14 @@ describe("a store that forgets, hangs or fills", () => {
       expect(await broker.status(0)).toMatchObject({ cold: true, openedOn: "", epoch: 0 });
       expect((await broker.lease(request([task], 1))).kind).toBe("cold");
     } finally {
-      await stop();
+      await harness.stop();
     }
   });
 
   it("rejects within 2 s when it hangs, and serves again on a new socket", async () => {
     const server = await ownRedis();
-    const { broker, stop } = await makeRedisBroker({ url: server.url });
+    const harness = await makeRedisBroker({ url: server.url });
+    const { broker } = harness;
     try {
       await broker.open(0, 1);
       server.freeze();
@@ -272,13 +275,14 @@ describe("a store that forgets, hangs or fills", () => {
       expect(await broker.now()).toBeGreaterThan(0);
     } finally {
       server.thaw();
-      await stop();
+      await harness.stop();
     }
   });
 
   it("takes results, renewals and cancels over maxmemory, and refuses submits", async () => {
     const server = await ownRedis();
-    const { broker, redis, stop } = await makeRedisBroker({ url: server.url });
+    const harness = await makeRedisBroker({ url: server.url });
+    const { broker, redis } = harness;
     try {
       await broker.open(0, 1);
       await holding(broker);
@@ -296,7 +300,7 @@ describe("a store that forgets, hangs or fills", () => {
       const cancel = { taskId: waiting.id, namespace: "default", graceMs: 1_000 };
       expect((await broker.cancel([cancel]))[0]?.kind).toBe("cancelled");
     } finally {
-      await stop();
+      await harness.stop();
     }
   });
 
@@ -318,7 +322,8 @@ describe("a store that forgets, hangs or fills", () => {
   it("may be away when the broker starts, and come later", async () => {
     const server = await ownRedis();
     await server.kill();
-    const { broker, stop } = await makeRedisBroker({ url: server.url });
+    const harness = await makeRedisBroker({ url: server.url });
+    const { broker } = harness;
     try {
       expect(broker.available).toBe(false);
       await expect(broker.counts("default")).rejects.toMatchObject({ id: "broker_unavailable" });
@@ -326,7 +331,7 @@ describe("a store that forgets, hangs or fills", () => {
       await until(() => broker.available);
       expect(await broker.counts("default")).toEqual([]);
     } finally {
-      await stop();
+      await harness.stop();
     }
   });
 });

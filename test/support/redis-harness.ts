@@ -4,6 +4,7 @@ import { partitionKey } from "../../src/broker/redis/keys.js";
 import { createRedisBroker, type RedisBrokerOptions } from "../../src/broker/redis/redis-broker.js";
 import { systemClock } from "../../src/clock.js";
 import type { BrokerHarness, BrokerHarnessOptions } from "../conformance/broker-harness.js";
+import { auditPartition } from "./redis-audit.js";
 import { createSeededRandom } from "./seeded-random.js";
 import { freshPrefix, sharedRedis } from "./stores.js";
 
@@ -65,6 +66,11 @@ export async function makeRedisBroker(options: RedisHarnessOptions = {}): Promis
     },
     async replace() {
       replaced += 1;
+    },
+    async audit() {
+      const numbers = Array.from({ length: partitions }, (_, p) => p);
+      const wrong = await Promise.all(numbers.map((p) => auditPartition(redis, prefix, p)));
+      return wrong.flat();
     },
     async stop() {
       for (const broker of started) await broker.stop();

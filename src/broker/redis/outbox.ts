@@ -8,7 +8,7 @@ import { type ToldChange, transitionOf } from "./settle.js";
 import { byPartition, inChunks, type Store } from "./store.js";
 import { now } from "./sweep.js";
 
-const chunkItems = 200;
+const chunkItems = 150;
 
 /**
  * Entries whose coordinator did not confirm them in time. Payloads and results of their own keys

@@ -1,7 +1,7 @@
 import type { Payload, Progress, TaskError } from "../../task/task.js";
 import { Packer, Unpacker } from "./bytes.js";
 
-/* Error, progress and result, as they stand in a record's tail and in arguments of scripts. Empty: there is none. */
+/* Error, progress and result, as they stand in a record's tail. Empty: there is none. */
 
 const packer = new Packer();
 export const noBytes: Buffer = Buffer.alloc(0);
