@@ -115,7 +115,7 @@ function accept(
 
 const poison = (losses: number): TaskError => ({
   code: "poison",
-  message: `lost with ${losses} workers; a task may be lost with at most ${limits.leaseLossesMax - 1}`,
+  message: `${losses} workers died while they ran it; ${limits.leaseLossesMax} end a task`,
   retryable: false,
 });
 
