@@ -4,7 +4,10 @@ import { unpackTask } from "../../src/broker/redis/record.js";
 import { uuidText } from "../../src/task/ids.js";
 import { isFinal, type Task } from "../../src/task/task.js";
 
-/** Walks the raw keys of a partition: each record must stand where its status says, and nowhere else. */
+/**
+ * Walks the raw keys of a partition: each record must stand where its status says, and nowhere
+ * else.
+ */
 export async function auditPartition(
   redis: Redis,
   prefix: string,
