@@ -213,4 +213,4 @@ function nearest(key: string): string | undefined {
 }
 
 export const isLoopback = (host: string): boolean =>
-  host === "localhost" || host === "::1" || /^127\./.test(host);
+  host === "localhost" || host === "::1" || host.startsWith("127.");
