@@ -30,7 +30,35 @@ export function decode(method: DescMethod, bytes: Uint8Array): Message {
     const message = `${method.name}: expected at most ${elementsMax} fields in a message`;
     throw new DroverError("too_many_items", message);
   }
-  return decodeAs(method.input, bytes);
+  const message = decodeAs(method.input, bytes);
+  refuseLostKeys(method, bytes, message);
+  return message;
+}
+
+/** A map key `__proto__` on the wire: protobuf-es would drop the entry without a word. */
+const lostKey = Buffer.from("\n\t__proto__");
+
+/** Inside payloads, which stay bytes, the key is a key like any other. */
+function refuseLostKeys(method: DescMethod, bytes: Uint8Array, message: Message): void {
+  const keys = occurrences(bytes);
+  if (keys === 0 || keys === keptKeys(message)) return;
+  throw new DroverError("malformed_message", `${method.name}: a map has the key __proto__`, {
+    hint: "Name it otherwise: it cannot be carried.",
+  });
+}
+
+function occurrences(bytes: Uint8Array): number {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  let count = 0;
+  for (let at = buffer.indexOf(lostKey); at !== -1; at = buffer.indexOf(lostKey, at + 1))
+    count += 1;
+  return count;
+}
+
+function keptKeys(value: unknown): number {
+  if (value instanceof Uint8Array) return occurrences(value);
+  if (typeof value !== "object" || value === null) return 0;
+  return Object.values(value).reduce<number>((sum, it) => sum + keptKeys(it), 0);
 }
 
 function decodeAs(desc: DescMessage, bytes: Uint8Array): Message {
