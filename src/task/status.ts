@@ -107,7 +107,3 @@ export function mustNext(status: Status, event: StatusEvent): Status {
 /** The status of a task that comes in: it waits for its time only if that is still to come. */
 export const firstStatus = (readyAt: number | undefined, now: number): "scheduled" | "pending" =>
   readyAt !== undefined && readyAt > now ? "scheduled" : "pending";
-
-/** Whether one event leads from one status to the other: history's check of what it is told. */
-export const isAllowed = (from: Status, to: Status): boolean =>
-  (Object.values(table[from]) as Status[]).includes(to);
