@@ -31,7 +31,7 @@ const schema = z.strictObject({
     .string()
     .regex(/^[a-z_][a-z0-9_]{0,62}$/, "1 to 63 of [a-z0-9_]")
     .default("drover"),
-  /** Slices of the broker's keys; a power of two, fixed by the first start. 1 without Redis Cluster. */
+  /** Slices of the broker's keys: a power of two, fixed by the first start; 1 standalone. */
   partitions: z
     .number()
     .int()
@@ -79,7 +79,7 @@ export interface ExplainedSetting {
   readonly from: string;
 }
 
-/** The effective settings, frozen. Throws config_invalid naming the setting and where it came from. */
+/** The effective settings, frozen. Throws config_invalid naming the setting and its origin. */
 export const loadConfig = (sources: ConfigSources): Config => resolve(sources).config;
 
 /** The effective settings for people, in the order of the schema. Throws what loadConfig throws. */

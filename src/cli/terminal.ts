@@ -13,7 +13,7 @@ export interface Terminal {
   print(text: string): void;
   /** Writes a line to stderr: what is not the answer itself. */
   note(text: string): void;
-  /** Bytes of stdin ("-") or of a file; stops after `limit` + 1, so that the caller sees the excess. */
+  /** Bytes of stdin ("-") or of a file; a little over `limit` at most, so that excess is seen. */
   read(source: string, limit: number): Promise<Buffer>;
   /** Exit code of the process once the command has ended. */
   exitCode(code: number): void;
