@@ -13,6 +13,7 @@ import { type Clock, type Random, systemClock, systemRandom } from "../clock.js"
 import { Code } from "../errors.js";
 import { limits } from "../limits.js";
 import { parseAddresses } from "../transport/addresses.js";
+import { fullJitter } from "../transport/backoff.js";
 import type { ChannelCredentials, Headers } from "../transport/channel.js";
 import { createHold } from "../transport/hold.js";
 import { methodCodec } from "../transport/methods.js";
@@ -171,6 +172,8 @@ const codecs = {
 const defaultGraceMs = 5_000;
 /** One long poll; short enough that a lost coordinator is noticed. */
 const pollMs = Math.min(30_000, limits.waitTaskMs);
+/** A poll that came back so soon did not wait at all. */
+const hastyMs = 250;
 /** What an answer may take beyond the poll itself. */
 const pollSlackMs = 5_000;
 
@@ -187,6 +190,7 @@ class PooledClient implements Client {
   readonly queues: Queues;
   readonly workers: Workers;
   readonly #clock: Clock;
+  readonly #random: Random;
   readonly #pool: ChannelPool;
   readonly #calls: Calls;
   readonly #submitter: Submitter;
@@ -195,6 +199,7 @@ class PooledClient implements Client {
     const { clock = systemClock, random = systemRandom, credentials, headers } = options;
     const addresses = parseAddresses(options.address);
     this.#clock = clock;
+    this.#random = random;
     this.#pool = new ChannelPool(addresses, random, { clock, credentials, headers });
     this.#calls = new Calls({ clock, random, pool: this.#pool, hold: createHold() });
     this.#submitter = new Submitter({ clock, random, pool: this.#pool });
@@ -234,10 +239,14 @@ class PooledClient implements Client {
   async wait(task: TaskRef<string>, { timeoutMs, signal }: WaitOptions = {}): Promise<Task> {
     const endAt = this.#clock.monotonic() + (timeoutMs ?? Infinity);
     for (;;) {
-      const leftMs = Math.max(0, endAt - this.#clock.monotonic());
+      const askedAt = this.#clock.monotonic();
+      const leftMs = Math.max(0, endAt - askedAt);
       const ended = await this.#poll(idOf(task), Math.min(pollMs, leftMs), leftMs, signal);
       if (ended) return ended;
-      if (this.#clock.monotonic() >= endAt) throw notEnded(idOf(task), timeoutMs ?? 0);
+      const now = this.#clock.monotonic();
+      if (now >= endAt) throw notEnded(idOf(task), timeoutMs ?? 0);
+      // A coordinator that stops lets its polls go at once: asking on and on would keep it busy.
+      if (now - askedAt < hastyMs) await this.#clock.sleep(fullJitter(this.#random, 0), signal);
     }
   }
 

@@ -262,6 +262,8 @@ export class Session {
     this.#current = undefined;
     this.#heartbeats.pause();
     if (this.#stopping.signal.aborted) return this.#onEnded?.();
+    // A newer hello is under way, which this stream had to make room for.
+    if (stream.generation < this.#generation) return;
     const { address } = stream;
     this.#report(refusal ?? "it ended", { address }, "lost the stream; dialing again");
     this.#dialer.streamLost(this.#settings.clock.monotonic() - this.#currentSince);
