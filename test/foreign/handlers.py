@@ -34,6 +34,7 @@ def slow(payload, context):
     """Ends early only when it is asked to stop."""
     context.progress(0.5, "half way")
     context.sleep(payload["seconds"])
+    print(f"slept {payload['seconds']}", flush=True)
     return {"slept": payload["seconds"]}
 
 

@@ -1,7 +1,7 @@
 """A Drover producer in plain Python: submits tasks, waits for them, and judges what came back.
 
-`python3 producer.py HOST:PORT[,HOST:PORT] [--queue NAME]`. Twice it asks its caller for trouble
-by a line `trouble: ...` on stdout, and goes on when a line comes back on stdin. Exits non-zero on
+`python3 producer.py HOST:PORT[,HOST:PORT] [--queue NAME]`. Now and then it asks its caller for
+trouble by a line `trouble: ...` on stdout, and goes on when a line comes back on stdin. Exits non-zero on
 any difference from what it computed by itself.
 """
 import argparse
@@ -138,8 +138,8 @@ def one_by_one(producer):
 
 
 def in_batches(producer):
-    """46 in one request, between two that are refused by themselves."""
-    values = [ANY_JSON[i % len(ANY_JSON)] for i in range(46)]
+    """45 in one request, between two that are refused by themselves."""
+    values = [ANY_JSON[i % len(ANY_JSON)] for i in range(45)]
     good = [producer.task("describe", value, priority=i % 4) for i, value in enumerate(values)]
     wrong_name = producer.task("not a name!", {})
     output_only = producer.task("describe", {}, status=COMPLETED)
@@ -210,14 +210,14 @@ def stopped(producer):
     ]
 
 
-def through_trouble(producer, trouble):
+def through_trouble(producer, trouble, seconds):
     """A task runs on while its coordinator goes: no attempt is spent, the result is accepted."""
-    task_id = producer.submit("slow", {"seconds": 3})
+    task_id = producer.submit("slow", {"seconds": seconds})
     producer.until_running(task_id)
     print(f"trouble: {trouble}", flush=True)
     if not sys.stdin.readline():
         raise EOFError("nobody made the trouble asked for")
-    return [Expected(task_id, {"slept": 3})]
+    return [Expected(task_id, {"slept": seconds})]
 
 
 def judge_attempts(producer, expected):
@@ -249,8 +249,9 @@ def main():
     failing = retried(producer)
     expected = one_by_one(producer) + in_batches(producer) + failing
     expected += once_by_key(producer) + stopped(producer)
-    expected += through_trouble(producer, "stop the coordinator")
-    expected += through_trouble(producer, "kill the coordinator")
+    expected += through_trouble(producer, "stop the coordinator", 6)
+    expected += through_trouble(producer, "kill the coordinator", 5)
+    expected += through_trouble(producer, "kill every coordinator", 2)
     with ThreadPoolExecutor(16) as pool:
         ended = list(pool.map(lambda one: producer.wait(one.task_id), expected))
     for one, task in zip(expected, ended):

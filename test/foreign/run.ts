@@ -52,29 +52,46 @@ async function pythonWorld(): Promise<Record<string, string>> {
   return { PATH, HOME, PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: "1", PYTHONUNBUFFERED: "1" };
 }
 
-async function seen(part: Part, who: string, pattern: RegExp): Promise<void> {
-  if ((await part.out.find(pattern)) === undefined) {
-    throw new Error(`${who} ended without ${pattern}: ${part.lastLines()}`);
+async function seen(part: Part, who: string, pattern: RegExp): Promise<string> {
+  const line = await part.out.find(pattern);
+  if (line !== undefined) return line;
+  throw new Error(`${who} ended without ${pattern}: ${part.lastLines()}`);
+}
+
+/** The worker stands on its next stream, with the session and the work it had before. */
+async function resumed(worker: Part, generation: number, what: RegExp): Promise<void> {
+  const begin = new RegExp(`^connected: generation ${generation},`);
+  const line = await seen(worker, "the worker", begin);
+  if (!/, resumed,/.test(line) || !what.test(line)) {
+    throw new Error(`the worker did not resume as it should: "${line}" is not ${what}`);
   }
 }
 
-/** Stops the coordinator that serves the worker; then, with the first one back, kills the second. */
+/** All that can happen to coordinators, each time while a task runs. */
 async function makeTrouble(
   producer: Conversation,
   worker: Part,
   [first, second]: readonly [Coordinator, Coordinator],
   stores: Record<string, string>,
 ): Promise<void> {
-  await seen(producer, "the producer", /^trouble: stop/);
+  await seen(producer, "the producer", /^trouble: stop the coordinator/);
   await first.stop();
   await seen(worker, "the worker", /^asked to move: GO_AWAY_REASON_SHUTDOWN/);
-  await seen(worker, "the worker", /^connected: generation 2, resumed, [1-9]\d* running/);
-  ending(await startCoordinator(stores, first.port));
+  await resumed(worker, 2, / [1-9]\d* running/);
+  const again = ending(await startCoordinator(stores, first.port));
   producer.say("done");
 
-  await seen(producer, "the producer", /^trouble: kill/);
+  await seen(producer, "the producer", /^trouble: kill the coordinator/);
   await second.kill();
-  await seen(worker, "the worker", /^connected: generation 3, resumed, [1-9]\d* running/);
+  await resumed(worker, 3, / [1-9]\d* running/);
+  producer.say("done");
+
+  await seen(producer, "the producer", /^trouble: kill every coordinator/);
+  await again.kill();
+  // The handler ends while there is nobody to tell: its result is kept, and sent on the next stream.
+  await seen(worker, "the worker", /^slept 2/);
+  ending(await startCoordinator(stores, first.port));
+  await resumed(worker, 4, / [1-9]\d* unacked/);
   producer.say("done");
 }
 
