@@ -13,7 +13,7 @@ export type {
   TaskFilter,
   TaskRef,
   WaitOptions,
-} from "./client.js";
+} from "./surface.js";
 export type { CallOptions } from "./calls.js";
 export { DroverClientError } from "./errors.js";
 export type { Page, PageOptions } from "./pages.js";

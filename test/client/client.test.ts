@@ -75,7 +75,7 @@ describe("a client", () => {
     ]);
   });
 
-  it("repeats what a lost stream left unanswered, under the same request id, elsewhere", async () => {
+  it("repeats what a lost stream left unanswered, with the same request id", async () => {
     const first = await startFakeCoordinator();
     const second = await startFakeCoordinator();
     const client = clientOf([first.address, second.address], {

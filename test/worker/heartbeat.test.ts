@@ -4,7 +4,7 @@ import { createManualClock } from "../support/manual-clock.js";
 import { gate, jsonLease, nameOf, namesOf, reach, testWorker } from "../support/worker-kit.js";
 
 describe("the heartbeat of a worker", () => {
-  it("lists running leases and results without an ack, and says how busy the process is", async () => {
+  it("lists running leases and unacked results, and says how busy the process is", async () => {
     const coordinator = await startFakeCoordinator({ heartbeatMs: 30 });
     const worker = testWorker({ address: coordinator.address });
     const tasks = gate();

@@ -1,0 +1,129 @@
+import type { Clock, Random } from "../clock.js";
+import type { ChannelCredentials, Headers } from "../transport/channel.js";
+import type { AnyTasks, TaskMap } from "../transport/task-map.js";
+import type { CallOptions } from "./calls.js";
+import type { Page, PageOptions } from "./pages.js";
+import type { Queues, Workers } from "./queues.js";
+import type { SubmitPlan } from "./submitter.js";
+import type { Attempt, Stats, Task, TaskOptions, TaskStatus } from "./task.js";
+
+export interface ClientOptions {
+  /** Coordinators, host:port. Default: the comma list in DROVER_ADDR, else localhost:50051. */
+  address?: string | readonly string[];
+  /** Default: plain text. */
+  credentials?: ChannelCredentials;
+  /** Sent with every call, e.g. `{ authorization: "Bearer ..." }`. */
+  headers?: Headers;
+  clock?: Clock;
+  random?: Random;
+}
+
+/** Options of one submission: of the task, and of the call. */
+export interface SubmitOptions extends TaskOptions {
+  /** Gives up waiting for the answer; the task may stand all the same. */
+  signal?: AbortSignal;
+  /** Gives up repeating after this long, in ms. Default and at most 5 min. */
+  timeoutMs?: number;
+}
+
+export type SubmitStatus = "submitted" | "existing";
+
+/** An accepted submission; `wait` and the others take it in place of the id. */
+export interface Receipt<Type extends string = string> {
+  readonly id: string;
+  /** `existing`: the idempotency key was seen before, and id is the task of then. */
+  readonly status: SubmitStatus;
+  readonly type: Type;
+}
+
+/** One task for submitMany. */
+export type NewTask<Tasks extends TaskMap<Tasks>> = {
+  [Type in keyof Tasks & string]: {
+    type: Type;
+    payload: Tasks[Type]["payload"];
+    options?: TaskOptions;
+  };
+}[keyof Tasks & string];
+
+export type SubmitOutcome<Type extends string = string> =
+  | { readonly ok: true; readonly id: string; readonly status: SubmitStatus; readonly type: Type }
+  | { readonly ok: false; readonly error: unknown; readonly type: Type };
+
+/** Which tasks to list; all given must hold. */
+export interface TaskFilter {
+  status?: TaskStatus;
+  type?: string;
+  queue?: string;
+  tag?: string;
+}
+export type ListOptions = TaskFilter & PageOptions;
+
+export interface WaitOptions {
+  /** Longest wait in ms; then it throws with code 4. Default: none. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+}
+
+export interface CancelOptions extends CallOptions {
+  /** How long a running handler may take to stop, in ms. Default 30,000. */
+  graceMs?: number;
+}
+
+/** A task id, or the receipt that came with it, which knows the type of the result. */
+export type TaskRef<Type extends string> = string | Receipt<Type>;
+
+type TypeOf<Tasks> = keyof Tasks & string;
+type TaskOf<Tasks extends TaskMap<Tasks>, Type extends keyof Tasks> = Task<
+  Tasks[Type]["payload"],
+  Tasks[Type]["result"]
+>;
+
+export interface Client<Tasks extends TaskMap<Tasks> = AnyTasks> {
+  /**
+   * Submits one task; submits of the same tick ride together. An unknown outcome is repeated under
+   * the same request id, so the task is never doubled. Throws a DroverClientError.
+   */
+  submit<Type extends TypeOf<Tasks>>(
+    type: Type,
+    payload: Tasks[Type]["payload"],
+    options?: SubmitOptions,
+  ): Promise<Receipt<Type>>;
+  /** Any number of tasks, one outcome for each, in their order. Not all-or-nothing. */
+  submitMany(
+    tasks: readonly NewTask<Tasks>[],
+    options?: SubmitPlan,
+  ): Promise<SubmitOutcome<TypeOf<Tasks>>[]>;
+  get<Type extends TypeOf<Tasks> = TypeOf<Tasks>>(
+    task: TaskRef<Type>,
+    options?: CallOptions,
+  ): Promise<TaskOf<Tasks, Type>>;
+  /** Waits until the task has ended, however it did, over as many long polls as it takes. */
+  wait<Type extends TypeOf<Tasks> = TypeOf<Tasks>>(
+    task: TaskRef<Type>,
+    options?: WaitOptions,
+  ): Promise<TaskOf<Tasks, Type>>;
+  /** All that fit, newest first, fetched page by page. */
+  list(options?: ListOptions): AsyncGenerator<TaskOf<Tasks, TypeOf<Tasks>>>;
+  /** One page of the list. */
+  listPage(options?: ListOptions): Promise<Page<TaskOf<Tasks, TypeOf<Tasks>>>>;
+  /** Queued: it never starts. Running: its handler is asked to stop. */
+  cancel<Type extends TypeOf<Tasks> = TypeOf<Tasks>>(
+    task: TaskRef<Type>,
+    options?: CancelOptions,
+  ): Promise<TaskOf<Tasks, Type>>;
+  /** A new run of a task that failed, was cancelled or expired; or the end of its backoff. */
+  retry<Type extends TypeOf<Tasks> = TypeOf<Tasks>>(
+    task: TaskRef<Type>,
+    options?: CallOptions,
+  ): Promise<TaskOf<Tasks, Type>>;
+  /** Every grant of the task, oldest first. */
+  attempts(task: TaskRef<string>, options?: CallOptions): Promise<readonly Attempt[]>;
+  /** Tasks by status, of one queue or of all. */
+  stats(options?: CallOptions & { queue?: string }): Promise<Stats>;
+  readonly queues: Queues;
+  readonly workers: Workers;
+  /**
+   * Waits for answers to what was submitted, at most `graceMs` (default 5,000), and disconnects.
+   */
+  close(options?: { graceMs?: number }): Promise<void>;
+}
