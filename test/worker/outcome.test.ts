@@ -46,7 +46,7 @@ describe("what a handler gets", () => {
     expect(context.signal.aborted).toBe(false);
   });
 
-  it("is plain JavaScript from a Value, Content from other types, undefined from none", async () => {
+  it("is plain JavaScript from a Value, Content from other types, or undefined", async () => {
     const seen: unknown[] = [];
     const { stream } = await connected((worker) =>
       worker.handle("task", (payload) => void seen.push(payload)),
