@@ -4,9 +4,15 @@ producer.py computes by itself what these handlers should answer.
 """
 import argparse
 import signal
-from functools import partial
+import sys
 
 from worker import TaskError, Worker
+
+
+def say(line):
+    """In one piece: handlers and the worker share stdout, and run.ts reads it."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def square(payload, _context):
@@ -34,7 +40,7 @@ def slow(payload, context):
     """Ends early only when it is asked to stop."""
     context.progress(0.5, "half way")
     context.sleep(payload["seconds"])
-    print(f"slept {payload['seconds']}", flush=True)
+    say(f"slept {payload['seconds']}")
     return {"slept": payload["seconds"]}
 
 
@@ -47,12 +53,11 @@ def main():
     parser.add_argument("--queue", default="default")
     parser.add_argument("--slots", type=int, default=10)
     args = parser.parse_args()
-    log = partial(print, flush=True)
-    worker = Worker(args.addresses, HANDLERS, args.queue, args.slots, log)
+    worker = Worker(args.addresses, HANDLERS, args.queue, args.slots, log=say)
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: worker.leave())
     worker.run()
-    log("left")
+    say("left")
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ async function pythonWorld(): Promise<Record<string, string>> {
   undo.push(() => rm(folder, { recursive: true, force: true }));
   generatePython(root, folder);
   const { PATH = "", HOME = "" } = process.env;
-  return { PATH, HOME, PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: "1", PYTHONUNBUFFERED: "1" };
+  return { PATH, HOME, PYTHONPATH: folder, PYTHONDONTWRITEBYTECODE: "1" };
 }
 
 async function seen(part: Part, who: string, pattern: RegExp): Promise<string> {
@@ -88,7 +88,8 @@ async function makeTrouble(
 
   await seen(producer, "the producer", /^trouble: kill every coordinator/);
   await again.kill();
-  // The handler ends while there is nobody to tell: its result is kept, and sent on the next stream.
+  // The handler ends while there is nobody to tell: its result is kept, and sent on the next
+  // stream.
   await seen(worker, "the worker", /^slept 2/);
   ending(await startCoordinator(stores, first.port));
   await resumed(worker, 4, / [1-9]\d* unacked/);

@@ -12,7 +12,9 @@ const needed: readonly (readonly string[])[] = [
 ];
 const packages = ["python3-grpcio", "python3-protobuf", "protobuf-compiler-grpc"];
 
-/** Installs the tools where they are missing and can be, as root on Debian; else throws one line. */
+/**
+ * Installs the tools where they are missing and can be, as root on Debian; else throws one line.
+ */
 export function ensureToolchain(): void {
   if (needed.every(works)) return;
   const line = `make test-foreign needs ${packages.join(", ")}`;
