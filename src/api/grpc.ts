@@ -20,7 +20,7 @@ export interface DoorOptions {
   readonly port: number;
   /** Hears of defects, with their cause. */
   readonly onInternal: OnInternal;
-  /** How long `stop` waits for calls under way before it breaks them off. Default 5,000 ms. */
+  /** How long `stop` waits for calls under way before it breaks them off. Default 3,000 ms. */
   readonly graceMs?: number;
 }
 
@@ -29,7 +29,7 @@ export interface Door extends Service {
   readonly port: number;
 }
 
-export const defaultGraceMs = 5_000;
+export const defaultGraceMs = 3_000;
 /** Per connection; more wait at the client. */
 const concurrentStreams = 1_000;
 /** A connection without calls is closed after this long: some libraries never close theirs. */

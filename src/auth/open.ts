@@ -5,7 +5,10 @@ export interface Principal {
   readonly namespace: string;
 }
 
-/** Every door asks this once per call or stream. Rejects with a DroverError if the caller may not enter. */
+/**
+ * Every door asks this once per call or stream. Rejects with a DroverError if the caller may not
+ * enter.
+ */
 export type Authenticate = (headers: Headers) => Promise<Principal>;
 
 /** Without authentication everybody is in the namespace `default`. */

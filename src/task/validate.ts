@@ -14,7 +14,7 @@ import type { Payload, Priority, QueueSettings, RetryPolicy, TaskSpec } from "./
 import { defaultQueue } from "./task.js";
 import { inspectValue } from "./value-bytes.js";
 
-export { sameSpec, type PayloadDecoder } from "./same-spec.js";
+export { sameSpec } from "./same-spec.js";
 
 /** Retry settings of a queue that never set any. */
 export const defaultRetry: RetryPolicy = Object.freeze({

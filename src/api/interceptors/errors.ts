@@ -9,7 +9,7 @@ import { Code, DroverError, type ErrorId } from "../../errors.js";
 import { toDuration } from "../convert-time.js";
 
 /** Metadata (trailer) with the catalog's id of the error, for clients that do not read details. */
-export const errorIdHeader = "drover-error-id";
+const errorIdHeader = "drover-error-id";
 
 /** Called with what is a defect: nothing of it but "internal error" reaches the caller. */
 export type OnInternal = (cause: unknown, method: string) => void;
