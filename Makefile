@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 BIN := node_modules/.bin
 INSTALLED := node_modules/.installed
-CODE := $(wildcard src test bench examples scripts) vitest.config.ts
+CODE := $(wildcard src test bench examples .ci/scripts) vitest.config.ts
 FORMATTED := $(CODE) package.json tsconfig.json tsconfig.build.json tsconfig.examples.json .oxlintrc.json
 
 .PHONY: help
@@ -25,7 +25,7 @@ deps: $(INSTALLED) ## Installs the dependencies, where they changed
 .PHONY: gen
 gen: deps ## Generates gen/ from proto/ and third_party/
 	@echo "== generate"
-	@$(BIN)/tsx scripts/print-validate-proto.ts
+	@$(BIN)/tsx .ci/scripts/print-validate-proto.ts
 	@$(BIN)/buf generate
 
 .PHONY: baseline
@@ -35,11 +35,11 @@ baseline: deps ## Moves the baseline of buf breaking; only with a version in CHA
 .PHONY: build
 build: deps ## Compiles dist/
 	@echo "== build"
-	@$(BIN)/tsx scripts/build.ts
+	@$(BIN)/tsx .ci/scripts/build.ts
 
 .PHONY: format
 format: deps ## Formats code, comments and contract
-	@$(BIN)/tsx scripts/wrap-comments.ts $(CODE)
+	@$(BIN)/tsx .ci/scripts/wrap-comments.ts $(CODE)
 	@$(BIN)/oxfmt $(FORMATTED)
 	@$(BIN)/buf format -w proto
 
@@ -67,7 +67,7 @@ lint: deps ## Checks types and style
 
 .PHONY: verify
 verify: deps ## Proves gen/ current, the contract sound and compatible, all formatted, nothing unused
-	@bash scripts/verify.sh $(FORMATTED)
+	@bash .ci/scripts/verify.sh $(FORMATTED)
 
 .PHONY: test
 test: deps lint verify build ## Runs every check and test; ends with N passed, N failed, N skipped

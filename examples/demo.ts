@@ -114,7 +114,7 @@ function rowOf(task: ShownTask): Row {
 
 /** The first few facts of a result. */
 function summary(result: unknown): string {
-  if (typeof result !== "object" || result === null) return String(result ?? "");
+  if (typeof result !== "object" || result === null) return JSON.stringify(result) ?? "";
   return Object.entries(result)
     .filter(([, value]) => typeof value !== "object")
     .slice(0, 3)

@@ -33,7 +33,7 @@ interface Samples {
 }
 interface Demo {
   /** Resolves to whether every sample task came to its end, and with `check` had its effect. */
-  runDemo(options: {
+  runDemo: (options: {
     grpcAddress: string;
     httpUrl: string;
     mailUrl: string;
@@ -42,13 +42,16 @@ interface Demo {
     database: { url: string; schema: string } | undefined;
     check: boolean;
     signal: AbortSignal;
-  }): Promise<boolean>;
+  }) => Promise<boolean>;
 }
 
 /** Time for sample handlers to end when it stops, in ms. */
 const workerGraceMs = 2_000;
 
-/** `drover dev`: all parts in this process, on ports of the loopback address. Resolves to the exit code. */
+/**
+ * `drover dev`: all parts in this process, on ports of the loopback address. Resolves to the exit
+ * code.
+ */
 export async function runDev(options: DevOptions): Promise<number> {
   const interrupted = new AbortController();
   const signalled = untilSignal().then((signal) => {

@@ -1,4 +1,4 @@
-import type { Service } from "./service.js";
+import { createSequence, type Service } from "./service.js";
 import { createGrpcDoor } from "./api/grpc.js";
 import { createHttpDoor } from "./api/http.js";
 import { decodePayload } from "./api/payload.js";
@@ -65,30 +65,24 @@ export function createServer(config: Config, given: ServerParts = {}): Server {
   const grpc = createGrpcDoor({ ...common, port: config.grpc_port });
   const http = createHttpDoor({ ...common, port: config.http_port });
   const unlog = logEvents(events, logger);
-  const started: Service[] = [];
+  const services = createSequence(
+    [
+      { start: () => history.start(), stop: () => history.stop() },
+      claimed(history, config.partitions),
+      { start: () => broker.start(), stop: () => broker.stop() },
+      maintenance,
+      { start: () => coordinator.start(), stop: () => coordinator.stop() },
+      http,
+      grpc,
+    ],
+    (error) => logger.error({ err: error }, "stop failed"),
+  );
   let stopping: Promise<void> | undefined;
-
-  /** Each needs what stands before it; stopped in the reverse order. */
-  const services: Service[] = [
-    { start: () => history.start(), stop: () => history.stop() },
-    claimed(history, config.partitions),
-    { start: () => broker.start(), stop: () => broker.stop() },
-    maintenance,
-    { start: () => coordinator.start(), stop: () => coordinator.stop() },
-    http,
-    grpc,
-  ];
-
-  async function stopAll(): Promise<void> {
-    for (const service of started.splice(0).toReversed()) {
-      await service.stop().catch((error: unknown) => logger.error({ err: error }, "stop failed"));
-    }
-  }
 
   async function stop(reason: string): Promise<void> {
     events.emit("server.stopping", { coordinatorId, reason });
-    if (started.length === services.length) await coordinator.drain();
-    await stopAll();
+    if (services.up) await coordinator.drain();
+    await services.stop();
     events.emit("server.stopped", { coordinatorId });
     unlog();
   }
@@ -104,15 +98,7 @@ export function createServer(config: Config, given: ServerParts = {}): Server {
     events,
     async start() {
       if (!isLoopback(config.host)) logger.warn(openWarning(config.host));
-      try {
-        for (const service of services) {
-          started.push(service);
-          await service.start();
-        }
-      } catch (error) {
-        await stopAll();
-        throw error;
-      }
+      await services.start();
       events.emit("server.started", { coordinatorId, grpcPort: grpc.port, httpPort: http.port });
     },
     stop: (reason) => (stopping ??= stop(reason)),
@@ -120,7 +106,8 @@ export function createServer(config: Config, given: ServerParts = {}): Server {
 }
 
 const openWarning = (host: string): string =>
-  `listening on ${host} without authentication: whoever reaches this address can submit, read, cancel and run tasks`;
+  `listening on ${host} without authentication: ` +
+  "whoever reaches this address can submit, read, cancel and run tasks";
 
 function brokerOf(config: Config, logger: Logger): Broker {
   const common = { clock: systemClock, random: systemRandom, partitions: config.partitions };
@@ -143,13 +130,15 @@ function historyOf(config: Config, events: Events): History {
   });
 }
 
-/** The first coordinator of a database fixes the partition count; one with another must not serve. */
+/**
+ * The first coordinator of a database fixes the partition count; one with another must not serve.
+ */
 function claimed(history: History, partitions: number): Service {
   return {
     async start() {
       const fixed = await history.claimPartitions(partitions);
       if (fixed === partitions) return;
-      const message = `this database belongs to ${fixed} partitions, and ${partitions} were asked for`;
+      const message = `this database is of ${fixed} partitions, ${partitions} were asked for`;
       throw new DroverError("partition_mismatch", message, { field: "partitions" });
     },
     stop: () => Promise.resolve(),

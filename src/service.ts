@@ -83,3 +83,37 @@ export function createLoop(options: LoopOptions): Loop {
     },
   };
 }
+
+/**
+ * Several services as one: started in the order given, each once the one before stands; stopped in
+ * the reverse order. A start that fails stops what had started, and rejects.
+ */
+export function createSequence(
+  services: readonly Service[],
+  onError: (error: unknown) => void,
+): Service & { readonly up: boolean } {
+  const started: Service[] = [];
+  let up = false;
+  async function stop(): Promise<void> {
+    up = false;
+    for (const service of started.splice(0).toReversed()) await service.stop().catch(onError);
+  }
+  return {
+    get up() {
+      return up;
+    },
+    async start() {
+      try {
+        for (const service of services) {
+          started.push(service);
+          await service.start();
+        }
+        up = true;
+      } catch (error) {
+        await stop();
+        throw error;
+      }
+    },
+    stop,
+  };
+}

@@ -15,7 +15,7 @@ const filesOf = (folder: string, wanted: (name: string) => boolean) =>
 test("a build holds a module and its types for every source, and every other file as it is", async () => {
   const out = mkdtempSync(path.join(tmpdir(), "drover-build-"));
   onTestFinished(() => rmSync(out, { recursive: true }));
-  await promisify(execFile)("node_modules/.bin/tsx", ["scripts/build.ts", "--out", out]);
+  await promisify(execFile)("node_modules/.bin/tsx", [".ci/scripts/build.ts", "--out", out]);
   const sources = filesOf("src", (name) => name.endsWith(".ts"));
   const assets = filesOf("src", (name) => !name.endsWith(".ts"));
   const built = filesOf(out, (name) => !name.endsWith(".map"));

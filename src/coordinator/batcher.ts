@@ -17,8 +17,8 @@ interface Entry<Item, Reply> {
 }
 
 /**
- * What arrives in the same tick, or while earlier batches are under way, shares one call: batches grow with load by
- * themselves, and a lone item waits for nothing.
+ * What arrives in the same tick, or while earlier batches are under way, shares one call: batches
+ * grow with load by themselves, and a lone item waits for nothing.
  */
 export class Batcher<Item, Reply> {
   readonly #options: BatcherOptions<Item, Reply>;

@@ -44,7 +44,7 @@ export class Canceller {
       case "final":
         return cancelledOr(reply.task);
       case "unknown":
-        return this.#cancelStored(namespace, taskId);
+        return this.#cancelStored(namespace, taskId, graceMs);
     }
   }
 
@@ -57,15 +57,25 @@ export class Canceller {
     return transition.task;
   }
 
-  async #cancelStored(namespace: string, taskId: string): Promise<Task> {
+  /**
+   * Redis knows nothing of it: committed and not yet enqueued, or ended. The tombstone stands
+   * before the row is cancelled, so a late enqueue of this run finds it.
+   */
+  async #cancelStored(namespace: string, taskId: string, graceMs: number): Promise<Task> {
+    const [before] = await this.#parts.history.get(namespace, [taskId]);
+    if (!before) throw notFound(taskId);
+    if (before.run > 1 && !isFinal(before.status)) {
+      const item = { taskId, namespace, graceMs, run: before.run };
+      const [reply] = await this.#parts.broker.cancel([item]);
+      if (reply!.kind !== "unknown") return this.#afterCancel(namespace, taskId, reply!, graceMs);
+    }
     const cancelled = await this.#parts.history.cancelLive(namespace, taskId);
     if (cancelled) {
       this.#waiters.changed(taskId);
       return cancelled;
     }
-    const [stored] = await this.#parts.history.get(namespace, [taskId]);
-    if (!stored) throw notFound(taskId);
-    return cancelledOr(stored);
+    const [after] = await this.#parts.history.get(namespace, [taskId]);
+    return cancelledOr(after ?? before);
   }
 
   async retry(namespace: string, taskId: string): Promise<TaskView> {

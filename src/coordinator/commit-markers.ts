@@ -3,10 +3,15 @@ import type { Parts } from "./parts.js";
 /** Markers cleared together: one statement a second, or one per 100. */
 const clearEveryMs = 1_000;
 const clearAt = 100;
-/** Beyond this the oldest are forgotten: their rows are enqueued once more, which changes nothing. */
+/**
+ * Beyond this the oldest are forgotten: their rows are enqueued once more, which changes nothing.
+ */
 const markersMax = 10_000;
 
-/** Marks of commits that have reached the broker, taken away lazily: a forgotten one costs a harmless re-enqueue. */
+/**
+ * Marks of commits that have reached the broker, taken away lazily: a forgotten one costs a
+ * harmless re-enqueue.
+ */
 export class CommitMarkers {
   readonly #parts: Parts;
   #done: string[] = [];

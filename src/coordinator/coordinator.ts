@@ -6,9 +6,9 @@ import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
 import type { Session, SessionHello, SessionPort } from "./frames.js";
 
 /**
- * The decisions, against the broker's and the history's interfaces only. The doors (api/) parse, make one of these calls,
- * and reply. Every call takes the namespace of the authenticated caller and never reaches beyond it.
- * Calls reject with a DroverError of the catalog.
+ * The decisions, against the broker's and the history's interfaces only. The doors (api/) parse,
+ * make one of these calls, and reply. Every call takes the namespace of the authenticated caller
+ * and never reaches beyond it. Calls reject with a DroverError of the catalog.
  */
 export interface Coordinator {
   /** Unique per process start. */

@@ -20,7 +20,9 @@ export interface CrewPartition {
   start: number;
 }
 
-/** Sessions that can run the same things (equal subscriptions and labels) share their lease calls. */
+/**
+ * Sessions that can run the same things (equal subscriptions and labels) share their lease calls.
+ */
 export class Crew {
   readonly key: string;
   readonly namespace: string;
@@ -110,7 +112,10 @@ export class Crew {
     return free;
   }
 
-  /** Takes up to `limit` free slots, beginning with another session each time; the caller gives them back. */
+  /**
+   * Takes up to `limit` free slots, beginning with another session each time; the caller gives them
+   * back.
+   */
   reserve(limit: number): { session: WorkerSession; slots: number }[] {
     const sessions = [...this.sessions];
     const taken: { session: WorkerSession; slots: number }[] = [];
@@ -128,7 +133,10 @@ export class Crew {
     return taken;
   }
 
-  /** At most 64 lanes, from a start that moves, so that no lane is always asked last; weights move it unevenly. */
+  /**
+   * At most 64 lanes, from a start that moves, so that no lane is always asked last; weights move
+   * it unevenly.
+   */
   nextLanes(part: CrewPartition, chance: () => number): Lane[] {
     if (part.lanes.length <= 1) return part.lanes;
     part.start = this.#drawStart(part, chance);

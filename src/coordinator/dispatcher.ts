@@ -11,7 +11,10 @@ const pauseMs = 250;
 
 type Reserved = readonly { session: WorkerSession; slots: number }[];
 
-/** Worker credit -> lease calls -> leases pushed to streams. One call under way per crew and partition. */
+/**
+ * Worker credit -> lease calls -> leases pushed to streams. One call under way per crew and
+ * partition.
+ */
 export class Dispatcher implements Demand {
   readonly #parts: Parts;
   readonly #crews = new Map<string, Crew>();
@@ -41,7 +44,9 @@ export class Dispatcher implements Demand {
     this.#timer = undefined;
   }
 
-  /** Puts a session where its subscriptions and labels belong; call again when its offer changed. */
+  /**
+   * Puts a session where its subscriptions and labels belong; call again when its offer changed.
+   */
   join(session: WorkerSession): void {
     const key = Crew.keyOf(session);
     const before = this.#crewOf.get(session);
@@ -64,7 +69,9 @@ export class Dispatcher implements Demand {
     if (crew?.sessions.size === 0) this.#crews.delete(crew.key);
   }
 
-  /** A slot came free: ask again, unless the lanes were found empty, for then a wake-up will come. */
+  /**
+   * A slot came free: ask again, unless the lanes were found empty, for then a wake-up will come.
+   */
   demandChanged(session: WorkerSession): void {
     const crew = this.#crewOf.get(session);
     if (!crew || session.free === 0) return;
@@ -110,7 +117,10 @@ export class Dispatcher implements Demand {
     return [...wanted.values()];
   }
 
-  /** The sure way behind every hint and wake-up: labelled lanes are looked for, partitions with demand asked again. */
+  /**
+   * The sure way behind every hint and wake-up: labelled lanes are looked for, partitions with
+   * demand asked again.
+   */
   async refresh(): Promise<void> {
     const labelled = [...this.#crews.values()].filter((crew) => crew.labelled);
     await Promise.all(labelled.map((crew) => this.#discover(crew)));
@@ -124,7 +134,8 @@ export class Dispatcher implements Demand {
     );
     for (const crew of this.#crews.values()) {
       const part = crew.partitions.get(partition);
-      // Only where everything else is known to be empty: eager leases must not overtake waiting tasks.
+      // Only where everything else is known to be empty: eager leases must not overtake waiting
+      // tasks.
       if (!part?.keys.has(key) || !part.empty || part.leasing) continue;
       const reserved = crew.reserve(limits.leaseBatch);
       if (reserved.length === 0) continue;

@@ -2,7 +2,10 @@ import type { Lease } from "../broker/broker.js";
 import type { DroverError } from "../errors.js";
 import type { Payload, TaskError } from "../task/task.js";
 
-/** What travels on a worker's stream, in the coordinator's own words; api/ turns it from and into wire frames. */
+/**
+ * What travels on a worker's stream, in the coordinator's own words; api/ turns it from and into
+ * wire frames.
+ */
 export interface SessionHello {
   readonly workerId: string;
   readonly sessionId: string;
@@ -60,7 +63,10 @@ export type WorkerOutcome =
     }
   | { readonly kind: "release"; readonly delayMs: number }
   | { readonly kind: "cancelled" }
-  /** It cannot be accepted as sent (too large, no outcome, undecodable): the attempt fails, the ack is INVALID. */
+  /**
+   * It cannot be accepted as sent (too large, no outcome, undecodable): the attempt fails, the ack
+   * is INVALID.
+   */
   | { readonly kind: "invalid"; readonly reason: string };
 
 /** Parts of one outgoing frame; the port may merge those of one tick. */
@@ -105,9 +111,15 @@ export interface GoAway {
 
 /** A worker's stream, as its session sees it. */
 export interface SessionPort {
-  /** Never blocks. Beyond 1 MiB or 64 frames unsent the port closes the stream itself and reports `disconnected`. */
+  /**
+   * Never blocks. Beyond 1 MiB or 64 frames unsent the port closes the stream itself and reports
+   * `disconnected`.
+   */
   send(frame: CoordinatorFrame): void;
-  /** False while the peer does not read: lease nothing for it until `onWritable` of the session is called. */
+  /**
+   * False while the peer does not read: lease nothing for it until `onWritable` of the session is
+   * called.
+   */
   readonly writable: boolean;
   /** Ends the stream; with an error, as that status. */
   close(error?: DroverError): void;

@@ -14,6 +14,9 @@ export interface Parts {
   readonly events: Events;
   readonly clock: Clock;
   readonly random: Random;
-  /** Decodes a payload to compare it with another; only called when an idempotency key or request id hits. */
+  /**
+   * Decodes a payload to compare it with another; only called when an idempotency key or request id
+   * hits.
+   */
   readonly decodePayload: PayloadDecoder;
 }

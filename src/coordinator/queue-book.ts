@@ -16,7 +16,9 @@ const freshMs = 2_000;
 /** Queues kept in memory; the least recently read go first. */
 const entriesMax = 10_000;
 
-/** The queues as this coordinator knows them: settings cached for submits, changes written through. */
+/**
+ * The queues as this coordinator knows them: settings cached for submits, changes written through.
+ */
 export class QueueBook {
   readonly #parts: Parts;
   readonly #entries = new Map<string, Entry>();
@@ -142,7 +144,7 @@ export class QueueBook {
     const stats = await this.stats(namespace, name);
     const live = stats.pending + stats.running + stats.scheduled + stats.retrying + stats.blocked;
     if (live === 0) return;
-    const message = `queue "${name}" holds ${live} tasks; its durability changes only while it is empty`;
+    const message = `queue "${name}" holds ${live} tasks; its durability needs it empty`;
     throw new DroverError("queue_not_drained", message, { field: "queue.durability" });
   }
 }

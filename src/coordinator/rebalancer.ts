@@ -8,7 +8,10 @@ const everyMs = 2_000;
 const settleMs = 10_000;
 const spreadMs = 2_000;
 
-/** Streams live long, so a new coordinator would stay idle: one with over 1.25 x the mean asks some to move. */
+/**
+ * Streams live long, so a new coordinator would stay idle: one with over 1.25 x the mean asks some
+ * to move.
+ */
 export class Rebalancer {
   readonly #parts: Parts;
   readonly #sessions: SessionBook;

@@ -5,9 +5,9 @@ import type { Task } from "../task/task.js";
 /** Tells history what the broker decided. Implemented by maintenance/recorder.ts. */
 export interface Recorder {
   /**
-   * Resolves once history answered for this version (and the broker has been told, so that the outbox entry goes). Waits
-   * through outages of history; rejects with `history_unavailable` only when the recorder stops or its bound is reached:
-   * the outbox still holds the transition then.
+   * Resolves once history answered for this version (and the broker has been told, so that the
+   * outbox entry goes). Waits through outages of history; rejects with `history_unavailable` only
+   * when the recorder stops or its bound is reached: the outbox still holds the transition then.
    */
   record(transition: Transition): Promise<RecordOutcome>;
   /** A grant: written only if the task still runs 500 ms later; may be dropped. */

@@ -25,7 +25,9 @@ export class SessionBook implements SessionOwner {
   readonly #renewer: Renewer;
   readonly #sessions = new Map<string, WorkerSession>();
   #unsubscribe: (() => void) | undefined;
-  /** Stopping: closed streams keep their leases, so that workers find them on another coordinator. */
+  /**
+   * Stopping: closed streams keep their leases, so that workers find them on another coordinator.
+   */
   #stopping = false;
 
   constructor(parts: Parts, dispatcher: Dispatcher, results: ResultDesk, settler: Settler) {
@@ -227,7 +229,10 @@ export class SessionBook implements SessionOwner {
     return session.reopening;
   }
 
-  /** Behind the lossy hints: cancels and lease ends decided elsewhere are found by the next heartbeat. */
+  /**
+   * Behind the lossy hints: cancels and lease ends decided elsewhere are found by the next
+   * heartbeat.
+   */
   async #verify(session: WorkerSession): Promise<void> {
     const now = this.monotonic();
     const old: Held[] = [];

@@ -27,8 +27,8 @@ const coldPauseMs = 500;
 const coldTries = 20;
 
 /**
- * Opens or resumes a session in the store. Tokens whose task Redis has forgotten are looked up in history and adopted, so
- * that running work survives the loss of Redis.
+ * Opens or resumes a session in the store. Tokens whose task Redis has forgotten are looked up in
+ * history and adopted, so that running work survives the loss of Redis.
  */
 export class SessionOpener {
   readonly #parts: Parts;

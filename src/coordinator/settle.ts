@@ -1,5 +1,6 @@
 import type { Settlement, SettleReply, Transition } from "../broker/broker.js";
 import { limits } from "../limits.js";
+import { decodeLeaseToken, partitionOfSlot } from "../task/ids.js";
 import type { AttemptOutcome } from "../task/task.js";
 import { Batcher } from "./batcher.js";
 import type { Parts } from "./parts.js";
@@ -14,7 +15,10 @@ type Outcome = "complete" | "fail" | "timeout" | "release" | "cancel" | "lose";
 const retryFirstMs = 100;
 const retryMaxMs = 1_000;
 
-/** The single path that ends a lease, whoever ends it: worker, timeout, cancel, or the loss of the session. */
+/**
+ * The single path that ends a lease, whoever ends it: worker, timeout, cancel, or the loss of the
+ * session.
+ */
 export class Settler implements SettleDesk {
   readonly #parts: Parts;
   readonly #waiters: Waiters;
@@ -37,7 +41,10 @@ export class Settler implements SettleDesk {
     return this.#batch.drained();
   }
 
-  /** For sweeps: one try, replies as the broker gave them; what was accepted is recorded in the background. */
+  /**
+   * For sweeps: one try, replies as the broker gave them; what was accepted is recorded in the
+   * background.
+   */
   async settle(settlements: readonly Settlement[]): Promise<SettleReply[]> {
     const replies = await Promise.all(
       settlements.map((settlement) => this.#batch.push(settlement)),
@@ -53,8 +60,9 @@ export class Settler implements SettleDesk {
   }
 
   /**
-   * For a worker's result: goes on until there is an answer to give. While a store is away the answer is withheld, since
-   * workers send again on a new stream only; the outbox keeps what was accepted meanwhile.
+   * For a worker's result: goes on until there is an answer to give. While a store is away the
+   * answer is withheld, since workers send again on a new stream only; the outbox keeps what was
+   * accepted meanwhile.
    */
   async report(settlement: Settlement, signal: AbortSignal): Promise<Verdict> {
     for (let tries = 0; ; tries += 1) {
@@ -72,8 +80,11 @@ export class Settler implements SettleDesk {
     } catch {
       return undefined;
     }
-    if (reply.verdict === "stale") return "stale";
-    // A duplicate is one only once history has it; until then the first acceptance could still be forgotten.
+    if (reply.verdict === "stale") {
+      return (await this.#mayBeAdopted(settlement.token)) ? undefined : "stale";
+    }
+    // A duplicate is one only once history has it; until then the first acceptance could still be
+    // forgotten.
     if (reply.verdict === "duplicate") return reply.recorded ? "duplicate" : undefined;
     const { transition } = reply;
     if (!transition) return "accepted";
@@ -88,6 +99,21 @@ export class Settler implements SettleDesk {
     } catch {
       return undefined;
     }
+  }
+
+  /**
+   * A store that was emptied knows no lease, until the session's next heartbeat has brought back
+   * those of its inventory.
+   */
+  async #mayBeAdopted(token: Uint8Array): Promise<boolean> {
+    const { broker } = this.#parts;
+    const slot = decodeLeaseToken(token)?.slot;
+    if (slot === undefined) return false;
+    const status = broker.status(partitionOfSlot(slot, broker.partitions));
+    return status.then(
+      ({ cold }) => cold,
+      () => true,
+    );
   }
 
   async #recorded(transition: Transition): Promise<Verdict> {

@@ -15,7 +15,10 @@ import type { QueueBook } from "./queue-book.js";
 
 /** Work has come in: whoever has free slots for it may take it at once. */
 export interface Demand {
-  /** Slots reserved for tasks of this lane, or undefined. What is reserved must be given back by `took`. */
+  /**
+   * Slots reserved for tasks of this lane, or undefined. What is reserved must be given back by
+   * `took`.
+   */
   reserve(lane: Lane): LeaseRequest | undefined;
   took(request: LeaseRequest, leases: readonly Lease[]): void;
   nudge(lanes: readonly Lane[]): void;
@@ -23,7 +26,10 @@ export interface Demand {
 
 type Enqueued = { outcome: EnqueueOutcome };
 
-/** Submission: judged, given an id, committed (DURABLE) or enqueued (RELAXED), and only then acknowledged. */
+/**
+ * Submission: judged, given an id, committed (DURABLE) or enqueued (RELAXED), and only then
+ * acknowledged.
+ */
 export class Submitter {
   readonly #parts: Parts;
   readonly #queues: QueueBook;
@@ -81,7 +87,9 @@ export class Submitter {
     }
   }
 
-  /** P2: the id itself is the check, so a client's repeat of an unknown outcome needs no stored key. */
+  /**
+   * P2: the id itself is the check, so a client's repeat of an unknown outcome needs no stored key.
+   */
   #formId(spec: TaskSpec, requestId: string, now: number): string {
     const slot = slotOfQueue(spec.namespace, spec.queue);
     if (requestId === "") return formTaskId(now, slot, this.#parts.random.bytes(8));
@@ -93,10 +101,11 @@ export class Submitter {
     }
     const time = timeOfId(id);
     if (Math.abs(now - time) > limits.submitIdAgeMs) {
-      const message = `request_id was made ${Math.round((now - time) / 1000)} s ago by its own clock, at most 600 count`;
+      const agoS = Math.round((now - time) / 1000);
+      const message = `request_id says it was made ${agoS} s ago; at most 600 either way count`;
       throw new DroverError("invalid_field", message, {
         field: "request_id",
-        hint: "Make a fresh UUIDv7 for each task and stop retrying after 5 min; check the client's clock.",
+        hint: "Make a fresh UUIDv7 for each task; check the client's clock.",
       });
     }
     const hash = createHash("sha256").update(`${spec.namespace}\0${spec.queue}\0${id}`).digest();
@@ -114,7 +123,8 @@ export class Submitter {
   async #commit(tasks: Task[]): Promise<InsertOutcome[]> {
     const { outcomes, marker } = await this.#parts.history.insert(tasks);
     const inserted = tasks.filter((_, index) => outcomes[index]?.kind === "inserted");
-    // OK does not wait for Redis: the row is what was promised, and the marker finds it should this process die now.
+    // OK does not wait for Redis: the row is what was promised, and the marker finds it should this
+    // process die now.
     if (inserted.length > 0) void this.#enqueueCommitted(inserted, marker);
     return outcomes;
   }

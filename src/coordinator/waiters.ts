@@ -2,12 +2,17 @@ import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 import type { Parts } from "./parts.js";
 
-/** A hint may run ahead of history, or be lost: look again after these pauses, then every second. */
+/**
+ * A hint may run ahead of history, or be lost: look again after these pauses, then every second.
+ */
 const recheckMs = [5, 20, 50, 100, 250, 500];
 const recheckMaxMs = 1_000;
 const waitersMax = 20_000;
 
-/** Those who wait for a task to change. The hot path pays one map look-up, whether anybody waits or not. */
+/**
+ * Those who wait for a task to change. The hot path pays one map look-up, whether anybody waits or
+ * not.
+ */
 export class Waiters {
   readonly #parts: Parts;
   readonly #byTask = new Map<string, Set<() => void>>();
@@ -33,7 +38,10 @@ export class Waiters {
     for (const wake of this.#byTask.get(taskId) ?? []) wake();
   }
 
-  /** Calls `look` at once and after each change until it gives a value, or undefined when the time is over. */
+  /**
+   * Calls `look` at once and after each change until it gives a value, or undefined when the time
+   * is over.
+   */
   async until<T>(
     taskId: string,
     timeoutMs: number,

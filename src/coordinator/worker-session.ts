@@ -33,7 +33,10 @@ export const tokenKey = (token: Uint8Array): string =>
 
 export const taskIdOf = (token: Uint8Array): string => uuidText(token.subarray(2, 18));
 
-/** One stream of a worker session: its credit, and the leases that are out. Decides nothing by itself. */
+/**
+ * One stream of a worker session: its credit, and the leases that are out. Decides nothing by
+ * itself.
+ */
 export class WorkerSession implements Session {
   readonly sessionId: string;
   readonly generation: number;
@@ -159,8 +162,8 @@ export class WorkerSession implements Session {
   }
 
   /**
-   * Compares the worker's whole inventory with the leases that are out. A lease not listed twice running was lost on the
-   * way and goes back; a token the session does not own is unknown.
+   * Compares the worker's whole inventory with the leases that are out. A lease not listed twice
+   * running was lost on the way and goes back; a token the session does not own is unknown.
    */
   compare(listed: readonly Uint8Array[]): { unknown: Uint8Array[]; lost: Held[] } {
     const keys = new Set<string>();

@@ -18,7 +18,9 @@ export function createLogger({ level, format }: LogOptions): Logger {
   return pino({ level, base: null }, pino.destination({ dest: 2, sync: false }));
 }
 
-/** How loud each event is; those not named are debug: a busy coordinator must not log every task. */
+/**
+ * How loud each event is; those not named are debug: a busy coordinator must not log every task.
+ */
 const levels: Partial<Record<EventName, "info" | "warn" | "error">> = {
   "server.started": "info",
   "server.stopping": "info",

@@ -20,7 +20,8 @@ type Name = (typeof names)[number];
 const liars: Record<Name, string> = {
   "send-email": `export default { type: "send_email",
     handle: async (payload, { taskId }) => ({ message_id: taskId, response: "250 OK" }) };`,
-  "process-image": `import { createHash } from "node:crypto"; import { writeFile } from "node:fs/promises";
+  "process-image": `import { createHash } from "node:crypto";
+    import { writeFile } from "node:fs/promises";
     export default { type: "process_image", handle: async ({ image_url }, { taskId }) => {
       const data = Buffer.from(await (await fetch(image_url)).arrayBuffer());
       const path = process.env.DROVER_OUTPUT_DIR + "/" + taskId + ".jpeg";
@@ -28,7 +29,8 @@ const liars: Record<Name, string> = {
       const sha256 = createHash("sha256").update(data).digest("hex");
       return { path, bytes: data.length, sha256, width: 320, height: 240, format: "jpeg" };
     } };`,
-  "export-data": `import { createHash } from "node:crypto"; import { readFile, writeFile } from "node:fs/promises";
+  "export-data": `import { createHash } from "node:crypto";
+    import { readFile, writeFile } from "node:fs/promises";
     import real from "${fileUrl("export-data")}";
     export default { type: "export_data", handle: async (payload, context) => {
       const result = await real.handle(payload, context);
@@ -37,7 +39,8 @@ const liars: Record<Name, string> = {
       await writeFile(result.path, short);
       return { ...result, sha256: createHash("sha256").update(short).digest("hex") };
     } };`,
-  "call-webhook": `export default { type: "call_webhook", handle: async ({ url, method, body }, { taskId }) => {
+  "call-webhook": `export default { type: "call_webhook", 
+    handle: async ({ url, method, body }, { taskId }) => {
       const headers = { "content-type": "application/json", "webhook-id": taskId,
         "idempotency-key": taskId, "webhook-timestamp": "1", "webhook-signature": "v1,AAAA" };
       const response = await fetch(url, { method, headers, body: JSON.stringify(body) });

@@ -71,7 +71,8 @@ function misplaced(tasks: Map<string, Task>, stands: Map<string, string[]>): str
     const delayed = status === "scheduled" || status === "retrying";
     const expected = isFinal(status) ? [] : [delayed ? "delayed" : status];
     const places = stands.get(id) ?? [];
-    if (places.join() !== expected.join()) wrong.push(`${id} is ${status}: stands in [${places}]`);
+    if (places.join() !== expected.join())
+      wrong.push(`${id} is ${status}: stands in [${places.join()}]`);
   }
   return wrong;
 }

@@ -7,7 +7,7 @@ import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, rmSync } from "n
 import * as path from "node:path";
 import { fileURLToPath } from "node:url";
 
-const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..", "..");
 const at = process.argv.indexOf("--out");
 const elsewhere = at > 0 ? process.argv[at + 1] : undefined;
 const out = path.resolve(root, elsewhere ?? "dist");

@@ -12,7 +12,7 @@ ln -s "$PWD/node_modules" "$PWD/package.json" "$fresh/"
 here=$PWD
 (
   cd "$fresh"
-  "$here/$bin/tsx" "$here/scripts/print-validate-proto.ts"
+  "$here/$bin/tsx" "$here/.ci/scripts/print-validate-proto.ts"
   "$here/$bin/buf" generate
 )
 if ! diff -r third_party "$fresh/third_party" || ! diff -r gen "$fresh/gen"; then

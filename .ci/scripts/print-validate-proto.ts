@@ -30,7 +30,7 @@ const header = `// Copyright 2023-2026 Buf Technologies, Inc.
 // See the License for the specific language governing permissions and
 // limitations under the License.
 
-// Printed by scripts/print-validate-proto.ts from the descriptor in @bufbuild/protovalidate.
+// Printed by .ci/scripts/print-validate-proto.ts from the descriptor in @bufbuild/protovalidate.
 `;
 
 function field(it: FieldDescriptorProto, inOneof = false): string {
