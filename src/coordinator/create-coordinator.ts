@@ -135,6 +135,7 @@ export function createCoordinator(parts: Parts): { coordinator: Coordinator; des
 /** Every session is asked to move; running handlers go on, and their leases with them. */
 async function drain(inner: CoordinatorParts): Promise<void> {
   const { clock } = inner.parts;
+  inner.waiters.release();
   await inner.rebalancer.stop();
   const patienceMs = inner.rebalancer.peers > 1 ? limits.drainMs : loneDrainMs;
   const endsAt = clock.monotonic() + patienceMs;

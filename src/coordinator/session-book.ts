@@ -151,7 +151,8 @@ export class SessionBook implements SessionOwner {
     this.#parts.events.emit("session.closed", { sessionId, reason });
     if (session.leaving) {
       this.#parts.broker.closeSession(sessionId, generation).catch(() => undefined);
-    } else if (!this.#stopping && !session.draining) {
+    } else if (!this.#stopping) {
+      // Also where it was asked to move: if it has, its newer generation is not cut.
       this.#parts.broker
         .cutSession(sessionId, generation, limits.brokenStreamLeaseMs)
         // Its lease runs out by itself.

@@ -17,6 +17,7 @@ export class Waiters {
   readonly #parts: Parts;
   readonly #byTask = new Map<string, Set<() => void>>();
   #count = 0;
+  #released = false;
   #unsubscribe: (() => void) | undefined;
 
   constructor(parts: Parts) {
@@ -32,6 +33,12 @@ export class Waiters {
   stop(): void {
     this.#unsubscribe?.();
     this.#unsubscribe = undefined;
+  }
+
+  /** The coordinator drains: every wait is answered with what stands now, and no new one begins. */
+  release(): void {
+    this.#released = true;
+    for (const taskId of this.#byTask.keys()) this.changed(taskId);
   }
 
   changed(taskId: string): void {
@@ -62,7 +69,7 @@ export class Waiters {
         const found = await look();
         if (found !== undefined) return found;
         const leftMs = endsAt - clock.monotonic();
-        if (leftMs <= 0 || signal.aborted) return undefined;
+        if (leftMs <= 0 || signal.aborted || this.#released) return undefined;
         await this.#pause(ticket, leftMs, signal);
       }
     } finally {

@@ -329,6 +329,18 @@ describe("sessions", () => {
     await expect(stale).rejects.toMatchObject({ id: "session_superseded" });
   });
 
+  it("keeps no call waiting when the coordinator drains", async () => {
+    const node = await world.node();
+    const [id] = await world.submit(node, draft());
+    const waited = node.coordinator.wait("default", id!, 60_000, new AbortController().signal);
+    await world.clock.advance(100);
+    const drained = node.coordinator.drain();
+    const before = world.clock.monotonic();
+    expect(await world.wait("wait", waited)).toMatchObject({ finished: false });
+    expect(world.clock.monotonic() - before).toBeLessThan(50);
+    await world.wait("drained", drained);
+  });
+
   it("is told to go away when the coordinator drains", async () => {
     const [one] = [await world.node(), await world.node()];
     const worker = await world.open(one, world.worker(), { offer: offer(1) });
