@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { afterAll } from "vitest";
+import { createTranscript, type Transcript } from "./transcript.js";
 
 /** A process of a story: its lines, and the ways it can end. */
 export interface StoryProcess {
@@ -15,9 +16,18 @@ export interface StoryProcess {
   signal(name: NodeJS.Signals): void;
 }
 
+/** One line of a coordinator's log: `msg` names the event, `time` is this machine's. */
+export interface LogLine {
+  readonly time: number;
+  readonly msg: string;
+  readonly [field: string]: unknown;
+}
+
 export interface CoordinatorProcess extends StoryProcess {
+  readonly id: string;
   readonly grpc: string;
   readonly http: string;
+  readonly events: Transcript<LogLine>;
   /** The last lines of its log, for failures. */
   log(): string;
 }
@@ -30,11 +40,23 @@ export interface Start {
   readonly at: number;
 }
 
+/** What the worker SDK logged. */
+export interface WorkerLine {
+  readonly level: string;
+  readonly message: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+  /** When it arrived here. */
+  readonly at: number;
+}
+
 export interface WorkerProcess extends StoryProcess {
+  readonly name: string;
   readonly starts: Start[];
+  /** Tasks whose handler returned. */
   readonly ended: Set<string>;
-  /** Resolves to the first start that fits, seen already or to come. */
-  started(fits: (start: Start) => boolean): Promise<Start>;
+  readonly lines: Transcript<WorkerLine>;
+  /** Resolves to the first start that fits, seen already or to come within `ms`. */
+  started(fits: (start: Start) => boolean, ms?: number): Promise<Start>;
 }
 
 const children = new Set<ChildProcess>();
@@ -78,26 +100,44 @@ export async function startCoordinator(
   const ports = { PORT: "0", GRPC_PORT: "0" };
   const child = launch(["dist/main.js", "serve", ...flags], { ...ports, ...env });
   const lines: string[] = [];
-  const up = new Promise<{ grpcPort: number; httpPort: number }>((resolve, reject) => {
-    createInterface({ input: child.stderr! }).on("line", (line) => {
-      lines.push(line);
-      if (lines.length > 200) lines.shift();
-      if (line.includes('"server.started"')) {
-        resolve(JSON.parse(line) as { grpcPort: number; httpPort: number });
-      }
-    });
-    child.once("exit", (code) => {
-      reject(new Error(`the coordinator ended with ${code}:\n${lines.join("\n")}`));
-    });
+  const events = createTranscript<LogLine>((line) => JSON.stringify(line));
+  createInterface({ input: child.stderr! }).on("line", (line) => {
+    lines.push(line);
+    if (lines.length > 200) lines.shift();
+    if (line.startsWith("{")) events.add(JSON.parse(line) as LogLine);
   });
   child.stdout!.resume();
-  const { grpcPort, httpPort } = await up;
+  const early = once(child, "exit").then(([code]) => {
+    throw new Error(`the coordinator ended with ${code as number}:\n${lines.join("\n")}`);
+  });
+  const up = events.next("server.started", ({ msg }) => msg === "server.started");
+  const { grpcPort, httpPort, coordinatorId } = await Promise.race([up, early]);
+  early.catch(() => undefined);
   return {
     ...asStoryProcess(child),
-    grpc: `127.0.0.1:${grpcPort}`,
-    http: `http://127.0.0.1:${httpPort}`,
+    id: coordinatorId as string,
+    grpc: `127.0.0.1:${grpcPort as number}`,
+    http: `http://127.0.0.1:${httpPort as number}`,
+    events,
     log: () => lines.join("\n"),
   };
+}
+
+const readStart = ([, taskId = "", attempt, fencing, at]: readonly string[]): Start => ({
+  taskId,
+  attempt: Number(attempt),
+  fencingToken: Number(fencing),
+  at: Number(at),
+});
+
+function readLine(line: string): WorkerLine {
+  const [level = "", message = "", fields = {}, at = 0] = JSON.parse(line.slice(4)) as [
+    string?,
+    string?,
+    Record<string, unknown>?,
+    number?,
+  ];
+  return { level, message, fields, at };
 }
 
 /** test/support/story-worker.ts in a process of its own, up when a coordinator has welcomed it. */
@@ -109,25 +149,18 @@ export async function startWorker(
     DROVER_ADDR: addresses.join(","),
     ...env,
   });
-  const starts: Start[] = [];
+  const starts = createTranscript<Start>((start) => JSON.stringify(start));
+  const lines = createTranscript<WorkerLine>((line) => JSON.stringify(line));
   const ended = new Set<string>();
-  const waiting = new Set<(start: Start) => void>();
   const errors: string[] = [];
   createInterface({ input: child.stderr! }).on("line", (line) => errors.push(line));
   await new Promise<void>((resolve, reject) => {
     createInterface({ input: child.stdout! }).on("line", (line) => {
-      const [word, taskId = "", attempt, fencing, at] = line.split(" ");
-      if (word === "ready") resolve();
-      if (word === "end") ended.add(taskId);
-      if (word !== "start") return;
-      const start = {
-        taskId,
-        attempt: Number(attempt),
-        fencingToken: Number(fencing),
-        at: Number(at),
-      };
-      starts.push(start);
-      for (const tell of waiting) tell(start);
+      const words = line.split(" ");
+      if (words[0] === "ready") resolve();
+      else if (words[0] === "end") ended.add(words[1]!);
+      else if (words[0] === "start") starts.add(readStart(words));
+      else if (words[0] === "log") lines.add(readLine(line));
     });
     child.once("exit", (code) => {
       reject(new Error(`the worker ended with ${code}:\n${errors.slice(-20).join("\n")}`));
@@ -135,19 +168,10 @@ export async function startWorker(
   });
   return {
     ...asStoryProcess(child),
-    starts,
+    name: env.WORKER_ID ?? String(child.pid),
+    starts: starts.all,
     ended,
-    started: (fits) => {
-      const found = starts.find(fits);
-      if (found) return Promise.resolve(found);
-      return new Promise((resolve) => {
-        const tell = (start: Start): void => {
-          if (!fits(start)) return;
-          waiting.delete(tell);
-          resolve(start);
-        };
-        waiting.add(tell);
-      });
-    },
+    lines,
+    started: (fits, ms) => starts.next("start", fits, ms),
   };
 }

@@ -1,13 +1,23 @@
 /**
  * A worker process for stories. Says on standard output, one line each, what its handlers do:
- * `start ID ATTEMPT FENCING TIME`, `end ID`. Types: `noop` ends at once, `sleep` after payload.ms,
- * `hang` only when it is aborted, `spin` blocks the event loop for payload.ms.
+ * `start ID ATTEMPT FENCING TIME`, `end ID`, and what the SDK logs: `log [LEVEL, MESSAGE, FIELDS,
+ * TIME]`. Types: `noop` ends at once, `sleep` after payload.ms, `hang` only when it is aborted,
+ * `once` hangs at the first attempt and ends at once at others, `stubborn` ends after payload.ms
+ * though it is aborted, `spin` blocks the event loop for payload.ms. STORY_TYPES: handle only
+ * these.
  */
-import { createWorker, type HandlerContext } from "drover/worker";
+import { createWorker, type Handler, type HandlerContext } from "drover/worker";
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
-const none = (): void => undefined;
-const worker = createWorker({ logger: { debug: none, info: none, warn: none, error: none } });
+const log = (level: string) => (fields: object, message: string) =>
+  say(`log ${JSON.stringify([level, message, fields, Date.now()])}`);
+const logger = {
+  debug: log("debug"),
+  info: log("info"),
+  warn: log("warn"),
+  error: log("error"),
+};
+const worker = createWorker({ logger });
 
 worker.use(async (_payload, { taskId, attempt, fencingToken }, next) => {
   say(`start ${taskId} ${attempt} ${fencingToken} ${Date.now()}`);
@@ -27,17 +37,26 @@ function rest(ms: number, { signal }: HandlerContext): Promise<void> {
   });
 }
 
-worker.handle("noop", (payload) => payload);
-worker.handle("sleep", async (payload, context) => {
-  await rest(millis(payload), context);
-  return { slept: millis(payload) };
-});
-worker.handle("hang", (_payload, context) => rest(Infinity, context));
-worker.handle("spin", (payload) => {
-  const endsAt = Date.now() + millis(payload);
-  while (Date.now() < endsAt) JSON.parse("{}");
-  return { spun: millis(payload) };
-});
+const handlers: Record<string, Handler> = {
+  noop: (payload) => payload,
+  sleep: async (payload, context) => {
+    await rest(millis(payload), context);
+    return { slept: millis(payload) };
+  },
+  hang: (_payload, context) => rest(Infinity, context),
+  once: async (payload, context) => {
+    if (context.attempt === 1) await rest(Infinity, context);
+    return payload;
+  },
+  stubborn: (payload) => new Promise((resolve) => setTimeout(resolve, millis(payload), payload)),
+  spin: (payload) => {
+    const endsAt = Date.now() + millis(payload);
+    while (Date.now() < endsAt) JSON.parse("{}");
+    return { spun: millis(payload) };
+  },
+};
+const wanted = process.env["STORY_TYPES"]?.split(",") ?? Object.keys(handlers);
+for (const type of wanted) worker.handle(type, handlers[type]!);
 await worker.start();
 say("ready");
 await worker.run();
