@@ -8,7 +8,6 @@ import { decodePageToken, encodePageToken } from "./page.js";
 interface Entry {
   settings: QueueSettings;
   readAt: number;
-  reading: Promise<void> | undefined;
 }
 
 /** How long settings are trusted when no hint comes that they changed. */
@@ -22,6 +21,7 @@ const entriesMax = 10_000;
 export class QueueBook {
   readonly #parts: Parts;
   readonly #entries = new Map<string, Entry>();
+  readonly #reading = new Map<string, Promise<QueueSettings>>();
   readonly #touched = new Set<string>();
   #unsubscribe: (() => void) | undefined;
 
@@ -40,20 +40,31 @@ export class QueueBook {
     this.#unsubscribe = undefined;
   }
 
-  /** Settings for a submit. While history is away the last known ones (or the defaults) serve. */
+  /** Settings for a submit. While history is away the last known ones serve. */
   async settings(namespace: string, name: string): Promise<QueueSettings> {
     const known = this.#entries.get(keyOf(namespace, name));
     if (!known) return this.#read(namespace, name);
-    if (this.#parts.clock.monotonic() - known.readAt > freshMs && !known.reading) {
-      known.reading = this.#read(namespace, name).then(
-        () => undefined,
-        () => undefined,
-      );
+    const now = this.#parts.clock.monotonic();
+    if (now - known.readAt > freshMs) {
+      // Whatever comes of it, the next look is no sooner than the time they are trusted.
+      known.readAt = now;
+      this.#read(namespace, name).catch(() => undefined);
     }
     return known.settings;
   }
 
-  async #read(namespace: string, name: string): Promise<QueueSettings> {
+  /** Those who ask for the same queue at once share one read. */
+  #read(namespace: string, name: string): Promise<QueueSettings> {
+    const key = keyOf(namespace, name);
+    let reading = this.#reading.get(key);
+    if (!reading) {
+      reading = this.#fetch(namespace, name).finally(() => this.#reading.delete(key));
+      this.#reading.set(key, reading);
+    }
+    return reading;
+  }
+
+  async #fetch(namespace: string, name: string): Promise<QueueSettings> {
     const stored = await this.#parts.history.queue(namespace, name);
     const settings = stored ?? defaultQueueSettings(namespace, name);
     if (this.#entries.size >= entriesMax) {
@@ -61,14 +72,14 @@ export class QueueBook {
       if (oldest !== undefined) this.#entries.delete(oldest);
     }
     const readAt = this.#parts.clock.monotonic();
-    this.#entries.set(keyOf(namespace, name), { settings, readAt, reading: undefined });
+    this.#entries.set(keyOf(namespace, name), { settings, readAt });
     return settings;
   }
 
   /** Lists the queue from now on. Best effort: a queue that is used again is touched again. */
   touch(namespace: string, name: string): void {
     const key = keyOf(namespace, name);
-    if (this.#touched.has(key)) return;
+    if (this.#touched.has(key) || !this.#parts.history.available) return;
     if (this.#touched.size >= entriesMax) this.#touched.clear();
     this.#touched.add(key);
     this.#parts.history.touchQueues([{ namespace, name }]).catch(() => this.#touched.delete(key));
