@@ -6,7 +6,8 @@ import argparse
 import signal
 import sys
 
-from worker import TaskError, Worker
+from attempt import TaskError
+from worker import Worker
 
 
 def say(line):

@@ -1,8 +1,8 @@
 """A Drover producer in plain Python: submits tasks, waits for them, and judges what came back.
 
 `python3 producer.py HOST:PORT[,HOST:PORT] [--queue NAME]`. Now and then it asks its caller for
-trouble by a line `trouble: ...` on stdout, and goes on when a line comes back on stdin. Exits non-zero on
-any difference from what it computed by itself.
+trouble by a line `trouble: ...` on stdout, and goes on when a line comes back on stdin. Exits
+non-zero on any difference from what it computed by itself.
 """
 import argparse
 import sys
@@ -28,7 +28,7 @@ ANY_JSON = [
     [], {}, [1, [2, [3]]], {"a": {"b": [None, {"c": "d"}]}}, "x" * 100_000,
 ]  # fmt: skip
 UNKNOWN_OUTCOME = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-RUN_SECONDS = 60
+RUN_SECONDS = 80
 
 differences = []
 
@@ -99,7 +99,8 @@ class Producer:
             if time.monotonic() > self.deadline:
                 raise TimeoutError(f"task {task_id} does not run")
             time.sleep(0.05)
-        check("progress of a running task", (task.progress, task.progress_message), (0.5, "half way"))
+        progress = (task.progress, task.progress_message)
+        check("progress of a running task", progress, (0.5, "half way"))
 
     def refused(self, what, method, request, code):
         try:
@@ -138,8 +139,8 @@ def one_by_one(producer):
 
 
 def in_batches(producer):
-    """45 in one request, between two that are refused by themselves."""
-    values = [ANY_JSON[i % len(ANY_JSON)] for i in range(45)]
+    """44 in one request, between two that are refused by themselves."""
+    values = [ANY_JSON[i % len(ANY_JSON)] for i in range(44)]
     good = [producer.task("describe", value, priority=i % 4) for i, value in enumerate(values)]
     wrong_name = producer.task("not a name!", {})
     output_only = producer.task("describe", {}, status=COMPLETED)
@@ -185,7 +186,8 @@ def once_by_key(producer):
     check("the task of a repeated key", answers[1].task_id, answers[0].task_id)
     other = producer.task("square", {"n": 8}, idempotency_key=key)
     request = pb.SubmitTaskRequest(task=other)
-    producer.refused("another task by that key", "SubmitTask", request, grpc.StatusCode.ALREADY_EXISTS)
+    taken = grpc.StatusCode.ALREADY_EXISTS
+    producer.refused("another task by that key", "SubmitTask", request, taken)
 
     request = pb.SubmitTaskRequest(task=producer.task("square", {"n": 9}), request_id=uuid7())
     first, second = (producer.call("SubmitTask", request) for _ in range(2))
@@ -220,6 +222,11 @@ def through_trouble(producer, trouble, seconds):
     return [Expected(task_id, {"slept": seconds})]
 
 
+def outlasting(producer):
+    """Longer than a session lives without heartbeats, 15 s: they keep it, and so the lease."""
+    return [Expected(producer.submit("slow", {"seconds": 17}), {"slept": 17})]
+
+
 def judge_attempts(producer, expected):
     for one in expected:
         request = pb.ListAttemptsRequest(task_id=one.task_id)
@@ -252,6 +259,7 @@ def main():
     expected += through_trouble(producer, "stop the coordinator", 6)
     expected += through_trouble(producer, "kill the coordinator", 5)
     expected += through_trouble(producer, "kill every coordinator", 2)
+    expected += outlasting(producer)
     with ThreadPoolExecutor(16) as pool:
         ended = list(pool.map(lambda one: producer.wait(one.task_id), expected))
     for one, task in zip(expected, ended):

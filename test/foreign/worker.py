@@ -10,26 +10,20 @@ It shows all that a worker does on the Work stream, as a model for SDKs in other
   go away      open the next stream first, half-close the old one then
   leaving      said explicitly; the end of a stream says nothing
 
-One thread owns all state: streams and handlers run in threads of their own and only put calls into
-its inbox.
+One thread owns all state: streams (stream.py) and handlers (attempt.py) run in threads of their own
+and only put calls into its inbox.
 """
-import json
 import queue
 import random
 import socket
-import threading
 import time
-import traceback
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-import grpc
-from google.protobuf import json_format
-from google.protobuf.struct_pb2 import Value
-
+from attempt import Context, run_handler
 from drover.v1 import task_pb2 as pb
-from drover.v1.task_pb2_grpc import WorkerServiceStub
+from stream import Stream
 
 ANSWER_SECONDS = 3  # a heartbeat unanswered for this long: dial again
 WELCOME_SECONDS = 12  # a coordinator may wait for a store that is being rebuilt
@@ -39,94 +33,6 @@ REDIAL_SECONDS = 0.25, 5  # first and longest pause before dialing again
 UNACKED_LIMIT = 1000  # with more results than this unacked, take no more tasks
 GRACE_SECONDS = 10  # asked to leave, handlers may take this long to end
 TICK_SECONDS = 0.05
-
-CHANNEL_OPTIONS = [
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    # Else a new stream to the same address would share the old, perhaps dead, connection.
-    ("grpc.use_local_subchannel_pool", 1),
-]
-
-
-class Stopped(Exception):
-    """Raised by a handler that ends because it was asked to."""
-
-
-class TaskError(Exception):
-    """A failure with a code of the handler's own."""
-
-    def __init__(self, code, message, non_retryable=False):
-        super().__init__(message)
-        self.code = code
-        self.non_retryable = non_retryable
-
-
-class Context:
-    """What a handler gets beside its payload. A handler that may take long looks at `stop`."""
-
-    def __init__(self, lease, report):
-        self.token = lease.lease_token
-        self.task = lease.task
-        self.attempt = lease.task.attempt
-        self.fencing_token = lease.fencing_token
-        self.timeout = lease.timeout.ToTimedelta().total_seconds()
-        self.stop = threading.Event()
-        self.cause = None  # why stop is set: cancelled, revoked, unknown, lapsed or leaving
-        self._report = report
-
-    def sleep(self, seconds):
-        if self.stop.wait(seconds):
-            raise Stopped()
-
-    def progress(self, fraction, message=""):
-        self._report(self.token, fraction, message)
-
-
-class Stream(threading.Thread):
-    """One Work stream on a connection of its own. `deadline` is when the worker gives it up."""
-
-    def __init__(self, address, worker):
-        super().__init__(daemon=True)
-        self.address = address
-        self.generation = 0  # none yet: hello is sent once the connection stands
-        self.deadline = time.monotonic() + WELCOME_SECONDS
-        self._worker = worker
-        self._channel = grpc.insecure_channel(address, CHANNEL_OPTIONS)
-        self._frames = queue.SimpleQueue()
-
-    def run(self):
-        post, worker, error = self._worker.inbox.put, self._worker, None
-        try:
-            self._connect()
-            post(partial(worker.on_connected, self))
-            for frame in WorkerServiceStub(self._channel).Work(iter(self._frames.get, None)):
-                post(partial(worker.on_frame, self, frame))
-        except grpc.RpcError as refusal:
-            error = f"{refusal.code().name}: {refusal.details()}"
-        except (ConnectionError, queue.Empty, ValueError) as failure:
-            # Empty: no connection in time. ValueError: the channel was closed by cancel().
-            error = f"{type(failure).__name__} {failure}"
-        self.cancel()
-        post(partial(worker.on_closed, self, error))
-
-    def _connect(self):
-        """grpcio would wait and try again; with other addresses to try, a refusal is enough."""
-        states = queue.SimpleQueue()
-        self._channel.subscribe(states.put, try_to_connect=True)
-        while (state := states.get(timeout=ANSWER_SECONDS)) != grpc.ChannelConnectivity.READY:
-            if state == grpc.ChannelConnectivity.TRANSIENT_FAILURE:
-                raise ConnectionError(f"nobody answers at {self.address}")
-
-    def send(self, **parts):
-        self._frames.put(pb.WorkRequest(**parts))
-
-    def half_close(self):
-        self._frames.put(None)
-
-    def cancel(self):
-        self._frames.put(None)
-        self._channel.close()
 
 
 class Worker:
@@ -189,7 +95,8 @@ class Worker:
     def dial(self):
         """The next address of the list, so that a lost coordinator is not asked twice running."""
         self.redial_at = None
-        self.dialing = Stream(self.addresses[self.dials % len(self.addresses)], self)
+        address = self.addresses[self.dials % len(self.addresses)]
+        self.dialing = Stream(address, self, time.monotonic() + WELCOME_SECONDS)
         self.dials += 1
         self.streams.add(self.dialing)
         self.dialing.start()
@@ -322,20 +229,8 @@ class Worker:
             self.pool.submit(self.execute, context)
 
     def execute(self, context):
-        """In a thread of the pool. Failures are the coordinator's to judge."""
-        try:
-            value = self.handlers[context.task.type](payload_of(context.task), context)
-            result = json_format.ParseDict(value, Value())
-            outcome = {"success": pb.TaskSuccess(result=result)}
-        except Stopped:
-            cancelled = context.cause == "cancelled"
-            outcome = {"cancelled": pb.TaskCancelled()} if cancelled else {"release": pb.TaskRelease()}
-        except Exception as failure:
-            code = getattr(failure, "code", type(failure).__name__)
-            stack = traceback.format_exc()[-16_384:]
-            error = pb.Error(code=str(code)[:128], message=str(failure)[:4096], stack=stack)
-            final = getattr(failure, "non_retryable", False)
-            outcome = {"failure": pb.TaskFailure(error=error, non_retryable=final)}
+        """In a thread of the pool."""
+        outcome = run_handler(self.handlers[context.task.type], context)
         self.inbox.put(partial(self.on_finished, context, outcome))
 
     def on_finished(self, context, outcome):
@@ -393,12 +288,3 @@ class Worker:
             self.current.half_close()
             self.current.deadline = time.monotonic() + 1
         return self.current is None
-
-
-def payload_of(task):
-    """Plain JSON comes as a Value from most clients, and as bytes from typed ones."""
-    if not task.HasField("payload_blob"):
-        return json_format.MessageToDict(task.payload)
-    if task.payload_blob.content_type == "application/json":
-        return json.loads(task.payload_blob.data)
-    return task.payload_blob.data

@@ -186,7 +186,8 @@ export declare type Task = Message<"drover.v1.Task"> & {
   payload?: Value | undefined;
 
   /**
-   * The same as bytes, for typed clients. Instead of payload, never beside it.
+   * The same as bytes, for typed clients. Instead of payload, never beside it. Workers meet both: Drover's own client
+   * sends its JSON as a blob of application/json, which a handler should get like a payload.
    *
    * @generated from field: drover.v1.Blob payload_blob = 6;
    */
@@ -1318,7 +1319,8 @@ export declare type Hello = Message<"drover.v1.Hello"> & {
   sessionId: string;
 
   /**
-   * From 1, +1 with each stream. The highest wins; older streams are closed.
+   * From 1, +1 with each stream. The highest wins; older streams are closed. Once hello is sent, drop the leases that
+   * still arrive on older streams; acks count on any of them.
    *
    * @generated from field: int64 generation = 3;
    */
@@ -1455,7 +1457,8 @@ export declare type Welcome = Message<"drover.v1.Welcome"> & {
   resumed: boolean;
 
   /**
-   * How long the session lives without a renewed heartbeat. 15s.
+   * How long the session lives without a renewed heartbeat. 15s. Count from when the last renewed heartbeat, or hello,
+   * was sent, and abort all handlers at nine tenths of it: their tasks may run elsewhere after.
    *
    * @generated from field: google.protobuf.Duration lease_duration = 3;
    */
@@ -1761,6 +1764,7 @@ export declare const TaskProgressSchema: GenMessage<TaskProgress>;
 
 /**
  * The whole inventory: running leases and results not yet acked. A lease missing twice running is taken back uncharged.
+ * Unanswered for 3 s: open the next stream, at another address if there is one.
  *
  * @generated from message drover.v1.Heartbeat
  */
@@ -2148,7 +2152,7 @@ export enum ResultStatus {
   STALE = 3,
 
   /**
-   * Not recorded: keep it and send it again on the next stream.
+   * Not recorded: keep it, open the next stream within some 2 s, and send it again there.
    *
    * @generated from enum value: RESULT_STATUS_RETRY = 4;
    */
