@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { limits } from "../../src/limits.js";
 import { createWorld, draft, FakeWorker, offer, type World } from "./world.js";
 
 let world: World;
@@ -246,6 +247,21 @@ describe("sessions", () => {
     expect(moved.acks[0]!.verdict).toBe("accepted");
     const task = await world.wait("get", two.coordinator.get("default", id!));
     expect(task).toMatchObject({ status: "completed", attempt: 1, leaseLosses: 0 });
+  });
+
+  it("gives the tasks of a broken stream away after 5 s, also if it was asked to move", async () => {
+    const [one, two] = [await world.node(), await world.node()];
+    await world.clock.advance(limits.reapGraceMs);
+    const worker = await world.open(one, world.worker(), { offer: offer(1) });
+    await world.submit(one, draft());
+    await world.until("leased", () => worker.leases.length === 1);
+    const drained = one.coordinator.drain();
+    await world.until("told", () => worker.goAway !== undefined);
+    worker.session!.disconnected();
+    const other = await world.open(two, world.worker(), { offer: offer(1) });
+    await world.until("leased elsewhere", () => other.leases.length === 1, 6_000);
+    expect(other.leases[0]!.task).toMatchObject({ attempt: 2, leaseLosses: 1 });
+    await world.wait("drained", drained);
   });
 
   it("takes back a lease the worker does not list twice running, uncharged", async () => {
