@@ -149,6 +149,8 @@ export interface ErrorDetails {
   hint?: string;
   /** When to try again, in milliseconds; set with every overload refusal. */
   retryAfterMs?: number;
+  /** What the task is instead, e.g. `completed`: set where that is why the call was refused. */
+  status?: string;
   cause?: unknown;
 }
 
@@ -158,6 +160,7 @@ export class DroverError extends Error {
   readonly field: string | undefined;
   readonly hint: string;
   readonly retryAfterMs: number | undefined;
+  readonly status: string | undefined;
 
   constructor(id: ErrorId, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -167,6 +170,7 @@ export class DroverError extends Error {
     this.field = details.field;
     this.hint = details.hint ?? catalog[id].hint;
     this.retryAfterMs = details.retryAfterMs;
+    this.status = details.status;
   }
 
   /**

@@ -1,6 +1,5 @@
 import type { Transition } from "../broker/broker.js";
-import { limits } from "../limits.js";
-import { type Attempt, isFinal, type QueueSettings, type Status, type Task } from "../task/task.js";
+import { type Attempt, isFinal, type Status, type Task } from "../task/task.js";
 import type { RecordOutcome } from "./history.js";
 
 /** All transitions of one task, with their places in the request. */
@@ -126,24 +125,6 @@ export const cancelled = (task: Task, now: number): Task => ({
  */
 export const attemptMayChange = (stored: Attempt | undefined, next: Attempt): boolean =>
   stored?.outcome === undefined || (stored.outcome === "lost" && next.outcome === "completed");
-
-/** Settings of a queue nobody has set. */
-export const defaultQueueSettings = (namespace: string, name: string): QueueSettings => ({
-  namespace,
-  name,
-  paused: false,
-  durability: "durable",
-  maxRetries: limits.maxRetries,
-  retry: {
-    initialBackoffMs: limits.backoffInitialMs,
-    maxBackoffMs: limits.backoffMaxMs,
-    multiplier: limits.backoffMultiplier,
-    jitter: limits.backoffJitter,
-    nonRetryableCodes: [],
-  },
-  retentionMs: limits.retentionMs,
-  version: 0,
-});
 
 /**
  * Where a page of queues starts: across namespaces the cursor is `namespace/name`, which no name

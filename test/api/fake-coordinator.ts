@@ -146,7 +146,8 @@ export class FakeCoordinator implements Coordinator {
   async cancel(namespace: string, id: string): Promise<TaskView> {
     const task = this.#find(namespace, id);
     if (isFinal(task.status) && task.status !== "cancelled") {
-      throw new DroverError("task_already_final", `task ${id} is ${task.status}`);
+      const { status } = task;
+      throw new DroverError("task_already_final", `task ${id} is ${status}`, { status });
     }
     this.change(id, { status: "cancelled", completedAt: fakeNow });
     return this.#find(namespace, id);

@@ -125,7 +125,7 @@ describe("the samples of the contract, word for word", () => {
     doors.coordinator.change(id, { status: "completed" });
     const late = await call("DELETE", `/api/v1/tasks/${id}`);
     expect(late.status).toBe(409);
-    expect(errorOf(late)).toMatchObject({ code: "task_already_final" });
+    expect(errorOf(late)).toMatchObject({ code: "task_already_final", status: "completed" });
     expect(errorOf(late).message).toContain("completed");
   });
 

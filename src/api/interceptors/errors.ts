@@ -26,7 +26,12 @@ export function toConnectError(error: DroverError): ConnectError {
       value: create(ErrorInfoSchema, {
         reason: error.id.toUpperCase(),
         domain: "drover",
-        metadata: { id: error.id, hint: error.hint, ...(error.field && { field: error.field }) },
+        metadata: {
+          id: error.id,
+          hint: error.hint,
+          ...(error.field && { field: error.field }),
+          ...(error.status && { status: error.status }),
+        },
       }),
     },
     ...(error.field === undefined ? [] : [badRequest(error, error.field)]),

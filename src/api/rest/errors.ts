@@ -37,17 +37,18 @@ export interface ErrorBody {
   readonly message: string;
   readonly field?: string | undefined;
   readonly hint?: string | undefined;
+  readonly status?: string | undefined;
 }
 
 export const errorText = (error: ErrorBody): string => JSON.stringify({ error });
 
 export function errorReply(error: DroverError): Reply {
-  const { id, message, field, hint, retryAfterMs } = error;
+  const { id, message, field, hint, status, retryAfterMs } = error;
   const headers =
     retryAfterMs === undefined ? {} : { "retry-after": String(Math.ceil(retryAfterMs / 1000)) };
   return {
     status: httpStatus(error),
-    body: errorText({ code: id, message, field, hint }),
+    body: errorText({ code: id, message, field, hint, status }),
     headers,
   };
 }

@@ -2,15 +2,8 @@ import type { Transition } from "../../broker/broker.js";
 import { limits } from "../../limits.js";
 import type { Attempt, QueueSettings, Task } from "../../task/task.js";
 import type { InsertOutcome, RecordOutcome, ReviveOutcome } from "../history.js";
-import {
-  asRead,
-  attemptMayChange,
-  cancelled,
-  decide,
-  defaultQueueSettings,
-  groupByTask,
-  revived,
-} from "../rules.js";
+import { asRead, attemptMayChange, cancelled, decide, groupByTask, revived } from "../rules.js";
+import { defaultQueueSettings } from "../../task/validate.js";
 import { find, holderOf } from "./reads.js";
 import { dropTask, keyOf, type MemoryHistoryStore, putTask, type StoredTask } from "./store.js";
 

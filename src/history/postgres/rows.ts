@@ -8,7 +8,8 @@ import type {
   Task,
   TaskError,
 } from "../../task/task.js";
-import { asRead, defaultQueueSettings } from "../rules.js";
+import { defaultQueueSettings } from "../../task/validate.js";
+import { asRead } from "../rules.js";
 import {
   bigint,
   int,
