@@ -2,6 +2,8 @@ import { readFileSync } from "node:fs";
 import { parse } from "yaml";
 import { z } from "zod";
 import { DroverError } from "./errors.js";
+import { readEnvironment, strayVariables, withRedisPassword } from "./settings/environment.js";
+import { nearest } from "./settings/nearest.js";
 
 const port = z.number().int().min(0).max(65_535);
 
@@ -20,13 +22,19 @@ const schema = z.strictObject({
   broker: z.enum(["redis", "memory"]).default("redis"),
   /** memory: gone with the process. postgres: kept. */
   history: z.enum(["postgres", "memory"]).default("postgres"),
-  redis_url: z.string().default("redis://127.0.0.1:6379"),
+  redis_url: z
+    .string()
+    .regex(/^rediss?:\/\//, "expected redis:// or rediss://")
+    .default("redis://127.0.0.1:6379"),
   /** Begins every key, so that several Drovers can share one Redis. */
   redis_prefix: z
     .string()
     .regex(/^[A-Za-z0-9._-]{1,64}$/, "1 to 64 of [A-Za-z0-9._-]")
     .default("drover"),
-  database_url: z.string().default("postgres://127.0.0.1:5432/postgres"),
+  database_url: z
+    .string()
+    .regex(/^postgres(ql)?:\/\//, "expected postgres://")
+    .default("postgres://127.0.0.1:5432/postgres"),
   database_schema: z
     .string()
     .regex(/^[a-z_][a-z0-9_]{0,62}$/, "1 to 63 of [a-z0-9_]")
@@ -53,15 +61,6 @@ export const configKeys = Object.keys(schema.shape) as ConfigKey[];
 
 const numeric = new Set<ConfigKey>(["grpc_port", "http_port", "partitions"]);
 
-/** Names of the environment that people know, beside DROVER_<KEY> for every key. */
-const environment: Record<string, ConfigKey> = {
-  PORT: "http_port",
-  GRPC_PORT: "grpc_port",
-  REDIS_URL: "redis_url",
-  DATABASE_URL: "database_url",
-  ...Object.fromEntries(configKeys.map((key) => [`DROVER_${key.toUpperCase()}`, key])),
-};
-
 export interface ConfigSources {
   /** Path of a YAML file. */
   readonly file?: string | undefined;
@@ -81,6 +80,10 @@ export interface ExplainedSetting {
 
 /** The effective settings, frozen. Throws config_invalid naming the setting and its origin. */
 export const loadConfig = (sources: ConfigSources): Config => resolve(sources).config;
+
+/** What looks like a setting in the environment and is none, each in a sentence. */
+export const configWarnings = ({ env }: Pick<ConfigSources, "env">): string[] =>
+  strayVariables(env, configKeys);
 
 /** The effective settings for people, in the order of the schema. Throws what loadConfig throws. */
 export function explainConfig(sources: ConfigSources): ExplainedSetting[] {
@@ -110,14 +113,19 @@ interface Resolved {
   readonly origin: ReadonlyMap<string, string>;
 }
 
+interface Source {
+  readonly from: string;
+  readonly values: ConfigInput;
+}
+
 function resolve(sources: ConfigSources): Resolved {
-  const given: { from: string; values: ConfigInput }[] = [
+  const { file, env, flags } = sources;
+  const environment = readEnvironment(env, configKeys, numeric);
+  const given: Source[] = [
     { from: "defaults", values: sources.defaults ?? {} },
-    ...(sources.file === undefined
-      ? []
-      : [{ from: sources.file, values: readConfigFile(sources.file) }]),
-    { from: "the environment", values: fromEnvironment(sources.env) },
-    { from: "flags", values: sources.flags },
+    ...(file === undefined ? [] : [{ from: file, values: readConfigFile(file) }]),
+    { from: "the environment", values: environment.values },
+    { from: "flags", values: flags },
   ];
   const merged: ConfigInput = {};
   const origin = new Map<string, string>();
@@ -129,8 +137,38 @@ function resolve(sources: ConfigSources): Resolved {
     }
   }
   const parsed = schema.safeParse(merged);
-  if (parsed.success) return { config: Object.freeze(parsed.data), origin };
-  throw invalid(parsed.error.issues[0]!, merged, origin);
+  if (!parsed.success) throw invalid(parsed.error.issues[0]!, merged, origin);
+  const redisUrl = withRedisPassword(parsed.data.redis_url, env.REDIS_PASSWORD);
+  const config = Object.freeze({ ...parsed.data, redis_url: redisUrl });
+  refuseContradictions(config, given);
+  return { config, origin };
+}
+
+/** Settings that are fine one by one, but cannot both be meant. */
+function refuseContradictions(config: Config, given: readonly Source[]): void {
+  const refuse = (field: ConfigKey, message: string, hint: string): never => {
+    throw new DroverError("config_invalid", message, { field, hint });
+  };
+  const { grpc_port: grpc, http_port: http } = config;
+  if (grpc === http && grpc !== 0) {
+    const message = `grpc_port and http_port are both ${grpc}: each door needs a port of its own`;
+    refuse("grpc_port", message, "Change one; 0 takes any free port.");
+  }
+  if (config.broker === "redis" && config.history === "memory") {
+    const message = "history: memory ends with this process, while broker: redis keeps its tasks";
+    refuse("history", message, "Use history: postgres, or memory for both.");
+  }
+  const unused: readonly (readonly [ConfigKey, readonly ConfigKey[]])[] = [
+    ["broker", ["redis_url", "redis_prefix"]],
+    ["history", ["database_url", "database_schema"]],
+  ];
+  for (const { from, values } of given) {
+    for (const [store, keys] of unused) {
+      const key = keys.find((name) => values[name] !== undefined);
+      if (config[store] !== "memory" || values[store] !== "memory" || !key) continue;
+      refuse(key, `${from} says ${store}: memory and gives ${key}`, `Leave out one of the two.`);
+    }
+  }
 }
 
 function invalid(
@@ -141,7 +179,7 @@ function invalid(
   if (issue.code === "unrecognized_keys") {
     const key = issue.keys[0]!;
     const hint = `Known settings: ${configKeys.join(", ")}.`;
-    const near = nearest(key);
+    const near = nearest(key, configKeys);
     const message = `unknown setting "${key}" in ${origin.get(key)}`;
     return new DroverError(
       "config_invalid",
@@ -171,45 +209,6 @@ function readConfigFile(file: string): ConfigInput {
     throw new DroverError("config_invalid", `${file}: expected settings as "key: value" lines`);
   }
   return parsed;
-}
-
-function fromEnvironment(env: ConfigSources["env"]): ConfigInput {
-  const values: ConfigInput = {};
-  for (const [name, key] of Object.entries(environment)) {
-    const text = env[name];
-    if (text === undefined || text === "") continue;
-    values[key] = numeric.has(key) ? numberOf(name, text) : text;
-  }
-  if (env.REDIS_ADDR && !env.REDIS_URL) values.redis_url = redisUrlOf(env);
-  if (env.REDIS_ADDR && env.REDIS_URL) {
-    const message = "REDIS_ADDR and REDIS_URL are both set; they may contradict each other";
-    throw new DroverError("config_invalid", message, { field: "redis_url", hint: "Unset one." });
-  }
-  return values;
-}
-
-function redisUrlOf(env: ConfigSources["env"]): string {
-  const password = env.REDIS_PASSWORD ? `:${encodeURIComponent(env.REDIS_PASSWORD)}@` : "";
-  return `redis://${password}${env.REDIS_ADDR}`;
-}
-
-function numberOf(name: string, text: string): number {
-  const value = Number(text);
-  if (Number.isInteger(value)) return value;
-  throw new DroverError("config_invalid", `${name}: expected a whole number, got "${text}"`, {
-    field: name,
-  });
-}
-
-/** The known key that shares the longest beginning, if it is a fair guess. */
-function nearest(key: string): string | undefined {
-  const shared = (other: string): number => {
-    let length = 0;
-    while (length < key.length && key[length] === other[length]) length += 1;
-    return length;
-  };
-  const best = [...configKeys].sort((a, b) => shared(b) - shared(a))[0]!;
-  return shared(best) >= 3 ? best : undefined;
 }
 
 export const isLoopback = (host: string): boolean =>

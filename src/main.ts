@@ -4,7 +4,7 @@ import { addClientCommands } from "./cli/commands.js";
 import { showConfig } from "./cli/config.js";
 import { exitCodeOf, explain } from "./cli/exit.js";
 import { processParts } from "./cli/parts.js";
-import { type ConfigInput, explainConfig, loadConfig } from "./config.js";
+import { type ConfigInput, configWarnings, explainConfig, loadConfig } from "./config.js";
 import { untilSignal } from "./signals.js";
 
 interface ServeFlags {
@@ -29,10 +29,16 @@ const flagsOf = (flags: ServeFlags): ConfigInput => ({
   log_level: flags.logLevel,
 });
 
+const sourcesOf = (flags: ServeFlags) => {
+  const sources = { file: flags.config, env: process.env, flags: flagsOf(flags) };
+  for (const warning of configWarnings(sources)) process.stderr.write(`drover: ${warning}\n`);
+  return sources;
+};
+
 // What serves is loaded by the commands that serve: a client command starts in half the time.
 async function serve(flags: ServeFlags): Promise<void> {
   const { createServer } = await import("./server.js");
-  const config = loadConfig({ file: flags.config, env: process.env, flags: flagsOf(flags) });
+  const config = loadConfig(sourcesOf(flags));
   const server = createServer(config);
   await server.start();
   await server.stop(await untilSignal());
@@ -120,10 +126,13 @@ program
   .command("config")
   .description("the settings serve would run with, and where each came from; passwords are hidden")
   .option("--config <file>", "settings, as deploy/drover.yaml documents them")
+  .option("--host <host>", "as serve takes it, like the flags below")
+  .option("--port <port>", "REST and Connect", whole)
+  .option("--grpc-port <port>", "gRPC", whole)
+  .option("--log-level <level>", "trace, debug, info, warn, error or silent")
   .option("--json", "answer in JSON")
   .action((flags: ServeFlags & { json?: boolean }) => {
-    const sources = { file: flags.config, env: process.env, flags: {} };
-    showConfig(explainConfig(sources), flags, processParts());
+    showConfig(explainConfig(sourcesOf(flags)), flags, processParts());
   });
 
 addClientCommands(program);

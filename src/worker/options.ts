@@ -61,7 +61,7 @@ export function resolveWorkerOptions(options: WorkerOptions): WorkerSettings {
   }
   return {
     addresses: parseAddresses(options.address),
-    workerId: checkName("workerId", options.workerId ?? process.env["WORKER_ID"] ?? hostAndPid()),
+    workerId: checkName("workerId", options.workerId ?? (process.env["WORKER_ID"] || hostAndPid())),
     concurrency: concurrencyOf(options.concurrency ?? process.env["WORKER_CONCURRENCY"]),
     queues,
     labels,
