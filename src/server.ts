@@ -17,7 +17,8 @@ import { createMaintenance } from "./maintenance/maintenance.js";
 import { HistoryRecorder } from "./maintenance/recorder.js";
 import { uuidText } from "./task/ids.js";
 import { createEvents, type Events } from "./telemetry/events.js";
-import { createLogger, logEvents, type Logger } from "./telemetry/log.js";
+import { createLogger, type Logger } from "./telemetry/log.js";
+import { createTelemetry } from "./telemetry/telemetry.js";
 
 /** A coordinator in this process, whole: stores, decisions, doors. */
 export interface Server {
@@ -63,8 +64,8 @@ export function createServer(config: Config, given: ServerParts = {}): Server {
   const onInternal = (error: unknown) => logger.error({ err: error }, "internal error");
   const common = { coordinator, authenticate: openAccess, host: config.host, clock, onInternal };
   const grpc = createGrpcDoor({ ...common, port: config.grpc_port });
-  const http = createHttpDoor({ ...common, port: config.http_port });
-  const unlog = logEvents(events, logger);
+  const telemetry = createTelemetry({ events, logger, clock, broker, history, recorder });
+  const http = createHttpDoor({ ...common, port: config.http_port, others: [telemetry.page] });
   const services = createSequence(
     [
       { start: () => history.start(), stop: () => history.stop() },
@@ -84,7 +85,7 @@ export function createServer(config: Config, given: ServerParts = {}): Server {
     if (services.up) await coordinator.drain();
     await services.stop();
     events.emit("server.stopped", { coordinatorId });
-    unlog();
+    telemetry.close();
   }
 
   return {

@@ -53,8 +53,7 @@ export class Canceller {
     const recorded = this.#parts.recorder.record(transition);
     if (transition.task.durability === "relaxed") recorded.catch(() => undefined);
     else await recorded;
-    this.#waiters.changed(transition.task.id);
-    return transition.task;
+    return this.#cancelled(transition.task);
   }
 
   /**
@@ -70,12 +69,16 @@ export class Canceller {
       if (reply!.kind !== "unknown") return this.#afterCancel(namespace, taskId, reply!, graceMs);
     }
     const cancelled = await this.#parts.history.cancelLive(namespace, taskId);
-    if (cancelled) {
-      this.#waiters.changed(taskId);
-      return cancelled;
-    }
+    if (cancelled) return this.#cancelled(cancelled);
     const [after] = await this.#parts.history.get(namespace, [taskId]);
     return cancelledOr(after ?? before);
+  }
+
+  #cancelled(task: Task): Task {
+    const { namespace, queue, type, id: taskId, traceContext } = task;
+    this.#waiters.changed(taskId);
+    this.#parts.events.emit("task.cancelled", { namespace, queue, type, taskId, traceContext });
+    return task;
   }
 
   async retry(namespace: string, taskId: string): Promise<TaskView> {
@@ -105,11 +108,13 @@ function cancelledOr(task: Task): Task {
   if (task.status === "cancelled") return task;
   throw new DroverError("task_already_final", `task ${task.id} has ended as ${task.status}`, {
     field: "task_id",
+    status: task.status,
   });
 }
 
 function notRetryable(task: Task): DroverError {
   return new DroverError("task_not_retryable", `task ${task.id} is ${task.status}`, {
     field: "task_id",
+    status: task.status,
   });
 }

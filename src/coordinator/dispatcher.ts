@@ -11,6 +11,12 @@ const pauseMs = 250;
 
 type Reserved = readonly { session: WorkerSession; slots: number }[];
 
+/** A lease call under way: the slots kept free for it, and when it was asked (monotonic ms). */
+interface Asked {
+  readonly reserved: Reserved;
+  readonly at: number;
+}
+
 /**
  * Worker credit -> lease calls -> leases pushed to streams. One call under way per crew and
  * partition.
@@ -19,7 +25,7 @@ export class Dispatcher implements Demand {
   readonly #parts: Parts;
   readonly #crews = new Map<string, Crew>();
   readonly #crewOf = new Map<WorkerSession, Crew>();
-  readonly #eager = new Map<LeaseRequest, Reserved>();
+  readonly #eager = new Map<LeaseRequest, Asked>();
   #unsubscribe: (() => void) | undefined;
   #timer: { cancel(): void } | undefined;
   /** Called when a partition has unmet demand on lanes that were found empty. */
@@ -140,16 +146,16 @@ export class Dispatcher implements Demand {
       const reserved = crew.reserve(limits.leaseBatch);
       if (reserved.length === 0) continue;
       const request = requestFor(partition, [lane], reserved);
-      this.#eager.set(request, reserved);
+      this.#eager.set(request, { reserved, at: this.#parts.clock.monotonic() });
       return request;
     }
     return undefined;
   }
 
   took(request: LeaseRequest, leases: readonly Lease[]): void {
-    const reserved = this.#eager.get(request);
+    const asked = this.#eager.get(request);
     this.#eager.delete(request);
-    if (reserved) this.#deliver(reserved, leases);
+    if (asked) this.#deliver(asked, leases);
   }
 
   #pump(crew: Crew, part: CrewPartition): void {
@@ -173,6 +179,7 @@ export class Dispatcher implements Demand {
     request: LeaseRequest,
     reserved: Reserved,
   ): Promise<void> {
+    const at = this.#parts.clock.monotonic();
     let reply: LeaseReply | undefined;
     try {
       reply = await this.#parts.broker.lease(request);
@@ -180,7 +187,7 @@ export class Dispatcher implements Demand {
       // Counted and reported by the broker's connection; demand asks again below.
     }
     part.leasing = false;
-    this.#deliver(reserved, reply?.leases ?? []);
+    this.#deliver({ reserved, at }, reply?.leases ?? []);
     for (const sessionId of reply?.lostSessions ?? []) {
       const lost = reserved.find(({ session }) => session.sessionId === sessionId);
       if (lost) this.onLostSession(lost.session);
@@ -199,14 +206,15 @@ export class Dispatcher implements Demand {
     }
   }
 
-  #deliver(reserved: Reserved, leases: readonly Lease[]): void {
+  #deliver({ reserved, at }: Asked, leases: readonly Lease[]): void {
+    const dispatchMs = this.#parts.clock.monotonic() - at;
     for (const { session, slots } of reserved) session.reserved -= slots;
     const bySession = new Map<string, Lease[]>();
     for (const lease of leases) {
       const list = bySession.get(lease.sessionId);
       if (list) list.push(lease);
       else bySession.set(lease.sessionId, [lease]);
-      this.#granted(lease);
+      this.#granted(lease, dispatchMs);
     }
     for (const { session } of reserved) {
       const granted = bySession.get(session.sessionId);
@@ -215,7 +223,7 @@ export class Dispatcher implements Demand {
     }
   }
 
-  #granted(lease: Lease): void {
+  #granted(lease: Lease, dispatchMs: number): void {
     const { task } = lease;
     this.#parts.recorder.running(task);
     this.#parts.events.emit("task.leased", {
@@ -225,7 +233,9 @@ export class Dispatcher implements Demand {
       taskId: task.id,
       attempt: task.attempt,
       sessionId: lease.sessionId,
+      traceContext: task.traceContext,
       waitedMs: Math.max(0, (task.startedAt ?? 0) - (task.readyAt ?? task.createdAt)),
+      dispatchMs,
     });
   }
 

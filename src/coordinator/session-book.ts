@@ -148,7 +148,7 @@ export class SessionBook implements SessionOwner {
     const { sessionId, generation } = session;
     if (this.#sessions.get(sessionId) === session) this.#sessions.delete(sessionId);
     const reason = session.leaving ? "goodbye" : this.#stopping ? "shutdown" : "broken";
-    this.#parts.events.emit("session.closed", { sessionId, reason });
+    this.#parts.events.emit("session.closed", { sessionId, generation, reason });
     if (session.leaving) {
       this.#parts.broker.closeSession(sessionId, generation).catch(() => undefined);
     } else if (!this.#stopping) {

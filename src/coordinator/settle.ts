@@ -46,13 +46,14 @@ export class Settler implements SettleDesk {
    * background.
    */
   async settle(settlements: readonly Settlement[]): Promise<SettleReply[]> {
+    const askedAt = this.#parts.clock.monotonic();
     const replies = await Promise.all(
       settlements.map((settlement) => this.#batch.push(settlement)),
     );
     replies.forEach((reply, index) => {
       const settlement = settlements[index]!;
       if (reply.verdict !== "accepted" || !reply.transition) return;
-      this.#accepted(settlement, reply.transition);
+      this.#accepted(settlement, reply.transition, askedAt);
       this.onTaken(settlement.token, outcomeOf(settlement));
       void this.#recorded(reply.transition).catch(() => undefined);
     });
@@ -74,6 +75,7 @@ export class Settler implements SettleDesk {
   }
 
   async #try(settlement: Settlement): Promise<Verdict | undefined> {
+    const askedAt = this.#parts.clock.monotonic();
     let reply: SettleReply;
     try {
       reply = await this.#batch.push(settlement);
@@ -88,7 +90,7 @@ export class Settler implements SettleDesk {
     if (reply.verdict === "duplicate") return reply.recorded ? "duplicate" : undefined;
     const { transition } = reply;
     if (!transition) return "accepted";
-    this.#accepted(settlement, transition);
+    this.#accepted(settlement, transition, askedAt);
     const recorded = this.#recorded(transition);
     if (transition.task.durability === "relaxed") {
       recorded.catch(() => undefined);
@@ -122,7 +124,7 @@ export class Settler implements SettleDesk {
     return outcome === "refused" ? "stale" : "accepted";
   }
 
-  #accepted(settlement: Settlement, transition: Transition): void {
+  #accepted(settlement: Settlement, transition: Transition, askedAt: number): void {
     const { task } = transition;
     if (task.durability === "relaxed") this.#waiters.changed(task.id);
     const startedAt = transition.attempt?.startedAt ?? task.startedAt ?? 0;
@@ -135,7 +137,9 @@ export class Settler implements SettleDesk {
       attempt: task.attempt,
       status: task.status,
       outcome: outcomeFrom(transition.attempt?.outcome, settlement),
+      traceContext: task.traceContext,
       ranMs: Math.max(0, endedAt - startedAt),
+      tookMs: this.#parts.clock.monotonic() - askedAt,
     });
   }
 }

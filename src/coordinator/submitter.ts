@@ -80,7 +80,7 @@ export class Submitter {
       const outcome = await (spec.durability === "durable"
         ? this.#durable(task)
         : this.#relaxed(task));
-      if (outcome.kind === "submitted") this.#emit(task);
+      if (outcome.kind === "submitted") this.#emit(task, now);
       return outcome;
     } catch (error) {
       return { kind: "refused", error: DroverError.from(error) };
@@ -211,14 +211,16 @@ export class Submitter {
     return { kind: "existing", taskId: holder };
   }
 
-  #emit(task: Task): void {
-    const { namespace, queue, type, priority } = task;
+  #emit(task: Task, since: number): void {
+    const { namespace, queue, type, priority, traceContext } = task;
     this.#parts.events.emit("task.submitted", {
       namespace,
       queue,
       type,
       priority,
       taskId: task.id,
+      traceContext,
+      tookMs: Math.max(0, this.#parts.clock.now() - since),
     });
   }
 }

@@ -33,6 +33,7 @@ const failurePauseMs = 1_000;
  */
 export function createSweeper(options: SweeperOptions): Loop {
   const { broker, partition, clock, events } = options;
+  let outboxSeen = 0;
   return createLoop({
     name: `sweeper-${partition}`,
     clock,
@@ -42,6 +43,11 @@ export function createSweeper(options: SweeperOptions): Loop {
     async run() {
       if (!broker.available) return undefined;
       const sweep = await broker.sweep(partition);
+      if (sweep.outboxEntries > 0 || outboxSeen > 0) {
+        const { outboxEntries: entries, oldestOutboxMs: oldestMs } = sweep;
+        events.emit("outbox.seen", { partition, entries, oldestMs });
+      }
+      outboxSeen = sweep.outboxEntries;
       if (sweep.outboxEntries > 0) options.onOutbox(partition, sweep.oldestOutboxMs);
       const ended = await settleOffered(options, sweep);
       return pauseAfter(sweep, ended);

@@ -1,6 +1,9 @@
+/** W3C trace context of a task: traceparent and what else goes with it. */
+export type TraceContext = Readonly<Record<string, string>>;
+
 /**
- * The one catalog of what happens inside a coordinator. Logic emits; logs, metrics and traces subscribe, so that none of
- * them can change a decision. Payloads are never part of an event.
+ * The one catalog of what happens inside a coordinator. Logic emits; logs, metrics and traces
+ * subscribe, so that none of them can change a decision. Payloads are never part of an event.
  */
 export interface EventCatalog {
   "server.started": { coordinatorId: string; grpcPort: number; httpPort: number };
@@ -9,7 +12,16 @@ export interface EventCatalog {
   "loop.failed": { loop: string; error: unknown };
   "store.unavailable": { store: "broker" | "history"; error: unknown };
   "store.available": { store: "broker" | "history" };
-  "task.submitted": { namespace: string; queue: string; type: string; priority: number; taskId: string };
+  "task.submitted": {
+    namespace: string;
+    queue: string;
+    type: string;
+    priority: number;
+    taskId: string;
+    traceContext: TraceContext;
+    /** Milliseconds from its arrival to its acceptance. */
+    tookMs: number;
+  };
   "task.leased": {
     namespace: string;
     queue: string;
@@ -17,8 +29,11 @@ export interface EventCatalog {
     taskId: string;
     attempt: number;
     sessionId: string;
+    traceContext: TraceContext;
     /** Milliseconds since it became ready. */
     waitedMs: number;
+    /** Milliseconds since the broker was asked for work. */
+    dispatchMs: number;
   };
   "task.settled": {
     namespace: string;
@@ -28,14 +43,27 @@ export interface EventCatalog {
     attempt: number;
     status: string;
     outcome: "complete" | "fail" | "timeout" | "release" | "cancel" | "lose";
+    traceContext: TraceContext;
     /** Milliseconds of the attempt. */
     ranMs: number;
+    /** Milliseconds from asking the broker to its answer. */
+    tookMs: number;
+  };
+  /** Cancelled while it waited: no attempt ended by it. */
+  "task.cancelled": {
+    namespace: string;
+    queue: string;
+    type: string;
+    taskId: string;
+    traceContext: TraceContext;
   };
   "result.refused": { taskId: string; verdict: string; sessionId: string };
   "session.opened": { sessionId: string; workerId: string; resumed: boolean; generation: number };
-  "session.closed": { sessionId: string; reason: string };
+  "session.closed": { sessionId: string; generation: number; reason: string };
   "session.lost": { sessionId: string; leases: number };
   "history.recorded": { rows: number; ms: number };
+  /** By a sweep, of all coordinators: what waits for history. Not repeated while it is empty. */
+  "outbox.seen": { partition: number; entries: number; oldestMs: number };
   "outbox.drained": { partition: number; entries: number };
   "partition.cold": { partition: number; reason: string };
   "partition.rebuilt": { partition: number; tasks: number; epoch: number; ms: number };
@@ -46,7 +74,10 @@ export type Listener<N extends EventName = EventName> = (name: N, fields: EventC
 
 export interface Events {
   emit<N extends EventName>(name: N, fields: EventCatalog[N]): void;
-  /** Returns the call that ends the subscription. A listener that throws is dropped from the call, never heard. */
+  /**
+   * Returns the call that ends the subscription. A listener that throws is dropped from the call,
+   * never heard.
+   */
   subscribe(listener: (name: EventName, fields: EventCatalog[EventName]) => void): () => void;
 }
 

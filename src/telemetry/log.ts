@@ -1,6 +1,7 @@
 import { pino, type Logger } from "pino";
 import pretty from "pino-pretty";
 import type { EventCatalog, EventName, Events } from "./events.js";
+import { parseTraceparent } from "./traceparent.js";
 
 export type { Logger } from "pino";
 
@@ -37,7 +38,7 @@ const levels: Partial<Record<EventName, "info" | "warn" | "error">> = {
   "commit.recovered": "warn",
 };
 
-/** Writes the event catalog to the log. Events carry ids, never payloads. */
+/** Writes the event catalog to the log: ids and figures, never payloads; `trace_id` where known. */
 export function logEvents(events: Events, logger: Logger): () => void {
   return events.subscribe((name, fields) => {
     const level = levels[name] ?? "debug";
@@ -47,6 +48,11 @@ export function logEvents(events: Events, logger: Logger): () => void {
 }
 
 function printable(fields: EventCatalog[EventName]): object {
+  if ("traceContext" in fields) {
+    const { traceContext, ...rest } = fields;
+    const trace = parseTraceparent(traceContext);
+    return trace ? { ...rest, trace_id: trace.traceId } : rest;
+  }
   if (!("error" in fields)) return fields;
   const { error, ...rest } = fields;
   return { ...rest, err: error instanceof Error ? error : new Error(String(error)) };
