@@ -27,6 +27,7 @@ gen: deps ## Generates gen/ from proto/ and third_party/
 	@echo "== generate"
 	@$(BIN)/tsx .ci/scripts/print-validate-proto.ts
 	@$(BIN)/buf generate
+	@$(BIN)/buf generate --template buf.gen.openapi.yaml
 
 .PHONY: baseline
 baseline: deps ## Moves the baseline of buf breaking; only with a version in CHANGELOG.md

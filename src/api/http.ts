@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Code, ConnectError } from "@connectrpc/connect";
@@ -20,7 +21,7 @@ const headersTimeoutMs = 10_000;
 const requestTimeoutMs = 60_000;
 const connectionsMax = 10_000;
 
-/** Connect, gRPC-Web, REST, /health and /ready over HTTP/1.1. */
+/** Connect, gRPC-Web, REST, /openapi.json, /health and /ready over HTTP/1.1. */
 export function createHttpDoor(options: HttpDoorOptions): Door {
   let server: Server | undefined;
   let port = 0;
@@ -58,12 +59,13 @@ function listener(options: HttpDoorOptions, closing: AbortSignal): Listener {
   const { onInternal, others = [], coordinator } = options;
   const connect = createConnectHandler({ services, interceptors, closing, onInternal });
   const rest = createRest(services, interceptors);
+  const openapi = readFileSync(new URL("../../gen/openapi.json", import.meta.url), "utf8");
   return (request, response) => {
     if (closing.aborted) response.setHeader("connection", "close");
     const url = parseUrl(request.url ?? "");
     if (!url) return send(response, badUrl);
-    const probe = probeReply(coordinator, url.pathname);
-    if (probe) return send(response, probe);
+    const page = pageReply(url.pathname, { coordinator, openapi });
+    if (page) return send(response, isRead(request) ? page : onlyGet);
     if (connect.handle(request, response)) return;
     if (others.some((other) => other(request, response))) return;
     answerRest(rest, request, response, url).catch((error: unknown) => {
@@ -84,8 +86,22 @@ const badUrl: Reply = {
   body: errorText({ code: "malformed_message", message: "expected a path beginning with /" }),
 };
 
+const isRead = ({ method }: IncomingMessage): boolean => method === "GET" || method === "HEAD";
+
+const onlyGet: Reply = {
+  status: 405,
+  headers: { allow: "GET" },
+  body: errorText({ code: "method_not_allowed", message: "expected GET" }),
+};
+
+interface PageParts {
+  readonly coordinator: Coordinator;
+  readonly openapi: string;
+}
+
 /** /health: the process lives. /ready: it can take work now. */
-function probeReply(coordinator: Coordinator, path: string): Reply | undefined {
+function pageReply(path: string, { coordinator, openapi }: PageParts): Reply | undefined {
+  if (path === "/openapi.json") return { status: 200, body: openapi };
   if (path === "/health") return { status: 200, body: JSON.stringify({ status: "ok" }) };
   if (path !== "/ready") return undefined;
   const reason = coordinator.notReady();

@@ -179,7 +179,8 @@ export declare type Task = Message<"drover.v1.Task"> & {
   priority?: number | undefined;
 
   /**
-   * Input of the handler as plain JSON; at most 256 KiB encoded and 64 levels deep.
+   * Input of the handler as plain JSON; at most 256 KiB encoded. REST takes 64 levels. On gRPC a Value may nest 31
+   * objects (or 46 lists) deep, since protobuf libraries stop at 100 nested messages; payload_blob takes what is deeper.
    *
    * @generated from field: google.protobuf.Value payload = 5;
    */

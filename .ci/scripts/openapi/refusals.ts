@@ -1,0 +1,104 @@
+/**
+ * Which errors of the catalog a call may end with. Descriptors do not say it; test/api/openapi
+ * finds what is missing here.
+ */
+import { catalog, DroverError, type ErrorId } from "../../../src/errors.js";
+import { httpStatus } from "../../../src/api/rest/errors.js";
+import type { Schema } from "./rules.js";
+
+const always: readonly ErrorId[] = [
+  "invalid_field",
+  "malformed_message",
+  "message_too_large",
+  "overloaded",
+  "history_unavailable",
+  "broker_unavailable",
+  "shutting_down",
+  "internal",
+];
+
+const submitting: readonly ErrorId[] = [
+  "output_only_field",
+  "payload_too_large",
+  "idempotency_conflict",
+  "submit_id_conflict",
+  "outbox_full",
+  "too_many_unqueued",
+  "too_many_lanes",
+];
+
+const byMethod: Readonly<Record<string, readonly ErrorId[]>> = {
+  SubmitTask: submitting,
+  SubmitTasks: ["too_many_items"],
+  GetTask: ["invalid_id", "task_not_found"],
+  ListTasks: ["invalid_page_token"],
+  CancelTask: ["invalid_id", "task_not_found", "task_already_final"],
+  RetryTask: ["invalid_id", "task_not_found", "task_not_retryable"],
+  WaitTask: ["invalid_id", "task_not_found"],
+  ListAttempts: ["invalid_id", "task_not_found"],
+  GetStats: [],
+  GetQueue: ["queue_not_found"],
+  ListQueues: ["invalid_page_token"],
+  UpdateQueue: ["output_only_field", "queue_not_drained", "stale_queue"],
+  ListWorkers: ["invalid_page_token"],
+};
+
+/** Responses by HTTP status; each says which codes it carries and how to mend them. */
+export function refusalsOf(method: string): Record<string, Schema> {
+  const own = byMethod[method];
+  if (!own) throw new Error(`say in ${import.meta.filename} how ${method} may end`);
+  const byStatus = new Map<number, ErrorId[]>();
+  for (const id of [...own, ...always]) {
+    const status = httpStatus(new DroverError(id, ""));
+    byStatus.set(status, [...(byStatus.get(status) ?? []), id]);
+  }
+  const statuses = [...byStatus.keys()].toSorted((a, b) => a - b);
+  return Object.fromEntries(
+    statuses.map((status) => [String(status), refusal(status, byStatus.get(status)!)] as const),
+  );
+}
+
+const retried = new Set([429, 503]);
+
+function refusal(status: number, ids: readonly ErrorId[]): Schema {
+  const lines = ids.map((id) => `- \`${id}\`: ${catalog[id].hint}`);
+  return {
+    description: ["One of these codes:", "", ...lines].join("\n"),
+    ...(retried.has(status) && { headers: { "Retry-After": retryAfter } }),
+    content: { "application/json": { schema: { $ref: "#/components/schemas/ErrorReply" } } },
+  };
+}
+
+const retryAfter: Schema = {
+  description: "Seconds to wait, where the coordinator knows.",
+  schema: { type: "integer" },
+};
+
+/** The one error shape of the HTTP door. */
+export const errorReply: Schema = {
+  type: "object",
+  description: "Every refusal of the HTTP door.",
+  properties: {
+    error: {
+      type: "object",
+      properties: {
+        code: {
+          type: "string",
+          description: "Stable word for programs.",
+          examples: ["invalid_id"],
+        },
+        message: { type: "string", description: "For people: what was expected, what came." },
+        field: { type: "string", description: "Path of the offending field, if one is to blame." },
+        hint: { type: "string", description: "How to mend it." },
+        status: {
+          description: "What the task is instead, where that is why the call was refused.",
+          $ref: "#/components/schemas/TaskStatus",
+        },
+      },
+      required: ["code", "message"],
+      additionalProperties: false,
+    },
+  },
+  required: ["error"],
+  additionalProperties: false,
+};
