@@ -62,6 +62,7 @@ export async function runDev(options: DevOptions): Promise<number> {
   try {
     const { config, world } = await startParts(options, undo, interrupted.signal);
     if (!options.samples) {
+      process.stdout.write(`${whereItIs(world)}\n`);
       await signalled;
       return 0;
     }
@@ -82,6 +83,11 @@ export async function runDev(options: DevOptions): Promise<number> {
     for (const end of undo.toReversed()) await end();
   }
 }
+
+/** What people need first, and would otherwise have to guess. */
+const whereItIs = ({ grpcAddress, httpUrl, mailUrl }: Started["world"]): string =>
+  `Drover is up: gRPC on ${grpcAddress}, REST on ${httpUrl}\n` +
+  `Mails are caught at ${mailUrl}; everything stays up until Ctrl-C`;
 
 interface Started {
   readonly config: Config;

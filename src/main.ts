@@ -40,8 +40,10 @@ async function serve(flags: ServeFlags): Promise<void> {
   const { createServer } = await import("./server.js");
   const config = loadConfig(sourcesOf(flags));
   const server = createServer(config);
+  // Heard from the very first line of the log on: whoever reads "started" may ask for the end.
+  const signalled = untilSignal();
   await server.start();
-  await server.stop(await untilSignal());
+  await server.stop(await signalled);
 }
 
 interface WorkFlags {
