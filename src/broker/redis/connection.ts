@@ -24,6 +24,8 @@ export interface Connection {
   readonly available: boolean;
   /** run_id of the Redis process, read at each connect; "" before the first. */
   readonly storeId: string;
+  /** Why there was no connection last time; undefined if that never happened. */
+  readonly lastError: unknown;
   start(): Promise<void>;
   stop(): Promise<void>;
   /** Replies are Buffers. Rejects with `broker_unavailable` after 2 s, and destroys the socket. */
@@ -71,7 +73,12 @@ export function createConnection(options: ConnectionOptions): Connection {
   let lastError: unknown;
   // Without a listener ioredis would print.
   redis.on("error", (error) => (lastError = error));
-  redis.on("ready", () => void greet().catch(() => destroy(redis)));
+  redis.on("ready", () => {
+    greet().catch((error: unknown) => {
+      lastError = error;
+      destroy(redis);
+    });
+  });
   redis.on("close", () => {
     if (available) options.events?.emit("store.unavailable", { store: "broker", error: lastError });
     available = false;
@@ -83,6 +90,9 @@ export function createConnection(options: ConnectionOptions): Connection {
     },
     get storeId() {
       return options.testStoreId?.() ?? storeId;
+    },
+    get lastError() {
+      return lastError;
     },
     async start() {
       const greeted = new Promise<void>((resolve) => listeners.push(resolve));

@@ -4,6 +4,7 @@ import { readScript, type Script, type SourceOptions } from "./lua-source.js";
 
 export const scriptNames = [
   "announce",
+  "audit",
   "bury",
   "cancel",
   "end_session",

@@ -1,0 +1,182 @@
+#!lua flags=no-writes
+-- Compares what the partition holds with itself, a slice a call, so that each answer is of one
+-- moment and none takes long.
+-- KEYS  1 start of the partition's keys
+-- ARGV  1 'tasks', then ids: do they stand where their records say?
+--       1 'members'  2 key without its start, then ids: do they belong there?
+--       1 'references'  2 lane number, then references: do their flows hold tasks?
+--       1 'keys', then keys without their start: does what they belong to exist?
+--       1 'queue'  2 queue number  3 most flows: counts and what is to be counted
+--       1 'totals'  2 most queues: the same over all queues
+-- Returns { id, status, expected, found } per wrong task; ids that do not belong; references to
+--       nothing; keys without owner; for 'queue' { name, fields of the counts, waiting by level or
+--       nothing where the flows are too many, live tasks by lanes }; for 'totals' { delayed,
+--       running, delayed by counts, running by counts } or nothing where the queues are too many
+-- @include base
+-- @include record
+-- @include book
+-- @include shelf
+local function is_delayed(t) return t[STATUS] == SCHEDULED or t[STATUS] == RETRYING end
+
+local function expected_of(t)
+  local places = {}
+  if is_delayed(t) then places[1] = 'delayed' end
+  if t[STATUS] == PENDING then places[1] = 'ready' end
+  if t[STATUS] == RUNNING then places = { 'running', 'held' } end
+  if has(t, PAYLOAD_APART) then places[#places + 1] = 'payload' end
+  if has(t, RESULT_APART) then places[#places + 1] = 'result' end
+  return table.concat(places, ',')
+end
+
+local function found_of(id, rec, t)
+  local places = {}
+  local function note(yes, place)
+    if yes then places[#places + 1] = place end
+  end
+  local session = tail_of(rec, t)[1]
+  note(call('ZSCORE', K .. 'd', id), 'delayed')
+  note(call('ZSCORE', flow_key(t[LANE], flow_of(rec, t)), id), 'ready')
+  note(call('ZSCORE', K .. 'dl', id), 'running')
+  note(session ~= '' and call('SISMEMBER', K .. 'sh:' .. session, id) == 1, 'held')
+  note(call('EXISTS', K .. 'p:' .. id) == 1, 'payload')
+  note(call('EXISTS', K .. 'r:' .. id) == 1, 'result')
+  return table.concat(places, ',')
+end
+
+local function wrong_tasks()
+  local wrong = {}
+  for i = 2, #ARGV do
+    local id = ARGV[i]
+    local rec = call('GET', record_key(id))
+    if rec then
+      local t = parse(rec)
+      local expected, found = expected_of(t), found_of(id, rec, t)
+      if expected ~= found then wrong[#wrong + 1] = { id, t[STATUS], expected, found } end
+    end
+  end
+  return wrong
+end
+
+local function belongs(name, rec)
+  local t = parse(rec)
+  if name == 'd' then return is_delayed(t) end
+  if name == 'dl' then return t[STATUS] == RUNNING end
+  if name == 'cd' then return t[STATUS] == RUNNING and t[CANCEL] > 0 end
+  if string.sub(name, 1, 2) == 'W:' then
+    return t[STATUS] == PENDING and flow_key(t[LANE], flow_of(rec, t)) == K .. name
+  end
+  return t[STATUS] == RUNNING and 'sh:' .. tail_of(rec, t)[1] == name
+end
+
+local function ghosts(name)
+  local out = {}
+  for i = 3, #ARGV do
+    local id = ARGV[i]
+    local there
+    if string.sub(name, 1, 3) == 'sh:' then
+      there = call('SISMEMBER', K .. name, id) == 1
+    else
+      there = call('ZSCORE', K .. name, id)
+    end
+    local rec = there and call('GET', record_key(id))
+    if there and not (rec and belongs(name, rec)) then out[#out + 1] = id end
+  end
+  return out
+end
+
+local function empty_references(lane)
+  local out = {}
+  for i = 3, #ARGV do
+    local ref = ARGV[i]
+    if call('ZSCORE', lane_key(lane), ref) and call('EXISTS', flow_key(lane, ref)) == 0 then
+      out[#out + 1] = ref
+    end
+  end
+  return out
+end
+
+local function knows_session(session)
+  if call('ZSCORE', K .. 'sl', session) then return true end
+  return call('SISMEMBER', K .. 'lv', session) == 1
+end
+
+local function is_listed(lane)
+  return call('SISMEMBER', K .. 'ne', lane) == 1 and call('HEXISTS', K .. 'ln', lane) == 1
+end
+
+local owners = {
+  p = function(id) return call('EXISTS', record_key(id)) == 1 end,
+  r = function(id) return call('EXISTS', record_key(id)) == 1 end,
+  s = function(session)
+    return knows_session(session) or call('PTTL', K .. 's:' .. session) >= 0
+  end,
+  sh = knows_session,
+  z = knows_session,
+  v = function(lane) return call('HEXISTS', K .. 'ln', lane) == 1 end,
+  L = is_listed,
+  W = function(flow)
+    local lane, ref = string.match(flow, '^(%d+):(.*)$')
+    return lane and call('ZSCORE', lane_key(lane), ref)
+  end,
+  c = function(queue) return call('HEXISTS', K .. 'qn', queue) == 1 end,
+  q = function(queue) return call('HEXISTS', K .. 'qn', queue) == 1 end,
+  ll = function(queue) return call('HEXISTS', K .. 'qn', queue) == 1 end,
+}
+
+local function orphans()
+  local out = {}
+  for i = 2, #ARGV do
+    local kind, rest = string.match(ARGV[i], '^(%a+):(.*)$')
+    local owner = owners[kind]
+    if call('EXISTS', K .. ARGV[i]) == 1 and not (owner and owner(rest)) then
+      out[#out + 1] = ARGV[i]
+    end
+  end
+  return out
+end
+
+local function waiting_of(lanes, most)
+  local flows, waiting = 0, { 0, 0, 0, 0 }
+  for i = 1, #lanes, 2 do flows = flows + call('ZCARD', lane_key(lanes[i])) end
+  if flows > most then return {} end
+  for i = 1, #lanes, 2 do
+    for _, ref in ipairs(call('ZRANGE', lane_key(lanes[i]), 0, -1)) do
+      local level = tonumber(string.sub(ref, 1, 1)) + 1
+      waiting[level] = waiting[level] + call('ZCARD', flow_key(lanes[i], ref))
+    end
+  end
+  return waiting
+end
+
+local function queue_of(queue, most)
+  local name = call('HGET', K .. 'qn', queue)
+  if not name then return {} end
+  local lanes, live = call('HGETALL', K .. 'll:' .. queue), 0
+  for i = 1, #lanes, 2 do live = live + tonumber(call('HGET', K .. 'lc', lanes[i]) or 0) end
+  return { name, call('HGETALL', K .. 'c:' .. queue), waiting_of(lanes, most), digits(live) }
+end
+
+local function totals(most)
+  if call('HLEN', K .. 'qn') > most then return {} end
+  local by_status = { 0, 0, 0, 0 }
+  for _, queue in ipairs(call('HKEYS', K .. 'qn')) do
+    local fields = call('HGETALL', K .. 'c:' .. queue)
+    for i = 1, #fields, 2 do
+      local status = tonumber(string.match(fields[i], ':(%d+)$'))
+      if by_status[status] then
+        by_status[status] = by_status[status] + tonumber(fields[i + 1])
+      end
+    end
+  end
+  local delayed = by_status[SCHEDULED] + by_status[RETRYING]
+  local stand, run = call('ZCARD', K .. 'd'), call('ZCARD', K .. 'dl')
+  return { stand, run, digits(delayed), digits(by_status[RUNNING]) }
+end
+
+local what = ARGV[1]
+if what == 'tasks' then return wrong_tasks() end
+if what == 'members' then return ghosts(ARGV[2]) end
+if what == 'references' then return empty_references(ARGV[2]) end
+if what == 'keys' then return orphans() end
+if what == 'queue' then return queue_of(ARGV[2], tonumber(ARGV[3])) end
+return totals(tonumber(ARGV[2]))
