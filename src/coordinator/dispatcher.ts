@@ -152,10 +152,12 @@ export class Dispatcher implements Demand {
     return undefined;
   }
 
-  took(request: LeaseRequest, leases: readonly Lease[]): void {
+  took(request: LeaseRequest, leases: readonly Lease[] | undefined): void {
     const asked = this.#eager.get(request);
     this.#eager.delete(request);
-    if (asked) this.#deliver(asked, leases);
+    if (!asked) return;
+    if (!leases) markUnsure(asked.reserved);
+    this.#deliver(asked, leases ?? []);
   }
 
   #pump(crew: Crew, part: CrewPartition): void {
@@ -184,7 +186,8 @@ export class Dispatcher implements Demand {
     try {
       reply = await this.#parts.broker.lease(request);
     } catch {
-      // Counted and reported by the broker's connection; demand asks again below.
+      // Reported by the broker's connection; demand asks again below.
+      markUnsure(reserved);
     }
     part.leasing = false;
     this.#deliver({ reserved, at }, reply?.leases ?? []);
@@ -283,6 +286,10 @@ export class Dispatcher implements Demand {
       // The next refresh looks again.
     }
   }
+}
+
+function markUnsure(reserved: Reserved): void {
+  for (const { session } of reserved) session.unsure = true;
 }
 
 function requestFor(partition: number, lanes: readonly Lane[], reserved: Reserved): LeaseRequest {

@@ -9,7 +9,7 @@ import { Renewer } from "./renewer.js";
 import type { ResultDesk } from "./results.js";
 import { SessionOpener } from "./session-opener.js";
 import type { Settler } from "./settle.js";
-import { type Held, type SessionOwner, WorkerSession } from "./worker-session.js";
+import { type Held, type SessionOwner, tokenKey, WorkerSession } from "./worker-session.js";
 
 /** Leases looked up per heartbeat behind the lossy hints, and from which age on, in ms. */
 const verifyLeases = 100;
@@ -167,8 +167,11 @@ export class SessionBook implements SessionOwner {
       kind: "release",
       delayMs: 0,
     } as const;
-    // Should this fail, the lease is missing in the session's inventory and goes back that way.
-    this.#settler.settle([settlement]).catch(() => undefined);
+    this.#settler.settle([settlement]).catch(() => {
+      // Its next heartbeat finds the lease, or its next opening, wherever that is.
+      const session = this.#sessions.get(lease.sessionId);
+      if (session) session.unsure = true;
+    });
   }
 
   /** A running task was asked to stop: pass it on if its worker's stream is here. */
@@ -204,7 +207,9 @@ export class SessionBook implements SessionOwner {
       );
       return;
     }
-    const renewed = verdict === "renewed" || (verdict === "gone" && (await this.#reopen(session)));
+    const ask = verdict === "gone" || (verdict === "renewed" && session.unsure);
+    const reopened = ask && (await this.#reopen(session));
+    const renewed = verdict === "renewed" || reopened;
     session.port.send({
       heartbeatAck: { number: heartbeat.number, renewed, unknownTokens: unknown },
     });
@@ -212,18 +217,29 @@ export class SessionBook implements SessionOwner {
     await this.#verify(session);
   }
 
-  /** The store has forgotten the session: open it again with what it holds. */
+  /**
+   * The store has forgotten the session, or granted what it never got: open it again with what it
+   * holds.
+   */
   async #reopen(session: WorkerSession): Promise<boolean> {
-    session.reopening ??= this.#renewer
+    if (session.reopening) return session.reopening;
+    session.unsure = false;
+    session.reopening = this.#renewer
       .reopen(session)
       .then((opened) => {
         for (const token of opened.revoked)
           session.revoke(token, "the lease was lost with the store");
-        for (const lease of opened.lostInTransit) this.handBack(lease);
+        for (const lease of opened.lostInTransit) {
+          // Not if its delivery came in between.
+          if (!session.leases.has(tokenKey(lease.token))) this.handBack(lease);
+        }
         this.#dispatcher.demandChanged(session);
         return true;
       })
-      .catch(() => false)
+      .catch(() => {
+        session.unsure = true;
+        return false;
+      })
       .finally(() => {
         session.reopening = undefined;
       });

@@ -17,10 +17,10 @@ import type { QueueBook } from "./queue-book.js";
 export interface Demand {
   /**
    * Slots reserved for tasks of this lane, or undefined. What is reserved must be given back by
-   * `took`.
+   * `took`; undefined there means that the answer got lost.
    */
   reserve(lane: Lane): LeaseRequest | undefined;
-  took(request: LeaseRequest, leases: readonly Lease[]): void;
+  took(request: LeaseRequest, leases: readonly Lease[] | undefined): void;
   nudge(lanes: readonly Lane[]): void;
 }
 
@@ -185,14 +185,14 @@ export class Submitter {
     const lanes = lanesOf(items);
     const only = lanes.length === 1 ? lanes[0] : undefined;
     const eager = only && this.#demand.reserve(only);
-    let leases: readonly Lease[] = [];
+    let leases: readonly Lease[] | undefined;
     try {
       const reply = await this.#parts.broker.enqueue(items, eager);
       leases = reply.leases;
       return reply.outcomes.map((outcome) => ({ outcome }));
     } finally {
       if (eager) this.#demand.took(eager, leases);
-      if (leases.length < items.length) this.#demand.nudge(lanes);
+      if ((leases?.length ?? 0) < items.length) this.#demand.nudge(lanes);
     }
   }
 

@@ -56,6 +56,10 @@ export class WorkerSession implements Session {
   /** Asked to move: takes nothing new. */
   draining = false;
   reopening: Promise<boolean> | undefined;
+  /**
+   * A call of the store for it went unanswered: it may hold leases there that were never delivered.
+   */
+  unsure = false;
   lastHeartbeatAt: number;
   #cpu = 0;
   #eventLoopDelayMs = 0;
