@@ -68,14 +68,14 @@ it(
       [alive, doomed] = [await startCoordinator({ ...stores.env, GRPC_PORT: port }), alive];
     }
     await load.stop();
-    await drained(client, 20_000);
+    for (const id of load.acknowledged) acknowledged.add(id);
+    const ledger = openLedger(stores);
+    await drained(ledger, acknowledged.size, 20_000);
     invalidUnless(cutOff >= rounds * 2, `${cutOff} streams were cut off in ${rounds} kills`);
     expect(load.failures).toEqual([]);
     expect(late).toEqual([]);
 
     await Promise.all(workers.map((worker) => worker.stop()));
-    const ledger = openLedger(stores);
-    for (const id of load.acknowledged) acknowledged.add(id);
     invalidUnless(
       load.acknowledged.size >= rounds * submitsPerSecond,
       `${load.acknowledged.size} tasks were submitted meanwhile`,

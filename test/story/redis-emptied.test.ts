@@ -73,10 +73,10 @@ it(
     // Paused before the first lease: of what was queued, nothing has started.
     expect(workers.flatMap(({ starts }) => starts)).toHaveLength(running);
     await client.queues.update("default", { paused: false });
-    await drained(client, 60_000 + queued);
+    const ledger = openLedger(stores);
+    await drained(ledger, queued + running, 60_000 + queued);
 
     await Promise.all(workers.map((worker) => worker.stop()));
-    const ledger = openLedger(stores);
     await expectAgreement({ ledger, acknowledged, workers });
     const rows = new Map((await ledger.tasks()).map((row) => [row.id, row]));
     const adopted = runners.filter(({ id }) => rows.get(id)?.attempt === 1);

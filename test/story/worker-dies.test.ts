@@ -66,12 +66,12 @@ it(
       );
       victims = rescuers;
     }
-    await drained(client, 10_000);
+    const ledger = openLedger(stores);
+    await drained(ledger, kills, 10_000);
     invalidUnless(midTask >= kills, `${midTask} workers were killed mid-task, ${kills} were to be`);
     expect(late).toEqual([]);
 
     await Promise.all(victims.map((worker) => worker.stop()));
-    const ledger = openLedger(stores);
     const rows = await ledger.tasks();
     expect(rows).toHaveLength(kills);
     const wanted = { status: "completed", attempt: 2, retry_count: 0, lease_losses: 1 };

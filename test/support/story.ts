@@ -62,16 +62,19 @@ export async function until<T>(
   }
 }
 
-/** Resolves when no task of the namespace is live any more. */
-export async function drained(client: Client, ms: number): Promise<void> {
+/**
+ * Resolves when history holds so many tasks and none is live. Stats would not do: they know only
+ * what has reached Redis.
+ */
+export async function drained(ledger: Ledger, tasks: number, ms: number): Promise<void> {
   let last: unknown;
+  const sql = "SELECT count(*)::int AS tasks, count(ended_at)::int AS ended FROM $.tasks";
   const look = async (): Promise<boolean> => {
-    const stats = await client.stats();
-    last = stats;
-    const live = stats.pending + stats.processing + stats.retrying + stats.scheduled;
-    return live === 0;
+    const [row] = await ledger.query(sql);
+    last = row;
+    return Number(row?.tasks) >= tasks && row?.ended === row?.tasks;
   };
-  await until("all tasks end", look, ms, () => last);
+  await until(`all of ${tasks} tasks end`, look, ms, () => last);
 }
 
 export interface Load {

@@ -1,0 +1,57 @@
+import { expect, it } from "vitest";
+import { limits } from "../../src/limits.js";
+import { startCoordinator, startWorker } from "../support/processes.js";
+import {
+  drained,
+  expectAgreement,
+  expectNoOrphans,
+  invalidUnless,
+  openLedger,
+  soak,
+  startLoad,
+  storyClient,
+  storyStores,
+} from "../support/story.js";
+import { systemClock } from "../../src/clock.js";
+import { ownRedis } from "../support/stores.js";
+
+const stalls = soak ? 40 : 5;
+const submitsPerSecond = 200;
+/** Calls of the store are given up after 2 s, and may have been carried out all the same. */
+const stallMs = limits.storeCommandMs + 500;
+
+const title = `runs what was leased in calls that Redis answered too late, ${stalls} times`;
+it(
+  title,
+  async () => {
+    const redis = await ownRedis();
+    const stores = await storyStores({ redis });
+    const coordinators = [await startCoordinator(stores.env), await startCoordinator(stores.env)];
+    const addresses = coordinators.map(({ grpc }) => grpc);
+    const workers = await Promise.all(
+      [0, 1].map(() => startWorker(addresses, { WORKER_CONCURRENCY: "50" })),
+    );
+    const client = storyClient(addresses);
+    const load = startLoad(client, submitsPerSecond);
+    for (let stall = 0; stall < stalls; stall += 1) {
+      await load.more(submitsPerSecond, 20_000);
+      redis.freeze();
+      await systemClock.sleep(stallMs);
+      redis.thaw();
+    }
+    await load.more(submitsPerSecond, 20_000);
+    await load.stop();
+    // A lease that only Redis knows of would last for the attempt's timeout, 15 min.
+    const ledger = openLedger(stores);
+    await drained(ledger, load.acknowledged.size, 30_000);
+    const lost = coordinators.map(({ log }) => log().split("no answer in 2000 ms").length - 1);
+    const silences = lost.reduce((sum, count) => sum + count, 0);
+    invalidUnless(silences >= stalls, `${silences} calls were given up in ${stalls} stalls`);
+    expect(load.failures).toEqual([]);
+
+    await Promise.all(workers.map((worker) => worker.stop()));
+    await expectAgreement({ ledger, acknowledged: load.acknowledged, workers });
+    await expectNoOrphans(stores);
+  },
+  600_000,
+);
