@@ -83,3 +83,14 @@ test-coverage: deps build ## Runs the tests and reports which lines they reach
 test-foreign: deps build ## Has a worker and a producer in Python, without our SDK, do 100 tasks
 	@echo "== test-foreign"
 	@$(BIN)/tsx test/foreign/run.ts
+
+PEERS := bench/node_modules/.installed
+
+$(PEERS): bench/package-lock.json bench/.npmrc
+	@echo "== npm ci (the systems measured beside)"
+	@cd bench && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: bench
+bench: deps build $(PEERS) ## Measures Drover beside its peers in under 4 minutes; BENCH=--full for the long run
+	@$(BIN)/tsx bench/run.ts $(BENCH)
