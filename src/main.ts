@@ -2,7 +2,9 @@
 import { Command, InvalidArgumentError } from "commander";
 import { addClientCommands } from "./cli/commands.js";
 import { showConfig } from "./cli/config.js";
+import { showDoctor } from "./cli/doctor.js";
 import { exitCodeOf, explain } from "./cli/exit.js";
+import { showMigration } from "./cli/migrate.js";
 import { processParts } from "./cli/parts.js";
 import { type ConfigInput, configWarnings, explainConfig, loadConfig } from "./config.js";
 import { untilSignal } from "./signals.js";
@@ -72,6 +74,14 @@ async function develop(flags: DevFlags): Promise<void> {
   });
 }
 
+/** What OpenTelemetry's variables ask for; handlers' own spans are exported with it. */
+async function exportTelemetry(instanceId: string) {
+  const { startExport } = await import("./telemetry/export.js");
+  const onError = (error: unknown) =>
+    console.error(`drover worker warn: telemetry was not exported: ${explain(error)}`);
+  return startExport({ serviceName: "drover-worker", instanceId, onError });
+}
+
 async function work(flags: WorkFlags, command: Command): Promise<void> {
   const { handlers } = flags;
   if (handlers === undefined) return command.error("error: give --handlers <dir>");
@@ -82,7 +92,9 @@ async function work(flags: WorkFlags, command: Command): Promise<void> {
   for (const { type, queue, handle } of await loadHandlers(handlers)) {
     worker.handle(type, handle, queue === undefined ? {} : { queue });
   }
+  const telemetry = await exportTelemetry(worker.sessionId);
   await worker.run();
+  await telemetry?.stop();
 }
 
 const program = new Command("drover")
@@ -135,6 +147,31 @@ program
   .option("--json", "answer in JSON")
   .action((flags: ServeFlags & { json?: boolean }) => {
     showConfig(explainConfig(sourcesOf(flags)), flags, processParts());
+  });
+
+program
+  .command("migrate")
+  .description("brings the schema of history up to date, as the start of a coordinator does too")
+  .option("--config <file>", "settings, as deploy/drover.yaml documents them")
+  .option("--check", "only look: exit code 1 when something is pending")
+  .option("--json", "answer in JSON")
+  .action(async (flags: ServeFlags & { check?: boolean; json?: boolean }) => {
+    const { runMigrate } = await import("./migrate.js");
+    const report = await runMigrate(loadConfig(sourcesOf(flags)), { check: flags.check ?? false });
+    showMigration(report, flags, processParts());
+  });
+
+program
+  .command("doctor")
+  .description("looks at Redis and Postgres: settings that break promises, and what they hold")
+  .option("--config <file>", "settings, as deploy/drover.yaml documents them")
+  .option("--full", "look at every key of Redis, however many there are")
+  .option("--json", "answer in JSON")
+  .addHelpText("after", "\nExit codes: 0 all well; 1 a promise does not hold; 5 a store is down.")
+  .action(async (flags: ServeFlags & { full?: boolean; json?: boolean }) => {
+    const { runDoctor } = await import("./doctor/doctor.js");
+    const report = await runDoctor(loadConfig(sourcesOf(flags)), { full: flags.full ?? false });
+    showDoctor(report, flags, processParts());
   });
 
 addClientCommands(program);

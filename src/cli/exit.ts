@@ -3,7 +3,7 @@ import { Code } from "../errors.js";
 /** How `drover` ends. Documented in --help; a number once given keeps its meaning. */
 export const Exit = Object.freeze({
   ok: 0,
-  /** The task that was waited for ended, but not completed. */
+  /** The task waited for ended, but not completed; what doctor or a check looked at is not well. */
   notCompleted: 1,
   /** The command or a setting is wrong; nothing was done. */
   usage: 2,
@@ -17,7 +17,8 @@ export const Exit = Object.freeze({
 });
 
 export const exitHelp = `
-Exit codes: 0 done; 1 the task waited for ended, but not completed; 2 wrong usage or settings;
+Exit codes: 0 done; 1 the task waited for ended, but not completed (doctor: a promise does not
+hold; migrate --check: something is pending); 2 wrong usage or settings;
 3 not found; 4 refused or in conflict; 5 unavailable or too late: try again; 70 a defect in Drover.
 DROVER_ADDR says where coordinators are (default localhost:50051); DROVER_DEBUG=1 shows stacks.`;
 

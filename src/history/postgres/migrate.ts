@@ -49,6 +49,23 @@ export async function migrate(database: Database, options: MigrateOptions = {}):
   }
 }
 
+/**
+ * Names of the migrations that `migrate` would apply; changes nothing. Refuses what it refuses.
+ */
+export async function pendingMigrations(
+  database: Database,
+  options: Pick<MigrateOptions, "folder"> = {},
+): Promise<string[]> {
+  const migrations = await readMigrations(options.folder ?? ownFolder);
+  const there = { name: "migrations_table", text: "SELECT to_regclass($1) IS NOT NULL AS made" };
+  const table = `"${database.schema}".schema_migrations`;
+  const [row] = await database.rows<{ made: boolean }>(there, [table]);
+  if (!row?.made) return migrations.map(({ name }) => name);
+  const text = "SELECT number, name, checksum FROM schema_migrations ORDER BY number";
+  const applied = await database.rows<AppliedRow>({ name: "migrations_applied", text });
+  return stillOpen(migrations, applied).map(({ name }) => name);
+}
+
 interface AppliedRow {
   number: number;
   name: string;
