@@ -20,6 +20,7 @@ interface Flags {
   concurrency: number;
   systems: string;
   figures: string;
+  durabilities: string;
   out: string;
   profile?: string;
 }
@@ -42,6 +43,7 @@ const flags = new Command("bench")
   .option("--concurrency <n>", "tasks that the worker process runs at once", whole, 100)
   .option("--systems <names>", "some of them", systems.map(({ name }) => name).join(","))
   .option("--figures <names>", "some of them", figures.join(","))
+  .option("--durabilities <names>", "some of them", "relaxed,durable")
   .option("--out <dir>", "where RESULTS.md and results/ go", here)
   .option("--profile <dir>", "CPU profiles of the Node processes go here; figures suffer")
   .parse()
@@ -84,7 +86,9 @@ async function startRigs(dir: string): Promise<Rig[]> {
 /** Figure by figure, each system in turn, another one first in each round. */
 async function measureRound(rigs: readonly Rig[], round: number, of: Load): Promise<Sample[]> {
   const turns = rigs.flatMap((rig) =>
-    rig.system.durabilities.map((durability) => ({ rig, durability })),
+    rig.system.durabilities
+      .filter((durability) => flags.durabilities.split(",").includes(durability))
+      .map((durability) => ({ rig, durability })),
   );
   const samples: Sample[] = [];
   for (const figure of wantedFigures) {
