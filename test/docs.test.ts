@@ -170,6 +170,15 @@ describe("the documents", () => {
     expect(broken).toEqual([]);
   });
 
+  it("name tests and sources that are there", () => {
+    const gone = documents().flatMap((doc) => {
+      const text = readFileSync(doc, "utf8");
+      const paths = text.matchAll(/`((?:test|src|proto|deploy)\/[\w./-]+)`/g);
+      return [...paths].filter(([, file]) => !existsSync(file!)).map(([, file]) => [doc, file]);
+    });
+    expect(gone).toEqual([]);
+  });
+
   it("name every error with its codes, and no other", () => {
     const codes = new Map(
       Object.entries(Code).map(([name, code]) => [
@@ -190,7 +199,8 @@ describe("the documents", () => {
     const expected = services
       .flatMap((service) => compileRoutes(service))
       .map(({ verb, template }) => `${verb} ${template}`);
-    const byHand = ["POST /task", "GET /health", "GET /ready"];
+    const probes = ["GET /openapi.json", "GET /metrics", "GET /health", "GET /ready"];
+    const byHand = ["POST /task", ...probes];
     const shown = rowsUnder("docs/rest.md", "Routes").map(([route]) => route);
     expect(byText(shown)).toEqual(byText([...expected, ...byHand]));
   });
