@@ -215,3 +215,27 @@ describe("the documents", () => {
     expect(parse(readFileSync("deploy/drover.yaml", "utf8"))).toEqual(defaults);
   });
 });
+
+describe("the rules bite", () => {
+  const real = { id: "0-1", status: "completed", tasks: [{ n: 1, error: null }] };
+
+  it.each([
+    [{ status: "failed" }, 1],
+    [{ state: "completed" }, 1],
+    [{ tasks: [{ n: "1" }] }, 1],
+    [{ tasks: [{ error: "boom" }] }, 1],
+    [{ status: "completed", tasks: [{ n: 7 }] }, 0],
+    [{ tasks: [] }, 0],
+  ])("an answer shown as %j lacks %i of a real one", (shown, lacks) => {
+    expect(missing(shown, real)).toHaveLength(lacks);
+  });
+
+  it("comments right before a fence are about it, others are not", () => {
+    const far = "<!-- norun: too long a story -->\n\nWords.\n\n```sh\na\n```\n";
+    const text = `${far}<!-- file: x -->\n\`\`\`ts\nb\n\`\`\`\n`;
+    expect(samplesOf("x.md", text)).toMatchObject([
+      { line: 6, language: "sh", code: "a", directives: {} },
+      { line: 10, language: "ts", code: "b", directives: { file: "x" } },
+    ]);
+  });
+});
