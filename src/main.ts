@@ -78,7 +78,7 @@ async function develop(flags: DevFlags): Promise<void> {
 async function exportTelemetry(instanceId: string) {
   const { startExport } = await import("./telemetry/export.js");
   const onError = (error: unknown) =>
-    console.error(`drover worker warn: telemetry was not exported: ${explain(error)}`);
+    console.error(`drover worker warn: telemetry was not exported: ${String(error)}`);
   return startExport({ serviceName: "drover-worker", instanceId, onError });
 }
 

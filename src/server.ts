@@ -50,13 +50,11 @@ export function createServer(config: Config, given: ServerParts = {}): Server {
   const broker = given.broker ?? brokerOf(config, logger);
   const history = given.history ?? historyOf(config, events);
   const recorder = new HistoryRecorder({ broker, history, events, clock, random });
+  const parts = { coordinatorId, broker, history, recorder, events, clock };
+  const telemetry = createTelemetry({ ...parts, logger });
   const { coordinator, desk } = createCoordinator({
-    coordinatorId,
-    broker,
-    history,
-    recorder,
-    events,
-    clock,
+    ...parts,
+    carrier: telemetry.carrier,
     random,
     decodePayload,
   });
@@ -64,10 +62,10 @@ export function createServer(config: Config, given: ServerParts = {}): Server {
   const onInternal = (error: unknown) => logger.error({ err: error }, "internal error");
   const common = { coordinator, authenticate: openAccess, host: config.host, clock, onInternal };
   const grpc = createGrpcDoor({ ...common, port: config.grpc_port });
-  const telemetry = createTelemetry({ events, logger, clock, broker, history, recorder });
   const http = createHttpDoor({ ...common, port: config.http_port, others: [telemetry.page] });
   const services = createSequence(
     [
+      telemetry,
       { start: () => history.start(), stop: () => history.stop() },
       claimed(history, config.partitions),
       { start: () => broker.start(), stop: () => broker.stop() },

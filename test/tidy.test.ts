@@ -80,6 +80,7 @@ const allowed: Record<string, string[]> = {
     "doctor",
     "migrate.ts",
     "signals.ts",
+    "telemetry",
     "cli",
     "worker",
     "client",

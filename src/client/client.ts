@@ -47,6 +47,7 @@ import type {
   WaitOptions,
 } from "./surface.js";
 import type { Attempt, Stats, Task } from "./task.js";
+import { activeTrace } from "./trace.js";
 
 const { method } = TaskService;
 const codecs = {
@@ -102,7 +103,8 @@ class PooledClient implements Client {
     payload: unknown,
     { signal, timeoutMs, ...options }: SubmitOptions = {},
   ): Promise<Receipt<Type>> {
-    const task = encodeTask(type, payload, options);
+    const traceContext = options.traceContext ?? (await activeTrace());
+    const task = encodeTask(type, payload, present({ ...options, traceContext }));
     const { taskId, existing } = await this.#submitter.submit(task, { signal, timeoutMs });
     return { id: taskId, status: existing ? "existing" : "submitted", type };
   }

@@ -63,7 +63,10 @@ export interface TaskOptions {
   idempotencyKey?: string;
   /** How long the ended task is kept, in ms. Default: the queue's, 7 days. */
   retentionMs?: number;
-  /** W3C trace context: traceparent, tracestate, baggage. */
+  /**
+   * W3C trace context: traceparent, tracestate, baggage. Default: the caller's active span, where
+   * an OpenTelemetry SDK is registered.
+   */
   traceContext?: Readonly<Record<string, string>>;
 }
 

@@ -1,6 +1,7 @@
 import type { Lane, Lease, LeaseReply, LeaseRequest } from "../broker/broker.js";
 import { limits } from "../limits.js";
 import { partitionOfSlot, slotOfQueue } from "../task/ids.js";
+import type { Task } from "../task/task.js";
 import { Crew, type CrewPartition } from "./crew.js";
 import type { Parts } from "./parts.js";
 import { type Demand, laneKey } from "./submitter.js";
@@ -215,8 +216,9 @@ export class Dispatcher implements Demand {
     const bySession = new Map<string, Lease[]>();
     for (const lease of leases) {
       const list = bySession.get(lease.sessionId);
-      if (list) list.push(lease);
-      else bySession.set(lease.sessionId, [lease]);
+      const traced = this.#traced(lease);
+      if (list) list.push(traced);
+      else bySession.set(lease.sessionId, [traced]);
       this.#granted(lease, dispatchMs);
     }
     for (const { session } of reserved) {
@@ -224,6 +226,14 @@ export class Dispatcher implements Demand {
       if (granted) session.deliver(granted);
       bySession.delete(session.sessionId);
     }
+  }
+
+  #traced(lease: Lease): Lease {
+    const { task } = lease;
+    const traceContext = this.#parts.carrier?.atLease(task) ?? task.traceContext;
+    return traceContext === task.traceContext
+      ? lease
+      : { ...lease, task: { ...task, traceContext } };
   }
 
   #granted(lease: Lease, dispatchMs: number): void {
@@ -237,7 +247,7 @@ export class Dispatcher implements Demand {
       attempt: task.attempt,
       sessionId: lease.sessionId,
       traceContext: task.traceContext,
-      waitedMs: Math.max(0, (task.startedAt ?? 0) - (task.readyAt ?? task.createdAt)),
+      waitedMs: waitOf(task),
       dispatchMs,
     });
   }
@@ -300,4 +310,10 @@ function requestFor(partition: number, lanes: readonly Lane[], reserved: Reserve
   }));
   const offered = reserved.map(({ session }) => session.offer.maxBytes || limits.leaseBatchBytes);
   return { partition, lanes, sessions, maxBytes: Math.min(limits.leaseBatchBytes, ...offered) };
+}
+
+/** Of a task that was retried after its end nobody knows since when it waits. */
+function waitOf({ startedAt = 0, readyAt, createdAt, run }: Task): number {
+  const since = readyAt ?? (run > 1 ? startedAt : createdAt);
+  return Math.max(0, startedAt - since);
 }

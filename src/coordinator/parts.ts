@@ -1,7 +1,7 @@
 import type { Broker } from "../broker/broker.js";
 import type { Clock, Random } from "../clock.js";
 import type { History } from "../history/history.js";
-import type { Events } from "../telemetry/events.js";
+import type { Events, TraceCarrier } from "../telemetry/events.js";
 import type { PayloadDecoder } from "../task/same-spec.js";
 import type { Recorder } from "./recorder.js";
 
@@ -12,6 +12,8 @@ export interface Parts {
   readonly history: History;
   readonly recorder: Recorder;
   readonly events: Events;
+  /** Absent: traces are carried as they were given. */
+  readonly carrier?: TraceCarrier | undefined;
   readonly clock: Clock;
   readonly random: Random;
   /**

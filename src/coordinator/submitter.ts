@@ -75,7 +75,7 @@ export class Submitter {
       const queue = await this.#queues.settings(namespace, name);
       const now = this.#parts.clock.now();
       const spec = toSpec(item.draft, { namespace, queue, now });
-      const task = newTask(this.#formId(spec, item.requestId, now), spec);
+      const task = this.#traced(newTask(this.#formId(spec, item.requestId, now), spec));
       this.#queues.touch(namespace, spec.queue);
       const outcome = await (spec.durability === "durable"
         ? this.#durable(task)
@@ -110,6 +110,12 @@ export class Submitter {
     }
     const hash = createHash("sha256").update(`${spec.namespace}\0${spec.queue}\0${id}`).digest();
     return formTaskId(time, slot, hash);
+  }
+
+  #traced(task: Task): Task {
+    const traceContext = this.#parts.carrier?.atSubmit(task.id, task.traceContext);
+    const same = traceContext === undefined || traceContext === task.traceContext;
+    return same ? task : { ...task, traceContext };
   }
 
   async #durable(task: Task): Promise<SubmitOutcome> {

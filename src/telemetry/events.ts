@@ -1,5 +1,16 @@
-/** W3C trace context of a task: traceparent and what else goes with it. */
-export type TraceContext = Readonly<Record<string, string>>;
+import type { TraceContext } from "../traceparent.js";
+
+/** How a task carries its trace along. Without tracing both give back what they are given. */
+export interface TraceCarrier {
+  /** For a task that comes in: the context it is stored with. */
+  atSubmit(taskId: string, given: TraceContext): TraceContext;
+  /** For a task on its way to a worker: the context of this attempt. */
+  atLease(task: {
+    readonly id: string;
+    readonly attempt: number;
+    readonly traceContext: TraceContext;
+  }): TraceContext;
+}
 
 /**
  * The one catalog of what happens inside a coordinator. Logic emits; logs, metrics and traces

@@ -1,7 +1,7 @@
 import { pino, type Logger } from "pino";
 import pretty from "pino-pretty";
 import type { EventCatalog, EventName, Events } from "./events.js";
-import { parseTraceparent } from "./traceparent.js";
+import { parseTraceparent } from "../traceparent.js";
 
 export type { Logger } from "pino";
 

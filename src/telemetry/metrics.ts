@@ -52,12 +52,14 @@ export function createMetrics(options: MetricsOptions): Metrics {
     },
     ...delay.metrics,
   ];
-  const refresh = () => counts.refresh();
+  const refresh = () => {
+    delay.look();
+    return counts.refresh();
+  };
   return {
     all,
     refresh,
     async text() {
-      delay.look();
       await refresh();
       return exposition(all);
     },

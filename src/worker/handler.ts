@@ -29,7 +29,7 @@ export interface HandlerContext {
   /** Logs with the task's id, type and attempt. */
   readonly logger: Logger;
   readonly tags: readonly string[];
-  /** W3C trace context of the producer. */
+  /** W3C trace context of this attempt: in the producer's trace. */
   readonly traceContext: Readonly<Record<string, string>>;
   /** Labels of this worker. */
   readonly labels: Readonly<Record<string, string>>;

@@ -1,5 +1,6 @@
 import type { Clock, Timer } from "../clock.js";
 import { decodeContent } from "../transport/content.js";
+import { parseTraceparent } from "../traceparent.js";
 import { durationMs } from "../transport/times.js";
 import {
   composeHandler,
@@ -11,6 +12,7 @@ import {
 import type { LeaseTable, RunningLease } from "./lease-table.js";
 import { type Logger, withFields } from "./logger.js";
 import { failed, messageOf, type Outcome, released, succeeded, thrown } from "./outcome.js";
+import { startProcessSpan } from "./process-span.js";
 import type { WireLease } from "./stream.js";
 
 export interface RunnerOptions {
@@ -93,18 +95,18 @@ export class Runner {
       const message = `the payload cannot be decoded: ${messageOf(error)}`;
       return failed(lease.token, { code: "payload_undecodable", message, retryable: false });
     }
-    try {
-      const context = this.#contextOf(lease, wire, timeoutMs);
-      const { middleware } = this.#options;
-      return succeeded(lease.token, await composeHandler(middleware, handler, payload, context));
-    } catch (error) {
-      return thrown(lease, error);
-    }
+    const span = await startProcessSpan(wire.task!);
+    const context = this.#contextOf(lease, wire, timeoutMs);
+    const handle = () => composeHandler(this.#options.middleware, handler, payload, context);
+    const outcome = await outcomeOf(lease, () => (span ? span.run(handle) : handle()));
+    span?.end(outcome);
+    return outcome;
   }
 
   #contextOf(lease: RunningLease, wire: WireLease, timeoutMs: number): HandlerContext {
     const { clock, logger, labels, onProgress } = this.#options;
     const { id: taskId, type, queue, attempt, retryCount, tags, traceContext } = wire.task!;
+    const trace = parseTraceparent(traceContext);
     const deadline = timeoutMs > 0 ? clock.monotonic() + timeoutMs : Infinity;
     return {
       taskId,
@@ -121,10 +123,26 @@ export class Runner {
         const share = Math.min(1, Math.max(0, fraction));
         onProgress(lease, share, message.slice(0, progressMessageLength));
       },
-      logger: withFields(logger, { task_id: taskId, type, attempt }),
+      logger: withFields(logger, {
+        task_id: taskId,
+        type,
+        attempt,
+        ...(trace && { trace_id: trace.traceId }),
+      }),
       tags,
       traceContext,
       labels,
     };
+  }
+}
+
+async function outcomeOf(
+  lease: RunningLease,
+  handle: () => Promise<unknown>,
+): Promise<Outcome | undefined> {
+  try {
+    return succeeded(lease.token, await handle());
+  } catch (error) {
+    return thrown(lease, error);
   }
 }
