@@ -121,7 +121,7 @@ async function lookAtRedis(
     checks.push(...(await checkWork({ ...common, tasks, liveRows: facts?.liveTasks })));
     return true;
   } catch (error) {
-    checks.push(...redisUnreachable(connection, connection.lastError ?? error));
+    checks.push(...redisUnreachable(connection, error));
     return false;
   }
 }

@@ -1,5 +1,6 @@
 import type { Connection } from "../broker/redis/connection.js";
 import { asList, asText } from "../broker/redis/scripts.js";
+import { DroverError } from "../errors.js";
 import { bytesText, type Chart, type Check, createChart, reasonOf } from "./check.js";
 
 /** What Redis tells of itself. */
@@ -27,9 +28,16 @@ async function readConfig(connection: Connection): Promise<Map<string, string>> 
   return config;
 }
 
+/** Why nothing more is known of it. */
 export const redisUnreachable = (connection: Connection, error: unknown): Check[] => {
   const chart = createChart("redis");
-  chart.fail("reachable", `no answer: ${reasonOf(error ?? connection.lastError)}`, {
+  const refused = error instanceof DroverError && error.id !== "broker_unavailable";
+  if (refused) {
+    const mend = "Does this user have the right to all commands and to the keys of redis_prefix?";
+    chart.fail("commands", reasonOf(error), { mend });
+    return chart.checks;
+  }
+  chart.fail("reachable", `no answer: ${reasonOf(connection.lastError ?? error)}`, {
     mend: "Start Redis, or mend redis_url (REDIS_URL, or REDIS_ADDR and REDIS_PASSWORD).",
     unreachable: true,
   });

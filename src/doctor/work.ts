@@ -22,7 +22,7 @@ export async function checkWork(context: WorkContext): Promise<Check[]> {
   const chart = createChart("work");
   const live = Object.values(context.tasks).reduce((sum, count) => sum + count, 0);
   const coordinators = await coordinatorsOf(context);
-  if (coordinators > 0) chart.ok("coordinators", String(coordinators));
+  if (coordinators > 0) chart.ok("coordinators", `${coordinators} said so within 10 s`);
   else {
     const mend = "Start one: drover serve.";
     const says = "none: nothing is leased, promoted, retried or recorded";
