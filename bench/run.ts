@@ -1,7 +1,7 @@
 /** `make bench`: see --help. */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, release, tmpdir, totalmem } from "node:os";
+import { cpus, loadavg, release, tmpdir, totalmem } from "node:os";
 import * as path from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command, InvalidArgumentError } from "commander";
@@ -65,6 +65,12 @@ const load: Load = {
 const wantedFigures = figures.filter((figure) => flags.figures.split(",").includes(figure));
 const absent: Record<string, string> = {};
 const say = (text: string): void => console.error(text);
+
+/** Of the last minute, before anything of ours ran. */
+const loadBefore = loadavg()[0]!;
+if (loadBefore > 0.5) {
+  say(`the machine is not quiet (load ${loadBefore.toFixed(1)}): the figures count for little`);
+}
 
 async function startRigs(dir: string): Promise<Rig[]> {
   const rigs: Rig[] = [];
@@ -138,6 +144,7 @@ function machineOf(rigs: readonly Rig[]): Record<string, string | number> {
     cpu: cpus()[0]?.model ?? "unknown",
     cores: cpus().length,
     memory_gib: Math.round(totalmem() / 2 ** 30),
+    load_before: Number(loadBefore.toFixed(2)),
     kernel: release(),
     node: process.version,
     ...versions,
