@@ -57,6 +57,7 @@ class RunningRig implements Rig {
   readonly #producer: Child;
   readonly #worker: Child;
   readonly #pids: Record<string, number>;
+  #stopping: Promise<void> | undefined;
   readonly #submitted = new Map<Durability, number>();
   /** Bytes and tasks that the submits of this round have added to Redis. */
   readonly #queued = new Map<Durability, { bytes: number; tasks: number }>();
@@ -171,9 +172,11 @@ class RunningRig implements Rig {
     }
   }
 
-  async stop(): Promise<void> {
-    await Promise.allSettled([this.#producer.stop(), this.#worker.stop()]);
-    await this.#servers.stop();
+  stop(): Promise<void> {
+    this.#stopping ??= Promise.allSettled([this.#producer.stop(), this.#worker.stop()]).then(() =>
+      this.#servers.stop(),
+    );
+    return this.#stopping;
   }
 }
 

@@ -199,15 +199,20 @@ function write(results: Results): void {
 
 async function main(): Promise<void> {
   const dir = mkdtempSync(path.join(tmpdir(), "drover-bench-"));
-  let rigs: Rig[] = [];
+  const starting = startRigs(dir);
   const stop = async (): Promise<void> => {
-    await Promise.allSettled(rigs.splice(0).map((rig) => rig.stop()));
+    const rigs = await starting.catch(() => []);
+    await Promise.allSettled(rigs.map((rig) => rig.stop()));
     rmSync(dir, { recursive: true, force: true });
   };
-  process.once("SIGINT", () => void stop().then(() => process.exit(130)));
-  process.once("SIGTERM", () => void stop().then(() => process.exit(143)));
+  for (const [signal, code] of [
+    ["SIGINT", 130],
+    ["SIGTERM", 143],
+  ] as const) {
+    process.once(signal, () => void stop().then(() => process.exit(code)));
+  }
   try {
-    rigs = await startRigs(dir);
+    const rigs = await starting;
     const samples = await measureAll(rigs);
     const results = resultsOf(rigs, samples);
     write(results);
