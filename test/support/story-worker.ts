@@ -3,8 +3,8 @@
  * `start ID ATTEMPT FENCING TIME`, `end ID`, and what the SDK logs: `log [LEVEL, MESSAGE, FIELDS,
  * TIME]`. Types: `noop` ends at once, `sleep` after payload.ms, `hang` only when it is aborted,
  * `once` hangs at the first attempt and ends at once at others, `stubborn` ends after payload.ms
- * though it is aborted, `spin` blocks the event loop for payload.ms. STORY_TYPES: handle only
- * these.
+ * though it is aborted, `spin` blocks the event loop for payload.ms at the first attempt.
+ * STORY_QUEUES: queues to take tasks from, a comma list.
  */
 import { createWorker, type Handler, type HandlerContext } from "drover/worker";
 
@@ -17,7 +17,8 @@ const logger = {
   warn: log("warn"),
   error: log("error"),
 };
-const worker = createWorker({ logger });
+const queues = process.env["STORY_QUEUES"]?.split(",") ?? ["default"];
+const worker = createWorker({ logger, queues });
 
 worker.use(async (_payload, { taskId, attempt, fencingToken }, next) => {
   say(`start ${taskId} ${attempt} ${fencingToken} ${Date.now()}`);
@@ -49,14 +50,14 @@ const handlers: Record<string, Handler> = {
     return payload;
   },
   stubborn: (payload) => new Promise((resolve) => setTimeout(resolve, millis(payload), payload)),
-  spin: (payload) => {
-    const endsAt = Date.now() + millis(payload);
+  spin: (payload, { attempt }) => {
+    const ms = attempt === 1 ? millis(payload) : 0;
+    const endsAt = Date.now() + ms;
     while (Date.now() < endsAt) JSON.parse("{}");
-    return { spun: millis(payload) };
+    return { spun: ms };
   },
 };
-const wanted = process.env["STORY_TYPES"]?.split(",") ?? Object.keys(handlers);
-for (const type of wanted) worker.handle(type, handlers[type]!);
+for (const [type, handler] of Object.entries(handlers)) worker.handle(type, handler);
 await worker.start();
 say("ready");
 await worker.run();
