@@ -47,7 +47,7 @@ export function createServer(config: Config, given: ServerParts = {}): Server {
     given.logger ?? createLogger({ level: config.log_level, format: config.log_format });
   const events = createEvents();
   const coordinatorId = uuidText(random.bytes(16));
-  const broker = given.broker ?? brokerOf(config, logger);
+  const broker = given.broker ?? brokerOf(config, events, logger);
   const history = given.history ?? historyOf(config, events);
   const recorder = new HistoryRecorder({ broker, history, events, clock, random });
   const parts = { coordinatorId, broker, history, recorder, events, clock };
@@ -108,13 +108,14 @@ const openWarning = (host: string): string =>
   `listening on ${host} without authentication: ` +
   "whoever reaches this address can submit, read, cancel and run tasks";
 
-function brokerOf(config: Config, logger: Logger): Broker {
+function brokerOf(config: Config, events: Events, logger: Logger): Broker {
   const common = { clock: systemClock, random: systemRandom, partitions: config.partitions };
   if (config.broker === "memory") return createMemoryBroker(common);
   return createRedisBroker({
     ...common,
     url: config.redis_url,
     prefix: config.redis_prefix,
+    events,
     onWarning: (message) => logger.warn(message),
   });
 }

@@ -1,3 +1,4 @@
+import type { HandlerContext } from "@connectrpc/connect";
 import {
   TaskService,
   type ListTasksRequest,
@@ -10,6 +11,7 @@ import { limits } from "../limits.js";
 import { parseTaskId } from "../task/ids.js";
 import { checkLength, checkName, refuse } from "../task/rules.js";
 import type { Task } from "../task/task.js";
+import { withCallerTrace } from "./caller-trace.js";
 import { namespaceOf } from "./context.js";
 import { mount, type MountedService, type Opaque } from "./contract.js";
 import { toDraft, toStatus, toWireAttempt, toWireTask } from "./convert-task.js";
@@ -26,13 +28,14 @@ const pageBytes = limits.messageBytes - 512 * 1024;
 export function taskService(coordinator: Coordinator): MountedService {
   return mount(TaskService, {
     async submitTask(request, context) {
-      const submission = { draft: toDraft(request.task), requestId: request.requestId };
+      const draft = withCallerTrace(toDraft(request.task), context.requestHeader);
+      const submission = { draft, requestId: request.requestId };
       const [outcome] = await coordinator.submit(namespaceOf(context), [submission]);
       if (outcome!.kind === "refused") throw outcome!.error;
       return toWireOutcome(outcome!);
     },
     async submitTasks(request, context) {
-      const outcomes = await submitAll(coordinator, namespaceOf(context), request);
+      const outcomes = await submitAll(coordinator, context, request);
       return { outcomes: outcomes.map(toWireOutcome) };
     },
     submitStream: (requests, context) =>
@@ -90,7 +93,7 @@ function idOf({ taskId }: { readonly taskId: string }): string {
 
 async function submitAll(
   coordinator: Coordinator,
-  namespace: string,
+  context: HandlerContext,
   { tasks, requestIds }: Opaque<SubmitTasksRequest>,
 ): Promise<SubmitOutcome[]> {
   if (tasks.length === 0) refuse("tasks", `1 to ${limits.submitItems} tasks`, "none");
@@ -105,14 +108,15 @@ async function submitAll(
   const sound: { readonly index: number; readonly submission: Submission }[] = [];
   for (const [index, task] of tasks.entries()) {
     try {
-      const submission = { draft: toDraft(task), requestId: requestIds[index] ?? "" };
+      const draft = withCallerTrace(toDraft(task), context.requestHeader);
+      const submission = { draft, requestId: requestIds[index] ?? "" };
       sound.push({ index, submission });
     } catch (thrown) {
       outcomes[index] = { kind: "refused", error: DroverError.from(thrown) };
     }
   }
   const submissions = sound.map((it) => it.submission);
-  const given = await coordinator.submit(namespace, submissions);
+  const given = await coordinator.submit(namespaceOf(context), submissions);
   for (const [at, { index }] of sound.entries()) outcomes[index] = given[at]!;
   return outcomes;
 }

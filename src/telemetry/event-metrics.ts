@@ -13,6 +13,7 @@ const runBounds = [
 const waitBounds = [0.001, 0.0025, ...runBounds];
 const stepBounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
+type Outbox = Pick<EventCatalog["outbox.seen"], "entries" | "oldestMs">;
 type Listeners = { [Name in EventName]?: (fields: EventCatalog[Name]) => void };
 
 /**
@@ -25,7 +26,7 @@ export class EventMetrics {
   readonly #loops = new NameLimit();
   /** Generation of the latest stream of each session that is here. */
   readonly #sessions = new Map<string, number>();
-  readonly #outbox = new Map<number, { entries: number; oldestMs: number }>();
+  readonly #outbox = new Map<number, Outbox>();
   #sessionsLost = 0;
   #rows = 0;
 
@@ -146,16 +147,30 @@ export class EventMetrics {
       "drover_history_lag_seconds",
       "Age of the oldest transition, of any coordinator, that history does not have yet.",
       "gauge",
-      () => Math.max(0, ...[...this.#outbox.values()].map(({ oldestMs }) => oldestMs)) / 1000,
+      () => this.#ifKnown(({ oldestMs }, most) => Math.max(most, oldestMs / 1000)),
     ),
     new Reading(
       "drover_outbox_entries",
       "Transitions, of all coordinators, that wait in the outbox for history.",
       "gauge",
-      () => [...this.#outbox.values()].reduce((sum, { entries }) => sum + entries, 0),
+      () => this.#ifKnown(({ entries }, sum) => sum + entries),
     ),
     this.#failures,
   ];
+
+  readonly #brokerUp: () => boolean;
+
+  constructor(brokerUp: () => boolean) {
+    this.#brokerUp = brokerUp;
+  }
+
+  /** Over all partitions. While the broker is away the last figures are no news. */
+  #ifKnown(add: (seen: Outbox, so: number) => number): number | undefined {
+    if (!this.#brokerUp()) return undefined;
+    let figure = 0;
+    for (const seen of this.#outbox.values()) figure = add(seen, figure);
+    return figure;
+  }
 
   subscribe(events: Events): () => void {
     return events.subscribe((name, fields) => {

@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { pino, type Logger } from "pino";
 import pretty from "pino-pretty";
 import type { EventCatalog, EventName, Events } from "./events.js";
@@ -55,5 +56,6 @@ function printable(fields: EventCatalog[EventName]): object {
   }
   if (!("error" in fields)) return fields;
   const { error, ...rest } = fields;
-  return { ...rest, err: error instanceof Error ? error : new Error(String(error)) };
+  if (error === undefined) return rest;
+  return { ...rest, err: error instanceof Error ? error : new Error(inspect(error, { depth: 0 })) };
 }

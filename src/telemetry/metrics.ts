@@ -27,7 +27,7 @@ export interface Metrics {
 /** Every figure of this coordinator. Counting begins now; reading happens when somebody looks. */
 export function createMetrics(options: MetricsOptions): Metrics {
   const { events, clock, broker, history, recorder } = options;
-  const counted = new EventMetrics();
+  const counted = new EventMetrics(() => broker.available);
   const counts = new GlobalCounts(options, clock);
   const delay = watchDelay(clock);
   const unsubscribe = counted.subscribe(events);

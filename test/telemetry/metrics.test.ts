@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { createMemoryBroker, createMemoryStore } from "../../src/broker/memory-broker.js";
 import { systemClock, systemRandom } from "../../src/clock.js";
@@ -57,6 +58,15 @@ describe("GET /metrics", () => {
     expect(valueOf(families, "drover_store_up", { store: "broker" })).toBe(1);
     const others = [...families.keys()].filter((name) => !(name in required));
     expect(others.every((name) => name.startsWith("drover_"))).toBe(true);
+  });
+
+  it("is what docs/telemetry.md tells, name by name", async () => {
+    const families = [...(await (await startServer()).read()).values()];
+    const row = /^\| `(\w+)` \| (counter|gauge|histogram) \|/gm;
+    const told = readFileSync("docs/telemetry.md", "utf8").matchAll(row);
+    expect([...told].map(([, name, kind]) => `${name} ${kind}`).toSorted()).toEqual(
+      families.map(({ name, kind }) => `${name} ${kind}`).toSorted(),
+    );
   });
 
   it("counts tasks on their way, and is what promtool takes", async () => {

@@ -3,12 +3,15 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { createInterface } from "node:readline";
-import { afterEach, describe, expect, it, onTestFinished } from "vitest";
+import { afterEach, describe, expect, it, onTestFinished, vi } from "vitest";
 import {
   type OtlpReceiver,
   type ReceivedSpan,
   startOtlpReceiver,
 } from "../support/otlp-receiver.js";
+
+// Each test waits for processes that compile themselves first.
+vi.setConfig({ testTimeout: 120_000 });
 
 const children = new Set<ChildProcess>();
 afterEach(() => {
