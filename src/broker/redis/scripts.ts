@@ -1,4 +1,3 @@
-import { DroverError } from "../../errors.js";
 import type { Argument, Connection } from "./connection.js";
 import { readScript, type Script, type SourceOptions } from "./lua-source.js";
 
@@ -63,8 +62,9 @@ export function createScripts(connection: Connection, options: SourceOptions): S
         return await connection.send("EVALSHA", all);
       } catch (error) {
         if (!isForgotten(error)) throw error;
-        throw new DroverError("broker_unavailable", "Redis forgets its scripts", { cause: error });
       }
+      // Forgotten between two lines: the source itself cannot be.
+      return connection.send("EVAL", [script.source, "1", base, ...args]);
     },
   };
 }
