@@ -5,6 +5,7 @@ import { laneOfText, laneText, partitionKey, queueOfText } from "../../src/broke
 import { headBytes, packTask, unpackTask } from "../../src/broker/redis/record.js";
 import { createRedisBroker } from "../../src/broker/redis/redis-broker.js";
 import { systemClock } from "../../src/clock.js";
+import { limits } from "../../src/limits.js";
 import { decodeLeaseToken, fencingEpochUnit } from "../../src/task/ids.js";
 import type { Task } from "../../src/task/task.js";
 import { makeRedisBroker, type RedisHarness } from "../support/redis-harness.js";
@@ -348,6 +349,26 @@ describe("shared sweeps", () => {
       await harness.advance(1_000);
       const sweeps = [await broker.sweep(0), await other.sweep(0)];
       expect(sweeps.map(({ promoted }) => promoted)).toEqual([2, 0]);
+    } finally {
+      await harness.stop();
+    }
+  });
+
+  it("go on at once after a full slice, whoever does", async () => {
+    const harness = await makeRedisBroker({ more: { sweepGuardMs: 60_000 } });
+    try {
+      const { broker } = harness;
+      const other = await harness.another();
+      await broker.open(0, 1);
+      const runAt = (await broker.now()) + 1_000;
+      const count = 2 * limits.sweepBatch + 1;
+      await submit(broker, ...Array.from({ length: count }, () => factory.task({ runAt })));
+      await harness.advance(1_000);
+      const promoted: number[] = [];
+      for (const each of [broker, broker, other, broker]) {
+        promoted.push((await each.sweep(0)).promoted);
+      }
+      expect(promoted).toEqual([limits.sweepBatch, limits.sweepBatch, 1, 0]);
     } finally {
       await harness.stop();
     }

@@ -15,7 +15,7 @@ local now = now_ms()
 local store_id = ARGV[1]
 local budget = SWEEP_BATCH
 
-local last = call('HMGET', META, 'swept', 'swept_on', 'reap_at', 'timeout_at')
+local last = call('HMGET', META, 'swept', 'swept_on', 'reap_at', 'timeout_at', 'swept_full')
 local swept, same_store = tonumber(last[1] or 0), last[2] == store_id
 local reap_at, timeout_at = tonumber(last[3] or 0), tonumber(last[4] or 0)
 local since = now - swept
@@ -32,7 +32,9 @@ local function reply(promoted, lost, left, timed_out, overdue)
   }
 end
 
-if same_store and since >= 0 and since < SWEEP_GUARD_MS then return reply(0, {}, {}, {}, {}) end
+-- A full slice is gone on with at once: a dead session may hold thousands of leases.
+local just_done = since >= 0 and since < SWEEP_GUARD_MS and last[5] ~= '1'
+if same_store and just_done then return reply(0, {}, {}, {}, {}) end
 
 -- After a gap, a stepped clock or another store nobody had the chance to renew: a while of grace.
 if not same_store or since < 0 or since > SWEEP_GAP_MS then
@@ -98,4 +100,6 @@ local promoted = outbox_full() and 0 or promote_due(now, SWEEP_BATCH)
 close_shelves()
 close_books()
 arm_lanes()
+local full = budget <= 0 or promoted >= SWEEP_BATCH
+call('HSET', META, 'swept_full', full and '1' or '0')
 return reply(promoted, lost, left, timed_out, overdue)
