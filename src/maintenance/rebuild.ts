@@ -46,12 +46,14 @@ export async function rebuild(
     if (!mustOpen(status)) return undefined;
     const startedAt = options.clock.monotonic();
     const emptied = isEmptied(status);
+    const epoch = await history.raiseEpoch(partition);
+    // Never opened before: nothing was ever leased, so no worker can come back with anything.
+    const waitFrom = epoch === 1 ? undefined : coldSince;
     const tasks = emptied
-      ? await refill(options, partition, coldSince, signal)
+      ? await refill(options, partition, waitFrom, signal)
       : await reapply(options, partition, signal);
     await pushQueues(options, partition);
-    const epoch = await open(options, partition, signal);
-    if (epoch === undefined) return undefined;
+    if (!(await open(options, partition, epoch, signal))) return undefined;
     const ms = options.clock.monotonic() - startedAt;
     options.events.emit("partition.rebuilt", { partition, tasks, epoch, ms });
     return emptied ? "rebuilt" : "reopened";
@@ -60,13 +62,13 @@ export async function rebuild(
 
 /**
  * Everything live, in id order. The partition stays COLD for one session lease, so that workers
- * come back and keep what they run; only a history without live rows has nothing that could be
- * running.
+ * come back and keep what they run (`waitFrom` is when that began, undefined: nobody can); only a
+ * history without live rows has nothing that could be running.
  */
 async function refill(
   options: RebuildOptions,
   partition: number,
-  coldSince: number,
+  waitFrom: number | undefined,
   signal: AbortSignal,
 ): Promise<number> {
   const { clock } = options;
@@ -77,10 +79,10 @@ async function refill(
     limit: limits.restoreBatch,
     prepare: lifted,
   };
-  for (let since = coldSince; ; since = clock.monotonic()) {
+  for (let since = waitFrom; ; since = clock.monotonic()) {
     const { firstPage, rows } = await restoreAll(all, signal);
     await buryRecent(options, partition);
-    if (rows === 0) return 0;
+    if (rows === 0 || since === undefined) return rows;
     const waitMs = since + limits.sessionLeaseMs - clock.monotonic();
     if (waitMs > 0) await clock.sleep(waitMs, signal);
     // The store may have been emptied once more meanwhile. Then it lacks what it was given, and all
@@ -139,16 +141,16 @@ async function pushQueues({ broker, history }: RebuildOptions, partition: number
   }
 }
 
-/** Undefined: another coordinator was faster, because this one lost its lock on the way. */
+/** False: another coordinator was faster, because this one lost its lock on the way. */
 async function open(
-  { broker, history }: RebuildOptions,
+  { broker }: RebuildOptions,
   partition: number,
+  epoch: number,
   signal: AbortSignal,
-): Promise<number | undefined> {
-  const epoch = await history.raiseEpoch(partition);
+): Promise<boolean> {
   const status = await broker.status(partition);
   signal.throwIfAborted();
-  if (!mustOpen(status)) return undefined;
+  if (!mustOpen(status)) return false;
   await broker.open(partition, epoch);
-  return epoch;
+  return true;
 }

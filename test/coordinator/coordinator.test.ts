@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { limits } from "../../src/limits.js";
+import { createSeededRandom } from "../support/seeded-random.js";
+import { createTaskFactory } from "../support/task-factory.js";
 import { createWorld, draft, FakeWorker, offer, type World } from "./world.js";
 
 let world: World;
@@ -30,6 +32,17 @@ describe("Coordinator", () => {
     const worker = await world.open(node, world.worker(), { offer: offer(1) });
     await world.until("leased", () => worker.leases.length === 1);
     expect(worker.leases[0]!.task.id).toBe(id);
+  });
+
+  it("serves at once on a first start, even what was committed before it could lease", async () => {
+    const { task } = createTaskFactory(createSeededRandom(3), () => world.clock.now());
+    await world.history.start();
+    const early = task();
+    await world.history.insert([early]);
+    const node = await world.node();
+    const worker = await world.open(node, world.worker(), { offer: offer(1) });
+    await world.until("leased", () => worker.leases.length === 1, 3_000);
+    expect(worker.leases[0]!.task.id).toBe(early.id);
   });
 
   it("never leases more than the offer leaves free, and refills as results come", async () => {
