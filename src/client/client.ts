@@ -103,8 +103,10 @@ class PooledClient implements Client {
     payload: unknown,
     { signal, timeoutMs, ...options }: SubmitOptions = {},
   ): Promise<Receipt<Type>> {
-    const traceContext = options.traceContext ?? (await activeTrace());
-    const task = encodeTask(type, payload, present({ ...options, traceContext }));
+    // Neither a turn nor a copy for those who trace nothing.
+    const tracing = options.traceContext === undefined ? activeTrace() : undefined;
+    const traceContext = tracing && (await tracing);
+    const task = encodeTask(type, payload, traceContext ? { ...options, traceContext } : options);
     const { taskId, existing } = await this.#submitter.submit(task, { signal, timeoutMs });
     return { id: taskId, status: existing ? "existing" : "submitted", type };
   }

@@ -95,7 +95,8 @@ export class Runner {
       const message = `the payload cannot be decoded: ${messageOf(error)}`;
       return failed(lease.token, { code: "payload_undecodable", message, retryable: false });
     }
-    const span = await startProcessSpan(wire.task!);
+    const starting = startProcessSpan(wire.task!);
+    const span = starting && (await starting);
     const context = this.#contextOf(lease, wire, timeoutMs);
     const handle = () => composeHandler(this.#options.middleware, handler, payload, context);
     const outcome = await outcomeOf(lease, () => (span ? span.run(handle) : handle()));
