@@ -4,7 +4,8 @@ import { partitionOfSlot, slotOfQueue } from "../task/ids.js";
 import type { Task } from "../task/task.js";
 import { Crew, type CrewPartition } from "./crew.js";
 import type { Parts } from "./parts.js";
-import { type Demand, laneKey } from "./submitter.js";
+import { laneKey } from "./lane-guard.js";
+import type { Demand } from "./submitter.js";
 import type { WorkerSession } from "./worker-session.js";
 
 /** After a refusal or an error of the broker, in ms. */
@@ -231,9 +232,7 @@ export class Dispatcher implements Demand {
   #traced(lease: Lease): Lease {
     const { task } = lease;
     const traceContext = this.#parts.carrier?.atLease(task) ?? task.traceContext;
-    return traceContext === task.traceContext
-      ? lease
-      : { ...lease, task: { ...task, traceContext } };
+    return traceContext === task.traceContext ? lease : { ...lease, traceContext };
   }
 
   #granted(lease: Lease, dispatchMs: number): void {

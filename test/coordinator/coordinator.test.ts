@@ -80,6 +80,35 @@ describe("Coordinator", () => {
     expect(gpu.leases[0]!.task.id).toBe(labelled);
   });
 
+  it("refuses tasks of new kinds before it acknowledges them, once a queue has too many", async () => {
+    const full = createWorld({ lanesPerQueue: 2 });
+    const node = await full.node();
+    await full.submit(node, draft({ type: "a" }), draft({ type: "b" }));
+    const [late] = await full.submit(node, draft({ type: "c" }));
+    await full.clock.advance(50);
+    const again = { draft: draft({ type: "d" }), requestId: "" };
+    const known = { draft: draft({ type: "a" }), requestId: "" };
+    const call = node.coordinator.submit("default", [again, known]);
+    expect(await full.wait("submit", call)).toMatchObject([
+      { kind: "refused", error: { id: "too_many_lanes" } },
+      { kind: "submitted" },
+    ]);
+    // What was acknowledged before Redis said so is not lost: it runs once a lane is free.
+    const worker = await full.open(node, full.worker(), { offer: offer(9, ["a", "b", "c"]) });
+    await full.until("a and b leased", () => worker.leases.length === 3);
+    for (const lease of worker.leases) worker.succeed(lease);
+    await full.until(
+      "late one leased",
+      () => {
+        if (full.clock.monotonic() % 5_000 < 5) worker.beat(worker.leases.slice(3));
+        return worker.leases.length === 4;
+      },
+      600_000,
+    );
+    expect(worker.leases[3]!.task.id).toBe(late);
+    await full.stop();
+  });
+
   it("answers the same idempotency key with the same task, and another task with a conflict", async () => {
     const node = await world.node();
     const [first] = await world.submit(node, draft({ idempotencyKey: "k" }));

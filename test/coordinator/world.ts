@@ -129,10 +129,10 @@ export interface Node {
 }
 
 /** Coordinators on one memory store and one memory history, in simulated time. */
-export function createWorld() {
+export function createWorld(bounds: { lanesPerQueue?: number } = {}) {
   const clock = createManualClock();
   const random = createSeededRandom(7);
-  const store = createMemoryStore({ clock, random });
+  const store = createMemoryStore({ clock, random, bounds });
   const history: History = createMemoryHistory({ clock, random });
   const nodes: Node[] = [];
 
