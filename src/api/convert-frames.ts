@@ -143,7 +143,7 @@ export const toWireFrame = (frame: CoordinatorFrame): OpaqueInit<WorkResponse> =
   goAway: frame.goAway && toWireGoAway(frame.goAway),
 });
 
-function toWireLease({ token, task, timeoutMs }: Lease): OpaqueInit<WireLease> {
+function toWireLease({ token, task, timeoutMs, traceContext }: Lease): OpaqueInit<WireLease> {
   const { payload } = task;
   const typed = payload && payload.contentType !== "";
   return {
@@ -154,6 +154,7 @@ function toWireLease({ token, task, timeoutMs }: Lease): OpaqueInit<WireLease> {
       ...toWireAsked(task),
       payload: typed ? undefined : payload?.data,
       payloadBlob: typed ? { contentType: payload.contentType, data: payload.data } : undefined,
+      traceContext: { ...(traceContext ?? task.traceContext) },
       run: task.run,
       leaseLosses: task.leaseLosses,
       startedAt: toTimestampIf(task.startedAt),

@@ -165,11 +165,11 @@ export function sizeOf(frame: CoordinatorFrame): number {
   return size;
 }
 
-function leaseSize({ task }: Lease): number {
+function leaseSize({ task, traceContext = task.traceContext }: Lease): number {
   let texts = task.type.length + task.queue.length + task.groupKey.length;
   texts += task.idempotencyKey.length;
   for (const tag of task.tags) texts += tag.length + 4;
-  for (const [name, value] of Object.entries(task.traceContext)) {
+  for (const [name, value] of Object.entries(traceContext)) {
     texts += name.length + value.length + 8;
   }
   const { error, payload } = task;

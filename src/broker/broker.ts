@@ -190,6 +190,8 @@ export interface Lease {
   readonly task: Task;
   /** Left for this attempt. */
   readonly timeoutMs: number;
+  /** For the worker, instead of the task's: put in where coordinators trace. */
+  readonly traceContext?: Task["traceContext"];
 }
 
 interface SettlementBase {
