@@ -117,8 +117,6 @@ export const limits = Object.freeze({
   storeCommandMs: 2_000,
 });
 
-export type Limits = typeof limits;
-
 const relations: readonly [string, boolean][] = [
   ["two heartbeats may be lost", limits.sessionLeaseMs >= 3 * limits.heartbeatMs],
   [

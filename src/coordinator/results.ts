@@ -113,10 +113,3 @@ const refusals = {
   duplicate: "this lease's result was accepted before",
   stale: "the lease was over; the task has moved on",
 } as const;
-
-/** What the sweep settles a timed-out lease as. */
-export const timeoutError = (lease: Lease): TaskError => ({
-  code: "timeout",
-  message: `the attempt ran longer than its timeout of ${lease.task.timeoutMs} ms`,
-  retryable: true,
-});

@@ -31,8 +31,6 @@ export interface SessionOwner {
 export const tokenKey = (token: Uint8Array): string =>
   Buffer.from(token.buffer, token.byteOffset, token.byteLength).toString("latin1");
 
-export const taskIdOf = (token: Uint8Array): string => uuidText(token.subarray(2, 18));
-
 /**
  * One stream of a worker session: its credit, and the leases that are out. Decides nothing by
  * itself.

@@ -81,7 +81,6 @@ export interface EventCatalog {
   "commit.recovered": { tasks: number };
 }
 export type EventName = keyof EventCatalog;
-export type Listener<N extends EventName = EventName> = (name: N, fields: EventCatalog[N]) => void;
 
 export interface Events {
   emit<N extends EventName>(name: N, fields: EventCatalog[N]): void;
