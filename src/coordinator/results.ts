@@ -1,7 +1,7 @@
-import type { Lease, Settlement } from "../broker/broker.js";
+import type { Settlement } from "../broker/broker.js";
 import { decodeLeaseToken } from "../task/ids.js";
 import { afterFailure, afterRelease } from "../task/retry.js";
-import type { Task, TaskError } from "../task/task.js";
+import type { Task } from "../task/task.js";
 import type { ResultAck, WorkerResult } from "./frames.js";
 import type { Parts } from "./parts.js";
 import type { Settler } from "./settle.js";

@@ -1,7 +1,6 @@
 import type { Lease, SessionInfo } from "../broker/broker.js";
 import type { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
-import { uuidText } from "../task/ids.js";
 import type { Offer, Session, SessionHello, SessionPort, WorkerFrame } from "./frames.js";
 
 /** A lease as its session's coordinator keeps it. */
