@@ -349,6 +349,8 @@ export interface SweepReply {
   readonly promoted: number;
   /** Milliseconds until the next delayed task, undefined if there is none. */
   readonly nextDueInMs: number | undefined;
+  /** Milliseconds until the first session's lease ends, undefined if there is none. */
+  readonly nextEndInMs: number | undefined;
   readonly outboxEntries: number;
   readonly oldestOutboxMs: number;
 }

@@ -77,14 +77,17 @@ async function settleOffered(options: SweeperOptions, sweep: SweepReply): Promis
 /**
  * A full slice means there is more; one that another sweeper settled first does not hurry this one.
  */
-function pauseAfter(sweep: SweepReply, ended: number): number | undefined {
+function pauseAfter(sweep: SweepReply, ended: number): number {
   const offered = [sweep.lost, sweep.left, sweep.timedOut, sweep.cancelOverdue];
   const full = offered.some((leases) => leases.length >= limits.sweepBatch) && ended > 0;
   if (full || sweep.promoted >= limits.promoteBatch) return 0;
-  if (sweep.nextDueInMs === undefined) return undefined;
+  const { promoted, nextDueInMs, nextEndInMs = 0 } = sweep;
+  const soon: number[] = [limits.sweepMs];
   // Due and yet not promoted: the outbox is full, and hurry would not help.
-  if (sweep.nextDueInMs <= 0 && sweep.promoted === 0) return undefined;
-  return Math.max(soonestMs, Math.min(limits.sweepMs, sweep.nextDueInMs));
+  if (nextDueInMs !== undefined && (nextDueInMs > 0 || promoted > 0)) soon.push(nextDueInMs);
+  // A dead session's tasks need not wait for the next beat as well.
+  if (nextEndInMs > 0) soon.push(nextEndInMs);
+  return Math.max(soonestMs, Math.min(...soon));
 }
 
 const own = (lease: Lease) => ({ token: lease.token, sessionId: undefined });

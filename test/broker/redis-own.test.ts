@@ -354,6 +354,33 @@ describe("shared sweeps", () => {
     }
   });
 
+  it("come at once when a session has died since the last one", async () => {
+    const harness = await makeRedisBroker({ more: { sweepGuardMs: 900 } });
+    try {
+      const { broker } = harness;
+      const other = await harness.another();
+      await broker.open(0, 1);
+      const step = async (ms: number) => {
+        await harness.advance(ms);
+        return broker.sweep(0);
+      };
+      for (let ms = 0; ms <= limits.reapGraceMs; ms += 1_000) await step(1_000);
+      const task = factory.task();
+      await holding(broker);
+      await submit(broker, task);
+      const lease = await leaseOne(broker, task);
+      await broker.cutSession(sessionId, 1, 1_600);
+      const { nextEndInMs } = await step(1_000);
+      expect(nextEndInMs).toBeGreaterThan(0);
+      expect(nextEndInMs).toBeLessThanOrEqual(600);
+      await harness.advance(nextEndInMs!);
+      const sweeps = [await other.sweep(0), await broker.sweep(0)];
+      expect(sweeps.map(({ lost }) => lost.map(({ token }) => token))).toEqual([[lease.token], []]);
+    } finally {
+      await harness.stop();
+    }
+  });
+
   it("go on at once after a full slice, whoever does", async () => {
     const harness = await makeRedisBroker({ more: { sweepGuardMs: 60_000 } });
     try {

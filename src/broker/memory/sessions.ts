@@ -39,6 +39,11 @@ export class Sessions {
     return session !== undefined && !session.left && session.key > now;
   }
 
+  /** When the first lease of a session ends, or has ended and was not reaped yet. */
+  get firstEnd(): number | undefined {
+    return this.alive.peek()?.key;
+  }
+
   open(id: string, generation: number, info: SessionInfo, endsAt: number): Session {
     const session = this.all.get(id) ?? this.create(id, info);
     this.ending.delete(session);

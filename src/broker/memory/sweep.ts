@@ -19,6 +19,7 @@ export function sweep(partition: Partition): SweepReply {
   const offer = (records: TaskRecord[]) => records.map((record) => leaseOf(record, now));
   const timeoutsUntil = now >= partition.noTimeoutBefore ? now : -Infinity;
   const nextDue = partition.delayed.peek();
+  const nextEnd = partition.sessions.firstEnd;
   return {
     lost: mayReap ? offer(partition.sessions.endingLeases(false, limits.sweepBatch)) : [],
     left: offer(partition.sessions.endingLeases(true, limits.sweepBatch)),
@@ -26,6 +27,7 @@ export function sweep(partition: Partition): SweepReply {
     cancelOverdue: offer(due(partition.cancels, now)),
     promoted,
     nextDueInMs: nextDue ? Math.max(0, nextDue.key - now) : undefined,
+    nextEndInMs: nextEnd === undefined ? undefined : Math.max(0, nextEnd - now),
     outboxEntries: partition.outbox.size,
     oldestOutboxMs: partition.outbox.ageMs(now),
   };

@@ -1,24 +1,29 @@
 import type { PartitionStatus, SweepReply } from "../broker.js";
 import { readOffered } from "./lease.js";
-import { asList, asNumber, asText } from "./scripts.js";
+import { asList, asNumber, asText, type Reply } from "./scripts.js";
 import type { Store } from "./store.js";
 
 export async function sweep(store: Store, partition: number): Promise<SweepReply> {
   const args = [store.connection.storeId];
   const row = asList(await store.scripts.run("sweep", store.base(partition), args));
-  const [promoted, time, nextDue, entries, oldest, lost, left, timedOut, overdue] = row;
+  const [promoted, time, nextDue, nextEnd, entries, oldest, lost, left, timedOut, overdue] = row;
   const now = asNumber(time);
-  const nextDueInMs = asNumber(nextDue);
   return {
     lost: readOffered(lost, now),
     left: readOffered(left, now),
     timedOut: readOffered(timedOut, now),
     cancelOverdue: readOffered(overdue, now),
     promoted: asNumber(promoted),
-    nextDueInMs: nextDueInMs < 0 ? undefined : nextDueInMs,
+    nextDueInMs: msOrNone(nextDue),
+    nextEndInMs: msOrNone(nextEnd),
     outboxEntries: asNumber(entries),
     oldestOutboxMs: asNumber(oldest),
   };
+}
+
+function msOrNone(reply: Reply | undefined): number | undefined {
+  const ms = asNumber(reply);
+  return ms < 0 ? undefined : ms;
 }
 
 export async function now(store: Store): Promise<number> {

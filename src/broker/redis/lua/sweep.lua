@@ -3,8 +3,8 @@
 -- lanes with work.
 -- KEYS  1 start of the partition's keys
 -- ARGV  1 store id
--- Returns { promoted, time, ms to the next due task or -1, outbox entries, age of the oldest,
---           lost, left, timed out, cancel overdue: each { id, record } per lease }
+-- Returns { promoted, time, ms to the next due task or -1, ms to the first end of a session's lease
+--           or -1, outbox entries, age of the oldest, lost, left, timed out, cancel overdue: each { id, record } per lease }
 -- @include base
 -- @include record
 -- @include book
@@ -25,16 +25,24 @@ local function reply(promoted, lost, left, timed_out, overdue)
   local due = call('ZRANGE', K .. 'd', 0, 0, 'WITHSCORES')[2]
   local oldest = call('XRANGE', K .. 'ob', '-', '+', 'COUNT', 1)[1]
   local age = oldest and now - select(4, struct.unpack('>I4BBd', oldest[2][2])) or 0
+  local ends = call('ZRANGE', K .. 'sl', 0, 0, 'WITHSCORES')[2]
   local due_in = due and math.ceil(math.max(0, due - now)) or -1
+  local ends_in = ends and math.ceil(math.max(0, ends - now)) or -1
   local entries = call('XLEN', K .. 'ob')
   return {
-    promoted, digits(now), due_in, entries, math.max(0, age), lost, left, timed_out, overdue,
+    promoted, digits(now), due_in, ends_in, entries, math.max(0, age),
+    lost, left, timed_out, overdue,
   }
 end
 
--- A full slice is gone on with at once: a dead session may hold thousands of leases.
-local just_done = since >= 0 and since < SWEEP_GUARD_MS and last[5] ~= '1'
-if same_store and just_done then return reply(0, {}, {}, {}, {}) end
+-- Full slices are gone on with at once, and so are sessions that died since.
+local function has_news()
+  local ends = tonumber(call('ZRANGE', K .. 'sl', 0, 0, 'WITHSCORES')[2] or 0)
+  return last[5] == '1' or (ends > swept and ends <= now)
+end
+if same_store and since >= 0 and since < SWEEP_GUARD_MS and not has_news() then
+  return reply(0, {}, {}, {}, {})
+end
 
 -- After a gap, a stepped clock or another store nobody had the chance to renew: a while of grace.
 if not same_store or since < 0 or since > SWEEP_GAP_MS then
