@@ -75,6 +75,11 @@ test: deps lint verify build ## Runs every check and test; ends with N passed, N
 	@echo "== test"
 	@DROVER_NO_SKIPS=1 $(BIN)/vitest run
 
+.PHONY: soak
+soak: deps build ## Runs the stories with more faults and longer outages, some 40 minutes
+	@echo "== soak"
+	@DROVER_SOAK=1 DROVER_NO_SKIPS=1 $(BIN)/vitest run test/story
+
 .PHONY: test-coverage
 test-coverage: deps build ## Runs the tests and reports which lines they reach
 	@$(BIN)/vitest run --coverage

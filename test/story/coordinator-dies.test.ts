@@ -18,7 +18,7 @@ import {
   storyStores,
 } from "../support/story.js";
 
-const rounds = soak ? 40 : 4;
+const rounds = soak ? 40 : 3;
 const perRound = 8;
 /** P14: streams of a killed coordinator stand on another one within this. */
 const boundMs = 3_000;
@@ -44,7 +44,7 @@ it(
     let cutOff = 0;
 
     for (let round = 0; round < rounds; round += 1) {
-      const submits = Array.from({ length: perRound }, () => client.submit("sleep", { ms: 4_000 }));
+      const submits = Array.from({ length: perRound }, () => client.submit("sleep", { ms: 3_000 }));
       const ids = (await Promise.all(submits)).map(({ id }) => id);
       for (const id of ids) acknowledged.add(id);
       await Promise.all(ids.map((id) => startOf(workers, id)));

@@ -16,7 +16,7 @@ import { type Direction, startTcpProxy } from "../support/tcp-proxy.js";
 const boundMs = 17_000;
 const directions: readonly Direction[][] = [["up"], ["down"], ["up", "down"]];
 
-it("takes a worker behind a blackhole, either way, for dead within 17 s, and back", async () => {
+it.concurrent("takes a worker behind a blackhole, either way, for dead within 17 s, and back", async () => {
   const stores = await storyStores();
   const coordinators = [await startCoordinator(stores.env), await startCoordinator(stores.env)];
   const client = storyClient(coordinators.map(({ grpc }) => grpc));
@@ -74,7 +74,7 @@ it("takes a worker behind a blackhole, either way, for dead within 17 s, and bac
   await expectNoOrphans(stores);
 }, 300_000);
 
-it("resumes at once, with the same attempt, when connections are reset", async () => {
+it.concurrent("resumes at once, with the same attempt, when connections are reset", async () => {
   const stores = await storyStores();
   const coordinator = await startCoordinator(stores.env);
   const client = storyClient([coordinator.grpc]);

@@ -31,7 +31,7 @@ it("lets one completion stand when a worker is frozen, or blocks, past its lease
   // `stubborn` ignores its abort and returns all the same; `spin` hears nothing of it.
   const tasks = await Promise.all([
     ...Array.from({ length: frozen }, () => client.submit("stubborn", { ms: 2_000 })),
-    ...Array.from({ length: blocked }, () => client.submit("spin", { ms: 25_000 })),
+    ...Array.from({ length: blocked }, () => client.submit("spin", { ms: 20_000 })),
   ]);
   const startedAt = systemClock.now();
   const holders = await Promise.all(tasks.map(({ id }) => holderOf(victims, id)));

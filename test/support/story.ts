@@ -77,6 +77,24 @@ export async function drained(ledger: Ledger, tasks: number, ms: number): Promis
   await until(`all of ${tasks} tasks end`, look, ms, () => last);
 }
 
+/**
+ * Resolves when sweeps take back leases of dead sessions. For 15 s after the first one they do not,
+ * as nobody had the chance to renew.
+ */
+export async function reaping({ redisUrl, prefix }: StoryStores): Promise<void> {
+  const redis = new Redis(redisUrl);
+  try {
+    const look = async (): Promise<boolean> => {
+      const reapAt = await redis.hget(`{${prefix}:0}:m`, "reap_at");
+      const [seconds] = await redis.time();
+      return reapAt !== null && Number(seconds) * 1_000 > Number(reapAt);
+    };
+    await until("dead sessions are looked for", look, 30_000);
+  } finally {
+    redis.disconnect();
+  }
+}
+
 export interface Load {
   readonly acknowledged: Set<string>;
   readonly failures: unknown[];
