@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { DroverError } from "../../src/errors.js";
 import { limits } from "../../src/limits.js";
 import { createSeededRandom } from "../support/seeded-random.js";
 import { createTaskFactory } from "../support/task-factory.js";
@@ -304,6 +305,28 @@ describe("sessions", () => {
     await world.until("leased elsewhere", () => other.leases.length === 1, 6_000);
     expect(other.leases[0]!.task).toMatchObject({ attempt: 2, leaseLosses: 1 });
     await world.wait("drained", drained);
+  });
+
+  it("hands back leases whose grant went unanswered, with the next heartbeat", async () => {
+    const node = await world.node();
+    const { broker } = node;
+    const answer = { lease: broker.lease.bind(broker), enqueue: broker.enqueue.bind(broker) };
+    let lost = 0;
+    const lose = async <T extends { leases: readonly unknown[] }>(call: Promise<T>): Promise<T> => {
+      const reply = await call;
+      if (lost > 0 || reply.leases.length === 0) return reply;
+      lost = reply.leases.length;
+      throw new DroverError("broker_unavailable", "no answer in 2000 ms");
+    };
+    broker.lease = (request) => lose(answer.lease(request));
+    broker.enqueue = (items, eager) => lose(answer.enqueue(items, eager));
+    const worker = await world.open(node, world.worker(), { offer: offer(2) });
+    await world.submit(node, draft());
+    await world.until("granted, and the answer lost", () => lost === 1);
+    expect(worker.leases).toHaveLength(0);
+    worker.beat([]);
+    await world.until("leased anew", () => worker.leases.length === 1, 5_000);
+    expect(worker.leases[0]!.task).toMatchObject({ attempt: 2, retryCount: 0, leaseLosses: 0 });
   });
 
   it("takes back a lease the worker does not list twice running, uncharged", async () => {
