@@ -3,8 +3,9 @@
 -- lanes with work.
 -- KEYS  1 start of the partition's keys
 -- ARGV  1 store id
--- Returns { promoted, time, ms to the next due task or -1, ms to the first end of a session's lease
---           or -1, outbox entries, age of the oldest, lost, left, timed out, cancel overdue: each { id, record } per lease }
+-- Returns { promoted, time, ms to the next due task or -1, ms to the first end of a session's
+--           lease or -1, outbox entries, age of the oldest, lost, left, timed out,
+--           cancel overdue: each { id, record } per lease }
 -- @include base
 -- @include record
 -- @include book
