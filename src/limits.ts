@@ -111,6 +111,8 @@ export const limits = Object.freeze({
   groupStride: 1_000,
   partitionSlots: 4_096,
   waitTaskMs: 60_000,
+  /** Changes of a watched task are hinted for this long, unless the watch is renewed. */
+  watchMs: 30_000,
   pendingSubmits: 20_000,
   rebalanceRatio: 1.25,
   drainMs: 25_000,

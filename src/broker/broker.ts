@@ -1,4 +1,21 @@
 import type { Attempt, Payload, Progress, Task, TaskError } from "../task/task.js";
+import type {
+  CoordinatorInfo,
+  RenewVerdict,
+  SessionInfo,
+  SessionOpen,
+  SessionOpenReply,
+  SessionRenewal,
+} from "./sessions.js";
+
+export type {
+  CoordinatorInfo,
+  RenewVerdict,
+  SessionInfo,
+  SessionOpen,
+  SessionOpenReply,
+  SessionRenewal,
+} from "./sessions.js";
 
 /**
  * The live queue. Two implementations, `redis/redis-broker.ts` and `memory-broker.ts`, pass one
@@ -35,6 +52,9 @@ import type { Attempt, Payload, Progress, Task, TaskError } from "../task/task.j
  * - B12 A wake-up reaches one waiter per insert and is never lost: what nobody takes stays for the
  *       next waiter.
  * - B13 A partition whose store was emptied or replaced is COLD: it leases nothing until `open`.
+ * - B14 While a task is watched, each change of it (transition, progress, request to stop, logs) is
+ *       hinted to every coordinator; the end of a DURABLE one once it is recorded. A task that
+ *       nobody watches is not hinted at all.
  *
  * All calls are batches; replies have the order of the request. Every call rejects with
  * `broker_unavailable` when the store does not answer in 2 s: the outcome is then unknown. The
@@ -113,6 +133,10 @@ export interface Broker {
   wake(lane: Lane): Promise<void>;
   /** Fast, lossy news; the sure way is always a sweep or a heartbeat. */
   onHint(listener: (hint: Hint) => void): () => void;
+  /** Hints every change of these tasks for the next 30 s (limits.watchMs); renew it before. */
+  watch(taskIds: readonly string[]): Promise<void>;
+  /** Log entries of these tasks stand in history: hints it where they are watched. */
+  announceLogs(taskIds: readonly string[]): Promise<void>;
 
   setQueue(queue: QueueControl): Promise<void>;
   /** Tasks by (queue, priority, status), from incremental counts; never walks a backlog. */
@@ -267,77 +291,6 @@ export type CancelReply =
   /** Not live here. A tombstone was planted: a late enqueue of this run will do nothing. */
   | { readonly kind: "unknown" };
 
-export interface SessionOpen {
-  readonly sessionId: string;
-  /** Highest wins; from 1. */
-  readonly generation: number;
-  readonly leaseMs: number;
-  readonly info: SessionInfo;
-  /** Tokens the worker still holds: running, or finished and not acked. */
-  readonly heldTokens: readonly Uint8Array[];
-  readonly partitions: readonly number[];
-}
-export type SessionOpenReply =
-  | {
-      readonly kind: "opened";
-      readonly resumed: boolean;
-      /**
-       * Held and valid (again). Of a task that history restored: a grant later than history knows,
-       * or the last one it knows if it saw it running. What came in by `submit` was never granted,
-       * so nobody can hold it.
-       */
-      readonly kept: Lease[];
-      /** Held, but ended or granted anew meanwhile. */
-      readonly revoked: Uint8Array[];
-      /**
-       * Held, but the record is not here: restore it from history, then open again with the same
-       * generation.
-       */
-      readonly missing: Uint8Array[];
-      /** Granted to this session, but not held by it: lost on the way. Settle as released. */
-      readonly lostInTransit: Lease[];
-    }
-  | { readonly kind: "superseded"; readonly generation: number }
-  /**
-   * The store is being replaced this moment. A COLD partition as such takes sessions: a rebuild
-   * adopts their tokens.
-   */
-  | { readonly kind: "cold" };
-
-export interface SessionRenewal {
-  readonly sessionId: string;
-  readonly generation: number;
-  readonly leaseMs: number;
-  /** Replaces the info shown, when given. */
-  readonly info?: SessionInfo;
-}
-/** `gone`: reaped or unknown; open it again with what it holds. */
-export type RenewVerdict = "renewed" | "superseded" | "gone";
-
-export interface SessionInfo {
-  readonly sessionId: string;
-  readonly namespace: string;
-  readonly workerId: string;
-  readonly coordinatorId: string;
-  readonly host: string;
-  readonly sdk: string;
-  readonly subscriptions: readonly { readonly queue: string; readonly types: readonly string[] }[];
-  readonly labels: Readonly<Record<string, string>>;
-  readonly slots: number;
-  readonly running: number;
-  readonly draining: boolean;
-  readonly connectedAt: number;
-  readonly lastHeartbeatAt: number;
-  readonly eventLoopDelayMs: number;
-  readonly cpu: number;
-}
-
-export interface CoordinatorInfo {
-  readonly coordinatorId: string;
-  readonly sessions: number;
-  readonly startedAt: number;
-}
-
 export interface SweepReply {
   /** Leases of dead sessions: settle as lost. */
   readonly lost: Lease[];
@@ -366,7 +319,12 @@ export type Hint =
   /** A running task of this session was asked to stop. */
   | { readonly kind: "cancel"; readonly sessionId: string; readonly taskId: string }
   | { readonly kind: "lanes"; readonly namespace: string; readonly queue: string }
-  | { readonly kind: "settled"; readonly taskId: string }
+  /** Of a watched task: its status, its progress, or that it was asked to stop. */
+  | { readonly kind: "changed"; readonly taskId: string }
+  /** Of a watched task: new log entries. */
+  | { readonly kind: "logged"; readonly taskId: string }
+  /** Hints may have been lost before this one. */
+  | { readonly kind: "gap" }
   | { readonly kind: "queue"; readonly namespace: string; readonly queue: string };
 
 export interface QueueControl {

@@ -220,6 +220,15 @@ class MemoryBroker implements api.Broker {
     return this.store.onHint(listener);
   }
 
+  async watch(taskIds: readonly string[]): Promise<void> {
+    this.assertRunning();
+    this.store.watch(taskIds);
+  }
+
+  async announceLogs(taskIds: readonly string[]): Promise<void> {
+    for (const taskId of taskIds) this.of(taskId).news("logged", taskId);
+  }
+
   async setQueue({ namespace, queue, paused }: api.QueueControl): Promise<void> {
     this.assertRunning();
     this.store.partitionOfQueue(namespace, queue).setPaused(namespace, queue, paused);

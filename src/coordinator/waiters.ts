@@ -26,7 +26,7 @@ export class Waiters {
 
   start(): void {
     this.#unsubscribe ??= this.#parts.broker.onHint((hint) => {
-      if (hint.kind === "settled") this.changed(hint.taskId);
+      if (hint.kind === "changed") this.changed(hint.taskId);
     });
   }
 
@@ -63,6 +63,7 @@ export class Waiters {
     const { clock } = this.#parts;
     const endsAt = clock.monotonic() + Math.min(timeoutMs, limits.waitTaskMs);
     const ticket = this.#enter(taskId);
+    let watchedAt = -Infinity;
     try {
       for (;;) {
         ticket.seen = false;
@@ -70,7 +71,11 @@ export class Waiters {
         if (found !== undefined) return found;
         const leftMs = endsAt - clock.monotonic();
         if (leftMs <= 0 || signal.aborted || this.#released) return undefined;
-        await this.#pause(ticket, leftMs, signal);
+        if (clock.monotonic() - watchedAt > limits.watchMs / 2) {
+          watchedAt = clock.monotonic();
+          // What changed before it stands is seen by looking again.
+          await this.#parts.broker.watch([taskId]).catch(() => undefined);
+        } else await this.#pause(ticket, leftMs, signal);
       }
     } finally {
       this.#leave(taskId, ticket.wake);

@@ -9,8 +9,9 @@ import { outboxChecks } from "./broker/outbox.js";
 import { sessionChecks } from "./broker/sessions.js";
 import { settleChecks } from "./broker/settle.js";
 import { wakeupChecks } from "./broker/wakeups.js";
+import { watchChecks } from "./broker/watching.js";
 
-/** Every check of the broker's promises B1 to B13 (B11 follows each of them). */
+/** Every check of the broker's promises B1 to B14 (B11 follows each of them). */
 export const brokerChecks: readonly Check[] = [
   ...identityChecks,
   ...orderChecks,
@@ -20,6 +21,7 @@ export const brokerChecks: readonly Check[] = [
   ...outboxChecks,
   ...wakeupChecks,
   ...coldChecks,
+  ...watchChecks,
 ];
 
 /** Runs one check on a broker of its own; rejects if a promise is broken. */

@@ -20,6 +20,7 @@ export function cancel(partition: Partition, item: CancelItem): CancelReply {
     record.task = { ...task, cancelRequestedAt: now };
     record.cancelDue.key = now + item.graceMs;
     partition.cancels.push(record.cancelDue);
+    partition.news("changed", task.id);
   }
   partition.hint({ kind: "cancel", sessionId: task.sessionId, taskId: task.id });
   return { kind: "requested", task: record.task };

@@ -26,6 +26,7 @@ export function enqueue(partition: Partition, item: EnqueueItem): EnqueueOutcome
   if (key !== undefined) partition.keys.set(key, task.id, now);
   const record = partition.admit(waiting(task, now), lane, adoptFrom(item));
   const outboxId = relaxedSubmit ? partition.log(record, undefined).outboxId : undefined;
+  if (item.origin === "restore") partition.news("changed", task.id);
   return { kind: "enqueued", outboxId };
 }
 

@@ -29,6 +29,8 @@ export interface PartitionParts {
   readonly bounds: MemoryBounds;
   readonly wakeups: Wakeups;
   readonly hint: (hint: Hint) => void;
+  /** To those who watch the task. */
+  readonly news: (kind: "changed" | "logged", taskId: string) => void;
   readonly now: () => number;
 }
 
@@ -42,6 +44,8 @@ export class Partition {
   readonly bounds: MemoryBounds;
   readonly wakeups: Wakeups;
   readonly hint: (hint: Hint) => void;
+  /** To those who watch the task. */
+  readonly news: (kind: "changed" | "logged", taskId: string) => void;
   readonly now: () => number;
 
   readonly records = new Map<string, TaskRecord>();
@@ -70,6 +74,7 @@ export class Partition {
     this.bounds = parts.bounds;
     this.wakeups = parts.wakeups;
     this.hint = parts.hint;
+    this.news = parts.news;
     this.now = parts.now;
     this.outbox = new Outbox(parts.bounds);
   }
@@ -129,6 +134,8 @@ export class Partition {
     const completedAt = isFinal(status) ? this.now() : task.completedAt;
     record.task = { ...task, completedAt, ...changes, status, version: task.version + 1 };
     this.place(record);
+    // The end of a DURABLE task is shown, and so told, once history has it: see `bury`.
+    if (!isFinal(status) || task.durability === "relaxed") this.news("changed", task.id);
   }
 
   /** Writes the present state of a record into the outbox. */
@@ -136,7 +143,6 @@ export class Partition {
     record.unrecorded += 1;
     const { task } = record;
     const payloadOmitted = task.durability === "durable";
-    if (isFinal(task.status)) this.hint({ kind: "settled", taskId: task.id });
     return this.outbox.append(
       {
         partition: this.number,
@@ -151,6 +157,7 @@ export class Partition {
   bury(record: TaskRecord): void {
     const { task, token, ended } = record;
     this.forget(record);
+    this.news("changed", task.id);
     const tombstone = { run: task.run, token, ended, sessionId: task.sessionId };
     this.tombstones.set(task.id, tombstone, this.now());
   }

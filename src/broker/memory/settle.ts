@@ -126,4 +126,5 @@ export function progress(partition: Partition | undefined, item: ProgressItem): 
     return;
   if (record.task.sessionId !== item.sessionId) return;
   record.task = { ...record.task, progress: item.progress };
+  partition.news("changed", taskId!);
 }

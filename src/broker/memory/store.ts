@@ -1,6 +1,8 @@
 import type { Clock, Random } from "../../clock.js";
+import { limits } from "../../limits.js";
 import { partitionOfSlot, slotOfQueue } from "../../task/ids.js";
 import type { CoordinatorInfo, Hint } from "../broker.js";
+import { ExpiringMap } from "./expiring-map.js";
 import { Partition, type MemoryBounds } from "./partition.js";
 import { Wakeups } from "./wakeups.js";
 
@@ -25,6 +27,7 @@ export class MemoryStore {
   private readonly options: MemoryStoreOptions;
   private readonly wakeups: Wakeups[];
   private readonly listeners = new Set<(hint: Hint) => void>();
+  private watched = new ExpiringMap<true>(limits.watchMs);
   private coordinators = new Map<string, { info: CoordinatorInfo; at: number }>();
   private secrets: Uint8Array = new Uint8Array(0);
   private lastNow = 0;
@@ -68,6 +71,7 @@ export class MemoryStore {
     for (const wakeups of this.wakeups) wakeups.clearAll();
     this.partitions = this.createPartitions();
     this.coordinators = new Map();
+    this.watched = new ExpiringMap(limits.watchMs);
     this.storeId = this.newStoreId();
   }
 
@@ -91,6 +95,16 @@ export class MemoryStore {
     return () => this.listeners.delete(listener);
   }
 
+  watch(taskIds: readonly string[]): void {
+    const now = this.now();
+    for (const id of taskIds) this.watched.set(id, true, now);
+  }
+
+  /** To those who watch the task. */
+  private news(kind: "changed" | "logged", taskId: string): void {
+    if (this.watched.get(taskId, this.now())) this.spread({ kind, taskId });
+  }
+
   private createPartitions(): Partition[] {
     return this.wakeups.map(
       (wakeups, number) =>
@@ -99,6 +113,7 @@ export class MemoryStore {
           wakeups,
           bounds: this.options.bounds,
           hint: (hint) => this.spread(hint),
+          news: (kind, taskId) => this.news(kind, taskId),
           now: () => this.now(),
         }),
     );

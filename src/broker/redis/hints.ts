@@ -16,14 +16,20 @@ export interface Hints {
 export function createHints(connection: Connection, prefix: string): Hints {
   const listeners = new Set<(hint: Hint) => void>();
   const redis = connection.dedicated();
+  const spread = (hint: Hint): void => {
+    for (const listener of listeners) listener(hint);
+  };
   redis.on("messageBuffer", (_channel: Buffer, message: Buffer) => {
-    if (listeners.size === 0) return;
-    for (const hint of readHints(message)) {
-      for (const listener of listeners) listener(hint);
-    }
+    if (listeners.size > 0) readHints(message).forEach(spread);
   });
-  // Subscribes again by itself after each reconnect; the first time only once it is connected.
-  redis.once("ready", () => void redis.subscribe(hintChannel(prefix)).catch(() => undefined));
+  // After each reconnect too: what was said meanwhile is lost, and whoever listens is told so.
+  redis.on("ready", () => {
+    const subscribed = redis.subscribe(hintChannel(prefix));
+    subscribed.then(
+      () => spread({ kind: "gap" }),
+      () => undefined,
+    );
+  });
 
   return {
     start() {
@@ -39,11 +45,13 @@ export function createHints(connection: Connection, prefix: string): Hints {
   };
 }
 
-/** One letter for the kind, then what it is about; see lua/parts/book.lua. */
+/** One letter for the kind, then what it is about; see lua/parts/base.lua. */
 function readHints(message: Buffer): Hint[] {
   switch (message.toString("latin1", 0, 1)) {
-    case "s":
-      return idsIn(message).map((taskId) => ({ kind: "settled", taskId }));
+    case "t":
+      return idsIn(message).map((taskId) => ({ kind: "changed", taskId }));
+    case "g":
+      return idsIn(message).map((taskId) => ({ kind: "logged", taskId }));
     case "c": {
       const taskId = uuidText(message.subarray(1, 17));
       return [{ kind: "cancel", taskId, sessionId: message.toString("utf8", 17) }];

@@ -27,6 +27,7 @@ import type { Lane } from "../broker.js";
  *   mk:lane name    zset   wake-up marker
  *   ob              stream outbox
  *   co              hash   coordinators (partition 0)
+ *   wt              zset   watched tasks, until when
  *   skew            string added to the store's time, in tests only
  */
 

@@ -61,6 +61,7 @@ function constantsOf(source: string, { bounds, sweepGuardMs }: SourceOptions): s
     IDEMPOTENCY_KEY_MS: limits.idempotencyKeyMs,
     RESTORE_STALE_MS: limits.restoreStaleMs,
     COORDINATOR_MS: 10_000,
+    WATCH_MS: limits.watchMs,
     INLINE_BYTES: inlineBytes,
   };
   const used = Object.entries(constants).filter(([name]) => source.includes(name));

@@ -25,6 +25,7 @@ import { progress, settle } from "./settle.js";
 import { createStore, type Store } from "./store.js";
 import { close, now, open, status, sweep } from "./sweep.js";
 import { createWaits } from "./wake.js";
+import { onWatched } from "./watch.js";
 
 export interface RedisBrokerOptions {
   /** `redis://` or `rediss://` of a Redis 7 or Valkey. */
@@ -117,6 +118,8 @@ function compose(store: Store): Broker {
       waits.wait(partition, known, timeoutMs, signal),
     wake: (lane) => wake(store, lane),
     onHint: (listener) => hints.listen(listener),
+    watch: (taskIds) => onWatched(store, "watch", taskIds),
+    announceLogs: (taskIds) => onWatched(store, "announce_logs", taskIds),
     setQueue: (control) => setQueue(store, control),
     counts: (namespace) => counts(store, namespace),
     status: (partition) => status(store, partition),

@@ -3,6 +3,7 @@ import { readScript, type Script, type SourceOptions } from "./lua-source.js";
 
 export const scriptNames = [
   "announce",
+  "announce_logs",
   "audit",
   "bury",
   "cancel",
@@ -20,6 +21,7 @@ export const scriptNames = [
   "set_queue",
   "settle",
   "sweep",
+  "watch",
 ] as const;
 export type ScriptName = (typeof scriptNames)[number];
 

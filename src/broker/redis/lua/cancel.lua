@@ -19,6 +19,7 @@ local function request(id, rec, t, grace)
     t[CANCEL] = now
     call('ZADD', K .. 'cd', now + grace, id)
     call('SETRANGE', record_key(id), 0, head_of(t))
+    news[#news + 1] = id
   end
   publish('c' .. id .. tail_of(rec, t)[1])
   return { 'requested', head_of(t) .. string.sub(rec, HEAD_BYTES + 1), payload_apart(id, t) }

@@ -181,6 +181,7 @@ local function admit(item)
   local rec = head_of(t) .. string.sub(item.rec, HEAD_BYTES + 1)
   writes[#writes + 1] = record_key(item.id)
   writes[#writes + 1] = rec
+  if item.restore then news[#news + 1] = item.id end
   if has(t, IN_HISTORY) then return '' end
   return (tell(item.id, rec, t, tail_of(rec, t), 0, now))
 end

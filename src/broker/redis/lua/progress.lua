@@ -16,7 +16,9 @@ for i = 1, #ARGV, 4 do
       x[4] = ARGV[i + 3]
       call('SET', record_key(id), assemble(rec, t, x))
       noted = noted + 1
+      news[noted] = id
     end
   end
 end
+tell_watchers('t')
 return noted

@@ -18,6 +18,7 @@ recount(t, t[STATUS], PENDING)
 t[STATUS], t[VERSION], t[READY] = PENDING, t[VERSION] + 1, now_ms()
 put_ready(id, rec, t)
 call('SETRANGE', record_key(id), 0, head_of(t))
+news[1] = id
 close_shelves()
 close_books()
 return { head_of(t) .. string.sub(rec, HEAD_BYTES + 1), payload_apart(id, t) }

@@ -18,6 +18,7 @@ local function bury(id, rec, t)
   if has(t, RESULT_APART) then dropped[#dropped + 1] = K .. 'r:' .. id end
   known[id] = nil
   buried = buried + 1
+  news[buried] = id
 end
 
 for i = 1, #ARGV, 3 do
@@ -49,4 +50,5 @@ if freed > 0 then
     call('HINCRBY', META, 'obb', -freed)
   end
 end
+tell_watchers('t')
 return buried

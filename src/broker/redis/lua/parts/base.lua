@@ -28,6 +28,17 @@ local function publish(message)
   call('PUBLISH', string.match(K, '^{(.*):%d+}:$') .. ':hints', message)
 end
 
+-- Tasks that changed. While nobody watches any task, this costs one look; see watch.lua.
+local news = {}
+local function tell_watchers(letter)
+  if #news == 0 or call('EXISTS', K .. 'wt') == 0 then return end
+  local heard = {}
+  for i, watched in ipairs(call('ZMSCORE', K .. 'wt', unpack(news))) do
+    if watched then heard[#heard + 1] = news[i] end
+  end
+  if #heard > 0 then publish(letter .. table.concat(heard)) end
+end
+
 local function set_all(list)
   for i = 1, #list, 1000 do call('MSET', unpack(list, i, math.min(i + 999, #list))) end
 end

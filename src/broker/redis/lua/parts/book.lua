@@ -1,6 +1,6 @@
 -- Needs base, record. What a script owes the shared books, gathered while it runs and written by
 -- `close_books`.
-local counted, lane_tasks, woken, settled_ids = {}, {}, {}, {}
+local counted, lane_tasks, woken = {}, {}, {}
 
 local function bump(book, key, field, by)
   local row = book[key]
@@ -37,7 +37,8 @@ local function tell(id, rec, t, x, outcome, now)
   local entry = struct.pack('>I4BBdc16', bytes, outcome, with_payload and 0 or 1, now, id) .. snap
   local entry_id = call('XADD', K .. 'ob', '*', 'e', entry)
   bump(lane_tasks, 'm', 'obb', bytes)
-  if t[STATUS] >= DONE then settled_ids[#settled_ids + 1] = id end
+  -- The end of a DURABLE task is shown, and so told, once history has it: see recorded.lua.
+  if t[STATUS] < DONE or has(t, RELAXED) then news[#news + 1] = id end
   return entry_id, snap, with_payload
 end
 
@@ -57,5 +58,5 @@ local function close_books()
     local name = not paused and call('HGET', K .. 'ln', lane)
     if name then call('ZADD', K .. 'mk:' .. name, 0, '1') end
   end
-  if #settled_ids > 0 then publish('s' .. table.concat(settled_ids)) end
+  tell_watchers('t')
 end

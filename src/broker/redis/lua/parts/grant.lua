@@ -11,6 +11,7 @@ local function gather(lists, key, value)
   list[#list + 1] = value
 end
 local function hold(id, t, session, deadline)
+  news[#news + 1] = id
   gather(held, session, id)
   deadlines[#deadlines + 1] = deadline
   deadlines[#deadlines + 1] = id

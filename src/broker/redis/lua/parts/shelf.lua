@@ -119,6 +119,7 @@ local function promote_due(now, limit)
       recount(t, t[STATUS], PENDING)
       t[STATUS], t[VERSION] = PENDING, t[VERSION] + 1
       put_ready(ids[i], rec, t)
+      news[#news + 1] = ids[i]
       call('SETRANGE', keys[i], 0, head_of(t))
       promoted = promoted + 1
     end
