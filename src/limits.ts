@@ -41,6 +41,8 @@ export const limits = Object.freeze({
   backoffMultiplier: 2,
   backoffJitter: 0.2,
   backoffCeilingMs: 30 * 86_400_000,
+  /** Delays that a retry policy may list. */
+  retryDelays: 100,
   /** The third lease loss of a run ends it FAILED with code `poison`. */
   leaseLossesMax: 3,
   /** From this release in a row on a task waits 1 s, doubling. */

@@ -22,6 +22,13 @@ import {
   toTimestamp,
   toTimestampIf,
 } from "./convert-time.js";
+import {
+  addTerms,
+  toBackoff,
+  toTerms,
+  toWireBackoff,
+  toWireCancellation,
+} from "./convert-terms.js";
 
 /**
  * Tasks between the wire and the vocabulary. Judging is task/validate.ts's; here is only what the
@@ -73,6 +80,12 @@ const outputOnly: readonly [keyof Opaque<WireTask>, string][] = [
   ["cancelRequestedAt", "cancel_requested_at"],
   ["progress", "progress"],
   ["progressMessage", "progress_message"],
+  ["cancellation", "cancellation"],
+  ["checkpoint", "checkpoint"],
+  ["checkpointBlob", "checkpoint_blob"],
+  ["redrivenFrom", "redriven_from"],
+  ["schedule", "schedule"],
+  ["scheduledFor", "scheduled_for"],
 ];
 
 const isSet = (value: unknown): boolean =>
@@ -106,6 +119,7 @@ export function toDraft(task: Opaque<WireTask> | undefined): TaskDraft {
     idempotencyKey: task.idempotencyKey,
     retentionMs: durationMsIf(task.retention, "task.retention"),
     traceContext: task.traceContext,
+    terms: toTerms(task),
   };
 }
 
@@ -141,7 +155,8 @@ export function toPayload(
 
 /** Undefined parts are left to the queue's policy. */
 export function toRetry(policy: Opaque<WireRetry>, field: string): Partial<RetryPolicy> {
-  const { initialBackoff, maxBackoff, multiplier, jitter, nonRetryableCodes } = policy;
+  const { initialBackoff, maxBackoff, multiplier, jitter, nonRetryableCodes, delays } = policy;
+  const backoff = toBackoff(policy.backoff, `${field}.backoff`);
   return {
     ...(initialBackoff && {
       initialBackoffMs: durationMs(initialBackoff, `${field}.initial_backoff`),
@@ -150,6 +165,10 @@ export function toRetry(policy: Opaque<WireRetry>, field: string): Partial<Retry
     ...(multiplier !== undefined && { multiplier }),
     ...(jitter !== undefined && { jitter }),
     ...(nonRetryableCodes.length > 0 && { nonRetryableCodes }),
+    ...(backoff && { backoff }),
+    ...(delays.length > 0 && {
+      delaysMs: delays.map((delay, n) => durationMs(delay, `${field}.delays[${n}]`)),
+    }),
   };
 }
 
@@ -159,6 +178,8 @@ export const toWireRetry = (retry: RetryPolicy): OpaqueInit<WireRetry> => ({
   multiplier: retry.multiplier,
   jitter: retry.jitter,
   nonRetryableCodes: [...retry.nonRetryableCodes],
+  backoff: toWireBackoff(retry.backoff),
+  delays: retry.delaysMs.map(toDuration),
 });
 
 interface WirePayload {
@@ -181,8 +202,9 @@ export function toWirePayload(payload: Payload | undefined): WirePayload {
 export function toWireTask(task: TaskView): OpaqueInit<WireTask> {
   const payload = toWirePayload(task.payload);
   const result = toWirePayload(task.result);
+  const wire = toWireAsked(task);
   // Not spread into a literal: so wide an object made that way costs 80 us.
-  return Object.assign(toWireAsked(task), {
+  return Object.assign(wire, {
     payload: payload.value,
     payloadBlob: payload.blob,
     retryPolicy: toWireRetry(task.retry),
@@ -202,26 +224,34 @@ export function toWireTask(task: TaskView): OpaqueInit<WireTask> {
     cancelRequestedAt: toTimestampIf(task.cancelRequestedAt),
     progress: task.progress?.fraction,
     progressMessage: task.progress?.message,
+    cancellation: toWireCancellation(task),
   });
 }
 
 /** What a handler needs to know; the payload is put in by the caller. */
-export const toWireAsked = (task: Task): OpaqueInit<WireTask> => ({
-  id: task.id,
-  type: task.type,
-  queue: task.queue,
-  priority: task.priority,
-  maxRetries: task.maxRetries,
-  runAt: toTimestampIf(task.runAt),
-  timeout: toDuration(task.timeoutMs),
-  groupKey: task.groupKey,
-  tags: [...task.tags],
-  idempotencyKey: task.idempotencyKey,
-  traceContext: { ...task.traceContext },
-  retryCount: task.retryCount,
-  attempt: task.attempt,
-  createdAt: toTimestamp(task.createdAt),
-});
+export function toWireAsked(task: Task): OpaqueInit<WireTask> {
+  const checkpoint = toWirePayload(task.checkpoint);
+  const wire: OpaqueInit<WireTask> = {
+    id: task.id,
+    type: task.type,
+    queue: task.queue,
+    priority: task.priority,
+    maxRetries: task.maxRetries,
+    runAt: toTimestampIf(task.runAt),
+    timeout: toDuration(task.timeoutMs),
+    groupKey: task.groupKey,
+    tags: [...task.tags],
+    idempotencyKey: task.idempotencyKey,
+    traceContext: { ...task.traceContext },
+    retryCount: task.retryCount,
+    attempt: task.attempt,
+    createdAt: toTimestamp(task.createdAt),
+    checkpoint: checkpoint.value,
+    checkpointBlob: checkpoint.blob,
+  };
+  if (task.terms) addTerms(wire, task.terms);
+  return wire;
+}
 
 export const toWireError = (error: TaskError | undefined): OpaqueInit<WireError> | undefined =>
   error && { code: error.code, message: error.message, stack: error.stack };

@@ -275,6 +275,7 @@ export function newTask(id: string, spec: TaskSpec, traceContext = spec.traceCon
     traceContext,
     durability: spec.durability,
     createdAt: spec.createdAt,
+    terms: spec.terms,
     status: waits ? "scheduled" : "pending",
     version: 1,
     run: 1,
@@ -292,5 +293,7 @@ export function newTask(id: string, spec: TaskSpec, traceContext = spec.traceCon
     result: undefined,
     error: undefined,
     progress: undefined,
+    cancellation: undefined,
+    checkpoint: undefined,
   };
 }

@@ -109,6 +109,8 @@ export const revived = (task: Task): Task => ({
   result: undefined,
   error: undefined,
   progress: undefined,
+  cancellation: undefined,
+  checkpoint: undefined,
 });
 
 export const cancelled = (task: Task, now: number): Task => ({

@@ -1,4 +1,4 @@
-import type { Payload, RetryPolicy } from "./task.js";
+import type { Payload, RetryPolicy, TaskTerms } from "./task.js";
 
 /**
  * A task as a producer gave it, read from the wire but not yet judged. Undefined means: not given.
@@ -19,4 +19,5 @@ export interface TaskDraft {
   readonly idempotencyKey: string;
   readonly retentionMs: number | undefined;
   readonly traceContext: Readonly<Record<string, string>>;
+  readonly terms: TaskTerms | undefined;
 }

@@ -5,14 +5,21 @@ import type { RetryPolicy, Task, TaskError } from "./task.js";
 export type Chance = () => number;
 
 /**
- * Milliseconds before retry `retryNumber` (from 1): min(max, initial * multiplier^(n-1)), then
- * +-jitter. Never above limits.backoffCeilingMs; whole milliseconds.
+ * Milliseconds before retry `retryNumber` (from 1): what the policy's delays or its backoff say of
+ * it, at most its max, then +-jitter. Never above limits.backoffCeilingMs; whole milliseconds.
  */
 export function retryDelayMs(policy: RetryPolicy, retryNumber: number, random: Chance): number {
-  const grown = policy.initialBackoffMs * policy.multiplier ** Math.max(0, retryNumber - 1);
-  const base = Math.min(policy.maxBackoffMs, grown, limits.backoffCeilingMs);
+  const listed = policy.delaysMs[Math.min(retryNumber, policy.delaysMs.length) - 1];
+  const grown = listed ?? Math.min(policy.maxBackoffMs, grownMs(policy, retryNumber));
+  const base = Math.min(grown, limits.backoffCeilingMs);
   const spread = base * policy.jitter * (2 * random() - 1);
   return clampDelay(base + spread);
+}
+
+function grownMs({ backoff, initialBackoffMs, multiplier }: RetryPolicy, retry: number): number {
+  if (backoff === "fixed") return initialBackoffMs;
+  if (backoff === "linear") return initialBackoffMs * Math.max(1, retry);
+  return initialBackoffMs * multiplier ** Math.max(0, retry - 1);
 }
 
 /**
@@ -45,6 +52,8 @@ const lossBackoff: RetryPolicy = {
   // Wide, so that the bystanders of one crash do not come back together.
   jitter: 0.5,
   nonRetryableCodes: [],
+  backoff: "exponential",
+  delaysMs: [],
 };
 
 /**

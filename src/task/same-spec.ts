@@ -24,6 +24,7 @@ export function sameSpec(a: TaskSpec, b: TaskSpec, decode: PayloadDecoder): bool
     a.idempotencyKey === b.idempotencyKey &&
     a.retentionMs === b.retentionMs &&
     sameTime(a, b) &&
+    isDeepStrictEqual(a.terms, b.terms) &&
     isDeepStrictEqual(a.retry, b.retry) &&
     isDeepStrictEqual({ ...a.requiredLabels }, { ...b.requiredLabels }) &&
     isDeepStrictEqual(a.tags, b.tags) &&

@@ -47,7 +47,10 @@ export interface TaskError {
   readonly retryable: boolean;
 }
 
-/** Delay before retry n (from 1): min(max, initial * multiplier^(n-1)), spread by +-jitter. */
+/** How the delay grows from retry to retry: initial * multiplier^(n-1), initial * n, or initial. */
+export type Backoff = "exponential" | "linear" | "fixed";
+
+/** Delay before retry n (from 1): what `backoff` says of n, at most the max, spread by +-jitter. */
 export interface RetryPolicy {
   readonly initialBackoffMs: number;
   readonly maxBackoffMs: number;
@@ -55,6 +58,38 @@ export interface RetryPolicy {
   /** 0 to 1: the share of the delay that chance may add or take. */
   readonly jitter: number;
   readonly nonRetryableCodes: readonly string[];
+  readonly backoff: Backoff;
+  /** Not empty: the delays themselves, the last one for all later retries. */
+  readonly delaysMs: readonly number[];
+}
+
+export type UniqueScope = "until_final" | "until_started" | "for_time";
+export type UniqueConflict = "return_existing" | "reject" | "replace" | "debounce";
+
+/** At most one task of a queue holds the key, while the scope lasts. */
+export interface UniqueRule {
+  readonly key: string;
+  readonly scope: UniqueScope;
+  /** With `for_time`: from submission. */
+  readonly windowMs: number | undefined;
+  readonly onConflict: UniqueConflict;
+}
+
+/** What few tasks ask for. Undefined on the others, which so pay nothing for it. */
+export interface TaskTerms {
+  readonly unique?: UniqueRule | undefined;
+  /** Not started in this run by then: EXPIRED. */
+  readonly expireAt?: number | undefined;
+  /** Longest silence of a running attempt. */
+  readonly heartbeatTimeoutMs?: number | undefined;
+  /** Final by then. */
+  readonly deadline?: number | undefined;
+  readonly batchId?: string | undefined;
+  /** Id of the ended task it was made from. */
+  readonly redrivenFrom?: string | undefined;
+  readonly schedule?: string | undefined;
+  /** The tick of that schedule. */
+  readonly scheduledFor?: number | undefined;
 }
 
 /** What was asked. Never changes after submission. */
@@ -82,6 +117,7 @@ export interface TaskSpec {
   readonly durability: Durability;
   /** As submitted. */
   readonly createdAt: number;
+  readonly terms: TaskTerms | undefined;
 }
 
 /**
@@ -118,6 +154,21 @@ export interface TaskState {
   /** Of the latest failed attempt. */
   readonly error: TaskError | undefined;
   readonly progress: Progress | undefined;
+  /** How the cancel went; `cancelRequestedAt` above says when it was asked for. */
+  readonly cancellation: Cancellation | undefined;
+  /** What the handler last kept for the next attempt. */
+  readonly checkpoint: Payload | undefined;
+}
+
+/** Proof of a cancel, step by step. */
+export interface Cancellation {
+  readonly reason: string;
+  /** The worker's stream was told. */
+  readonly deliveredAt: number | undefined;
+  /** The worker has stopped and said so. */
+  readonly acknowledgedAt: number | undefined;
+  /** The grace was over, the lease revoked. */
+  readonly forcedAt: number | undefined;
 }
 
 export interface Progress {

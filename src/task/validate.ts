@@ -10,7 +10,7 @@ import {
   refuse,
   shown,
 } from "./rules.js";
-import type { Payload, Priority, QueueSettings, RetryPolicy, TaskSpec } from "./task.js";
+import type { Payload, Priority, QueueSettings, RetryPolicy, TaskSpec, TaskTerms } from "./task.js";
 import { defaultQueue } from "./task.js";
 import { inspectValue } from "./value-bytes.js";
 
@@ -23,6 +23,8 @@ export const defaultRetry: RetryPolicy = Object.freeze({
   multiplier: limits.backoffMultiplier,
   jitter: limits.backoffJitter,
   nonRetryableCodes: Object.freeze([]),
+  backoff: "exponential",
+  delaysMs: Object.freeze([]),
 });
 
 /** A queue exists from its first use, with these settings. */
@@ -66,6 +68,7 @@ export function toSpec(draft: TaskDraft, context: SpecContext): TaskSpec {
     traceContext: draft.traceContext,
     durability: queue.durability,
     createdAt: now,
+    terms: draft.terms,
   };
 }
 
@@ -87,6 +90,7 @@ export function checkDraft(draft: TaskDraft): void {
   checkLabels("task.required_labels", draft.requiredLabels);
   checkTags(draft.tags);
   checkTraceContext(draft.traceContext);
+  if (draft.terms) refuseTerms(draft.terms);
 }
 
 /** Sizes, and for a Value that every protobuf library can read it. `field` without `_blob`. */
@@ -121,6 +125,13 @@ function checkValue(path: string, data: Uint8Array): void {
 export function checkRetry(field: string, retry: Partial<RetryPolicy>): void {
   const { initialBackoffMs, maxBackoffMs, multiplier, jitter, nonRetryableCodes } = retry;
   const ceiling = limits.backoffCeilingMs;
+  const delays = retry.delaysMs ?? [];
+  if (delays.length > limits.retryDelays) {
+    refuse(`${field}.delays`, `at most ${limits.retryDelays}`, delays.length);
+  }
+  for (const [n, delay] of delays.entries()) {
+    checkDuration(`${field}.delays[${n}]`, delay, 0, ceiling);
+  }
   if (initialBackoffMs !== undefined) {
     checkDuration(`${field}.initial_backoff`, initialBackoffMs, 0, ceiling);
   }
@@ -146,6 +157,29 @@ function checkTimes(draft: TaskDraft): void {
   if (retentionMs !== undefined) {
     checkDuration("task.retention", retentionMs, 0, limits.retentionMaxMs);
   }
+}
+
+const termFields: Readonly<Record<keyof TaskTerms, string>> = {
+  unique: "task.unique_key",
+  expireAt: "task.expire_at",
+  heartbeatTimeoutMs: "task.heartbeat_timeout",
+  deadline: "task.deadline",
+  batchId: "task.batch_id",
+  redrivenFrom: "task.redriven_from",
+  schedule: "task.schedule",
+  scheduledFor: "task.scheduled_for",
+};
+
+/** Never accepted and ignored. */
+function refuseTerms(terms: TaskTerms): void {
+  for (const [key, field] of Object.entries(termFields)) {
+    if (terms[key as keyof TaskTerms] === undefined) continue;
+    notBuilt(field);
+  }
+}
+
+function notBuilt(field: string): never {
+  throw new DroverError("unsupported_field", `${field} is not built yet`, { field });
 }
 
 function checkLabels(field: string, labels: Readonly<Record<string, string>>): void {
@@ -194,9 +228,10 @@ const shownTime = (at: number): string =>
 
 /** Fractions of a millisecond round up: a delay is never shorter than asked. */
 function roundRetry(retry: Partial<RetryPolicy> = {}): Partial<RetryPolicy> {
-  const { initialBackoffMs, maxBackoffMs } = retry;
+  const { initialBackoffMs, maxBackoffMs, delaysMs } = retry;
   return {
     ...retry,
+    ...(delaysMs && { delaysMs: delaysMs.map(Math.ceil) }),
     ...(initialBackoffMs !== undefined && { initialBackoffMs: Math.ceil(initialBackoffMs) }),
     ...(maxBackoffMs !== undefined && { maxBackoffMs: Math.ceil(maxBackoffMs) }),
   };

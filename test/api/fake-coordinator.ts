@@ -266,5 +266,7 @@ const untouched = {
   result: undefined,
   error: undefined,
   progress: undefined,
+  cancellation: undefined,
+  checkpoint: undefined,
   pendingReason: undefined,
 };

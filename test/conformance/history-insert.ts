@@ -20,6 +20,8 @@ export function exerciseInsert(scene: () => HistoryScene): void {
           multiplier: 1.5,
           jitter: 0,
           nonRetryableCodes: ["bad_input"],
+          backoff: "linear",
+          delaysMs: [5, 70],
         },
         timeoutMs: 1_234,
         groupKey: "customer/7",
@@ -29,6 +31,19 @@ export function exerciseInsert(scene: () => HistoryScene): void {
         retentionMs: 0,
         traceContext: { traceparent: "00-1-2-01" },
         durability: "relaxed",
+        terms: {
+          unique: { key: "k\u0000", scope: "until_started", windowMs: 7, onConflict: "debounce" },
+          expireAt: 4_000_000_000_000,
+          batchId: "0198b2a0-0000-7000-8000-000000000001",
+          schedule: "nightly/größe",
+        },
+        cancellation: {
+          reason: "no longer wanted",
+          deliveredAt: 7,
+          acknowledgedAt: undefined,
+          forcedAt: 9,
+        },
+        checkpoint: { contentType: "", data: Buffer.from([0, 255, 10]) },
       });
       await history.insert([whole]);
       const [read] = await history.get(namespace, [whole.id]);

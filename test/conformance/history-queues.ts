@@ -15,6 +15,8 @@ const settings = (namespace: string, name: string): QueueSettings => ({
     multiplier: 3,
     jitter: 0.5,
     nonRetryableCodes: ["x"],
+    backoff: "linear",
+    delaysMs: [5, 70],
   },
   retentionMs: 1_000,
   version: 0,

@@ -45,6 +45,7 @@ const blankDraft: TaskDraft = {
   idempotencyKey: "",
   retentionMs: undefined,
   traceContext: {},
+  terms: undefined,
 };
 export const draft = (change: Partial<TaskDraft> = {}): TaskDraft => ({ ...blankDraft, ...change });
 

@@ -48,6 +48,8 @@ const blank: Omit<Task, "id" | "createdAt" | "status" | "readyAt"> = Object.free
     multiplier: limits.backoffMultiplier,
     jitter: limits.backoffJitter,
     nonRetryableCodes: [],
+    backoff: "exponential",
+    delaysMs: [],
   }),
   runAt: undefined,
   timeoutMs: limits.attemptTimeoutMs,
@@ -57,6 +59,7 @@ const blank: Omit<Task, "id" | "createdAt" | "status" | "readyAt"> = Object.free
   idempotencyKey: "",
   retentionMs: limits.retentionMs,
   traceContext: Object.freeze({}),
+  terms: undefined,
   durability: "durable",
   version: 1,
   run: 1,
@@ -73,6 +76,8 @@ const blank: Omit<Task, "id" | "createdAt" | "status" | "readyAt"> = Object.free
   result: undefined,
   error: undefined,
   progress: undefined,
+  cancellation: undefined,
+  checkpoint: undefined,
 });
 
 export const laneOf = (

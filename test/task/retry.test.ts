@@ -10,6 +10,8 @@ const policy: RetryPolicy = {
   multiplier: 2,
   jitter: 0,
   nonRetryableCodes: ["bad_address"],
+  backoff: "exponential",
+  delaysMs: [],
 };
 const half = () => 0.5;
 const error = { code: "smtp_down", retryable: true };
@@ -24,6 +26,20 @@ describe("retryDelayMs", () => {
     [5_000, 600_000],
   ])("before retry %i waits %i ms", (retry, ms) => {
     expect(retryDelayMs(policy, retry, half)).toBe(ms);
+  });
+
+  it.each([
+    ["linear", [1_000, 2_000, 3_000]],
+    ["fixed", [1_000, 1_000, 1_000]],
+  ] as const)("a %s backoff waits %j ms", (backoff, delays) => {
+    const waits = [1, 2, 3].map((retry) => retryDelayMs({ ...policy, backoff }, retry, half));
+    expect(waits).toEqual(delays);
+  });
+
+  it("listed delays are waited in turn, the last one for all later retries", () => {
+    const listed = { ...policy, delaysMs: [5, 70_000, 900_000], maxBackoffMs: 1 };
+    const waits = [1, 2, 3, 4, 99].map((retry) => retryDelayMs(listed, retry, half));
+    expect(waits).toEqual([5, 70_000, 900_000, 900_000, 900_000]);
   });
 
   it.each([
@@ -44,7 +60,12 @@ describe("retryDelayMs", () => {
     const chance = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
     fc.assert(
       fc.property(anyPolicy, fc.integer({ min: 1, max: 1_001 }), chance, (given, retry, drawn) => {
-        const full = { ...given, nonRetryableCodes: [] };
+        const full = {
+          ...given,
+          nonRetryableCodes: [],
+          backoff: "exponential" as const,
+          delaysMs: [],
+        };
         const delay = retryDelayMs(full, retry, () => drawn);
         const plain = retryDelayMs({ ...full, jitter: 0 }, retry, () => drawn);
         expect(Number.isInteger(delay)).toBe(true);

@@ -34,6 +34,7 @@ const draft = (change: Partial<TaskDraft> = {}): TaskDraft => ({
   idempotencyKey: "",
   retentionMs: undefined,
   traceContext: {},
+  terms: undefined,
   ...change,
 });
 

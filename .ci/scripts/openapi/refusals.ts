@@ -18,6 +18,7 @@ const always: readonly ErrorId[] = [
 ];
 
 const submitting: readonly ErrorId[] = [
+  "unsupported_field",
   "output_only_field",
   "payload_too_large",
   "idempotency_conflict",

@@ -96,7 +96,7 @@ export declare type Error = Message<"drover.v1.Error"> & {
 export declare const ErrorSchema: GenMessage<Error>;
 
 /**
- * How long to wait before retry n (from 1): min(max_backoff, initial_backoff * multiplier^(n-1)), spread by jitter.
+ * How long to wait before retry n (from 1): what backoff says of n, at most max_backoff, spread by jitter.
  *
  * @generated from message drover.v1.RetryPolicy
  */
@@ -135,6 +135,21 @@ export declare type RetryPolicy = Message<"drover.v1.RetryPolicy"> & {
    * @generated from field: repeated string non_retryable_codes = 5;
    */
   nonRetryableCodes: string[];
+
+  /**
+   * Default exponential.
+   *
+   * @generated from field: drover.v1.Backoff backoff = 6;
+   */
+  backoff: Backoff;
+
+  /**
+   * The delays themselves, instead of backoff, initial_backoff and multiplier: retry n waits the n-th, later ones the
+   * last. At most 100 of at most 30 days.
+   *
+   * @generated from field: repeated google.protobuf.Duration delays = 7;
+   */
+  delays: Duration[];
 };
 
 /**
@@ -142,6 +157,88 @@ export declare type RetryPolicy = Message<"drover.v1.RetryPolicy"> & {
  * Use `create(RetryPolicySchema)` to create a new message.
  */
 export declare const RetryPolicySchema: GenMessage<RetryPolicy>;
+
+/**
+ * How unique_key holds.
+ *
+ * @generated from message drover.v1.UniquePolicy
+ */
+export declare type UniquePolicy = Message<"drover.v1.UniquePolicy"> & {
+  /**
+   * Default until final.
+   *
+   * @generated from field: drover.v1.UniqueScope scope = 1;
+   */
+  scope: UniqueScope;
+
+  /**
+   * With FOR_TIME, and only then: from submission. 1s to 365 days.
+   *
+   * @generated from field: google.protobuf.Duration window = 2;
+   */
+  window?: Duration | undefined;
+
+  /**
+   * Default return existing.
+   *
+   * @generated from field: drover.v1.UniqueConflict on_conflict = 3;
+   */
+  onConflict: UniqueConflict;
+};
+
+/**
+ * Describes the message drover.v1.UniquePolicy.
+ * Use `create(UniquePolicySchema)` to create a new message.
+ */
+export declare const UniquePolicySchema: GenMessage<UniquePolicy>;
+
+/**
+ * How the cancel of a task went, step by step.
+ *
+ * @generated from message drover.v1.Cancellation
+ */
+export declare type Cancellation = Message<"drover.v1.Cancellation"> & {
+  /**
+   * It was asked for.
+   *
+   * @generated from field: google.protobuf.Timestamp requested_at = 1;
+   */
+  requestedAt?: Timestamp | undefined;
+
+  /**
+   * As given with the request. At most 1,024 characters.
+   *
+   * @generated from field: string reason = 2;
+   */
+  reason: string;
+
+  /**
+   * The worker's stream was told.
+   *
+   * @generated from field: google.protobuf.Timestamp delivered_at = 3;
+   */
+  deliveredAt?: Timestamp | undefined;
+
+  /**
+   * The worker has stopped and said so.
+   *
+   * @generated from field: google.protobuf.Timestamp acknowledged_at = 4;
+   */
+  acknowledgedAt?: Timestamp | undefined;
+
+  /**
+   * The grace was over: the lease was revoked, whatever the worker does.
+   *
+   * @generated from field: google.protobuf.Timestamp forced_at = 5;
+   */
+  forcedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message drover.v1.Cancellation.
+ * Use `create(CancellationSchema)` to create a new message.
+ */
+export declare const CancellationSchema: GenMessage<Cancellation>;
 
 /**
  * One unit of work: what was asked, which never changes, and (output only) what became of it. The same message is used
@@ -272,6 +369,49 @@ export declare type Task = Message<"drover.v1.Task"> & {
   traceContext: { [key: string]: string };
 
   /**
+   * At most one live task of the queue holds a key, within `unique`. At most 256 characters.
+   *
+   * @generated from field: string unique_key = 18;
+   */
+  uniqueKey: string;
+
+  /**
+   * How unique_key holds; never without it.
+   *
+   * @generated from field: drover.v1.UniquePolicy unique = 19;
+   */
+  unique?: UniquePolicy | undefined;
+
+  /**
+   * Not started (in this run) by then: it ends EXPIRED. At most 365 days ahead.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_at = 20;
+   */
+  expireAt?: Timestamp | undefined;
+
+  /**
+   * Longest silence of a running attempt: no progress, log or checkpoint for so long ends it like a timeout. Default
+   * none, 1s to 7 days.
+   *
+   * @generated from field: google.protobuf.Duration heartbeat_timeout = 21;
+   */
+  heartbeatTimeout?: Duration | undefined;
+
+  /**
+   * Final by then, whatever it is doing; tasks that its handler submits inherit it. At most 365 days ahead.
+   *
+   * @generated from field: google.protobuf.Timestamp deadline = 22;
+   */
+  deadline?: Timestamp | undefined;
+
+  /**
+   * Batch it belongs to.
+   *
+   * @generated from field: string batch_id = 23;
+   */
+  batchId: string;
+
+  /**
    * Output only.
    *
    * @generated from field: drover.v1.TaskStatus status = 30;
@@ -389,6 +529,48 @@ export declare type Task = Message<"drover.v1.Task"> & {
    * @generated from field: string progress_message = 46;
    */
   progressMessage: string;
+
+  /**
+   * Output only. Of the cancel that was asked for, if one was.
+   *
+   * @generated from field: drover.v1.Cancellation cancellation = 47;
+   */
+  cancellation?: Cancellation | undefined;
+
+  /**
+   * Output only. What the handler last kept for the next attempt, if it is JSON.
+   *
+   * @generated from field: google.protobuf.Value checkpoint = 48;
+   */
+  checkpoint?: Value | undefined;
+
+  /**
+   * Output only. The same of a typed handler.
+   *
+   * @generated from field: drover.v1.Blob checkpoint_blob = 49;
+   */
+  checkpointBlob?: Blob | undefined;
+
+  /**
+   * Output only. The ended task that this one was made from, with another payload.
+   *
+   * @generated from field: string redriven_from = 50;
+   */
+  redrivenFrom: string;
+
+  /**
+   * Output only. Name of the schedule it comes from.
+   *
+   * @generated from field: string schedule = 51;
+   */
+  schedule: string;
+
+  /**
+   * Output only. Its tick.
+   *
+   * @generated from field: google.protobuf.Timestamp scheduled_for = 52;
+   */
+  scheduledFor?: Timestamp | undefined;
 };
 
 /**
@@ -2106,17 +2288,158 @@ export enum SubmitStatus {
   SUBMITTED = 1,
 
   /**
-   * The same idempotency_key or request_id was seen before: task_id is the task of then.
+   * The same idempotency_key, request_id or unique_key was seen before: task_id is the task of then.
    *
    * @generated from enum value: SUBMIT_STATUS_EXISTING = 2;
    */
   EXISTING = 2,
+
+  /**
+   * A new task stands; the waiting holder of its unique_key was cancelled for it.
+   *
+   * @generated from enum value: SUBMIT_STATUS_REPLACED = 3;
+   */
+  REPLACED = 3,
+
+  /**
+   * The waiting holder of the unique_key took the new payload and waits anew: task_id is the holder.
+   *
+   * @generated from enum value: SUBMIT_STATUS_DEBOUNCED = 4;
+   */
+  DEBOUNCED = 4,
 }
 
 /**
  * Describes the enum drover.v1.SubmitStatus.
  */
 export declare const SubmitStatusSchema: GenEnum<SubmitStatus>;
+
+/**
+ * How the delay grows from retry to retry.
+ *
+ * @generated from enum drover.v1.Backoff
+ */
+export enum Backoff {
+  /**
+   * Exponential.
+   *
+   * @generated from enum value: BACKOFF_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * initial_backoff * multiplier^(n-1).
+   *
+   * @generated from enum value: BACKOFF_EXPONENTIAL = 1;
+   */
+  EXPONENTIAL = 1,
+
+  /**
+   * initial_backoff * n.
+   *
+   * @generated from enum value: BACKOFF_LINEAR = 2;
+   */
+  LINEAR = 2,
+
+  /**
+   * initial_backoff.
+   *
+   * @generated from enum value: BACKOFF_FIXED = 3;
+   */
+  FIXED = 3,
+}
+
+/**
+ * Describes the enum drover.v1.Backoff.
+ */
+export declare const BackoffSchema: GenEnum<Backoff>;
+
+/**
+ * While which part of its holder's life a unique_key is taken.
+ *
+ * @generated from enum drover.v1.UniqueScope
+ */
+export enum UniqueScope {
+  /**
+   * Until final.
+   *
+   * @generated from enum value: UNIQUE_SCOPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Until the holder has ended.
+   *
+   * @generated from enum value: UNIQUE_SCOPE_UNTIL_FINAL = 1;
+   */
+  UNTIL_FINAL = 1,
+
+  /**
+   * Until the holder is leased for the first time.
+   *
+   * @generated from enum value: UNIQUE_SCOPE_UNTIL_STARTED = 2;
+   */
+  UNTIL_STARTED = 2,
+
+  /**
+   * For the window, whatever the holder does.
+   *
+   * @generated from enum value: UNIQUE_SCOPE_FOR_TIME = 3;
+   */
+  FOR_TIME = 3,
+}
+
+/**
+ * Describes the enum drover.v1.UniqueScope.
+ */
+export declare const UniqueScopeSchema: GenEnum<UniqueScope>;
+
+/**
+ * What a submission does whose unique_key is taken.
+ *
+ * @generated from enum drover.v1.UniqueConflict
+ */
+export enum UniqueConflict {
+  /**
+   * Return existing.
+   *
+   * @generated from enum value: UNIQUE_CONFLICT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Answers EXISTING with the holder's id.
+   *
+   * @generated from enum value: UNIQUE_CONFLICT_RETURN_EXISTING = 1;
+   */
+  RETURN_EXISTING = 1,
+
+  /**
+   * Refused as ALREADY_EXISTS with the holder's id.
+   *
+   * @generated from enum value: UNIQUE_CONFLICT_REJECT = 2;
+   */
+  REJECT = 2,
+
+  /**
+   * A holder that waits is cancelled and this task takes its place: REPLACED. One that runs: as RETURN_EXISTING.
+   *
+   * @generated from enum value: UNIQUE_CONFLICT_REPLACE = 3;
+   */
+  REPLACE = 3,
+
+  /**
+   * A holder that waits takes this task's payload and run_at: DEBOUNCED. One that runs: as RETURN_EXISTING.
+   *
+   * @generated from enum value: UNIQUE_CONFLICT_DEBOUNCE = 4;
+   */
+  DEBOUNCE = 4,
+}
+
+/**
+ * Describes the enum drover.v1.UniqueConflict.
+ */
+export declare const UniqueConflictSchema: GenEnum<UniqueConflict>;
 
 /**
  * What became of a result.

@@ -3,8 +3,11 @@ import type { Durability, Status, Task } from "../../task/task.js";
 import { Packer, Unpacker } from "./bytes.js";
 import {
   noBytes,
+  packCancellation,
   packError,
   packProgress,
+  packResult,
+  unpackCancellation,
   unpackError,
   unpackProgress,
   unpackResult,
@@ -13,12 +16,13 @@ import { packSpec, unpackSpec } from "./spec.js";
 
 /*
  * The packed record: a header of fixed length that scripts change in place, the spec (group key
- * first), the payload if it is small, and a tail of session, worker, error, progress and result.
+ * first), the payload if it is small, and a tail of session, worker, error, progress, result,
+ * cancellation and checkpoint.
  * lua/parts/record.lua holds the same layout; both change together, with the version in the first
  * byte.
  */
-export const recordVersion = 1;
-export const headBytes = 103;
+export const recordVersion = 2;
+export const headBytes = 119;
 
 /**
  * Payloads and results up to this many bytes stand in the record, larger ones in a key of their
@@ -66,9 +70,12 @@ const at = {
   completed: 75,
   cancel: 81,
   timeout: 87,
-  specBytes: 91,
-  payloadBytes: 95,
-  tailBytes: 99,
+  expire: 91,
+  deadline: 97,
+  heartbeat: 103,
+  specBytes: 107,
+  payloadBytes: 111,
+  tailBytes: 115,
 } as const;
 
 const packer = new Packer();
@@ -129,16 +136,22 @@ function packState(head: Buffer, task: Task): void {
   head.writeUIntBE(task.completedAt ?? 0, at.completed, 6);
   head.writeUIntBE(task.cancelRequestedAt ?? 0, at.cancel, 6);
   head.writeUInt32BE(task.timeoutMs, at.timeout);
+  head.writeUIntBE(task.terms?.expireAt ?? 0, at.expire, 6);
+  head.writeUIntBE(task.terms?.deadline ?? 0, at.deadline, 6);
+  head.writeUInt32BE(task.terms?.heartbeatTimeoutMs ?? 0, at.heartbeat);
 }
 
 function packTail(task: Task): void {
-  if (task.attempt === 0 && !task.error && task.sessionId === "") return;
+  const bare = task.attempt === 0 && !task.error && task.sessionId === "";
+  if (bare && !task.cancellation) return;
   const sections = [
     Buffer.from(task.sessionId),
     Buffer.from(task.workerId),
     packError(task.error),
     packProgress(task.progress),
     noBytes,
+    packCancellation(task.cancellation),
+    packResult(task.checkpoint),
   ];
   for (const section of sections) {
     packer.uint32(section.length);
@@ -196,6 +209,7 @@ export function unpackTask(
     traceContext: spec.traceContext,
     durability: ((record[at.flags]! & flag.relaxed) === 0 ? "durable" : "relaxed") as Durability,
     createdAt: spec.createdAt,
+    terms: spec.terms,
   };
   // Not spread into a literal: so wide an object made that way costs 90 us.
   return Object.assign(asked, unpackState(record), unpackTail(record, payloadEnd, apart));
@@ -229,6 +243,8 @@ function unpackTail(record: Buffer, start: number, apart: Apart) {
       error: undefined,
       progress: undefined,
       result: undefined,
+      cancellation: undefined,
+      checkpoint: undefined,
     };
   }
   const from = new Unpacker(record, start);
@@ -244,6 +260,8 @@ function unpackTail(record: Buffer, start: number, apart: Apart) {
     error,
     progress,
     result: packed ? unpackResult(packed) : undefined,
+    cancellation: unpackCancellation(from.block()),
+    checkpoint: unpackResult(from.block()),
   };
 }
 

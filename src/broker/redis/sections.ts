@@ -1,4 +1,4 @@
-import type { Payload, Progress, TaskError } from "../../task/task.js";
+import type { Cancellation, Payload, Progress, TaskError } from "../../task/task.js";
 import { Packer, Unpacker } from "./bytes.js";
 
 /* Error, progress and result, as they stand in a record's tail. Empty: there is none. */
@@ -37,6 +37,30 @@ export function unpackProgress(block: Buffer): Progress | undefined {
   if (block.length === 0) return undefined;
   const from = new Unpacker(block);
   return { fraction: from.double(), message: from.text() };
+}
+
+/* Each time in 6 bytes, 0 for none; then the reason. Scripts change the times in place. */
+export function packCancellation(cancellation: Cancellation | undefined): Buffer {
+  if (!cancellation) return noBytes;
+  const { deliveredAt, acknowledgedAt, forcedAt } = cancellation;
+  packer.reset().skip(18);
+  packer.raw(Buffer.from(cancellation.reason));
+  packer.patch((head) => {
+    head.writeUIntBE(deliveredAt ?? 0, 0, 6);
+    head.writeUIntBE(acknowledgedAt ?? 0, 6, 6);
+    head.writeUIntBE(forcedAt ?? 0, 12, 6);
+  });
+  return packer.take();
+}
+
+export function unpackCancellation(block: Buffer): Cancellation | undefined {
+  if (block.length < 18) return undefined;
+  return {
+    reason: block.toString("utf8", 18),
+    deliveredAt: block.readUIntBE(0, 6) || undefined,
+    acknowledgedAt: block.readUIntBE(6, 6) || undefined,
+    forcedAt: block.readUIntBE(12, 6) || undefined,
+  };
 }
 
 export function packResult(result: Payload | undefined): Buffer {

@@ -1,6 +1,13 @@
 import { limits } from "../../limits.js";
 import { timeOfId } from "../../task/ids.js";
-import { defaultNamespace, defaultQueue, type RetryPolicy, type Task } from "../../task/task.js";
+import {
+  type Backoff,
+  defaultNamespace,
+  defaultQueue,
+  type RetryPolicy,
+  type Task,
+  type TaskTerms,
+} from "../../task/task.js";
 import type { Packer, Unpacker } from "./bytes.js";
 
 /* What was asked, as it stands in a record: what equals its default takes no bytes. */
@@ -19,6 +26,8 @@ const own = {
 
 /** How the payload is described; a fourth kind writes its content type out. */
 const contentTypes: readonly (string | undefined)[] = [undefined, "", "application/json"];
+/** Beside the kind. */
+const withTerms = 128;
 
 export function packSpec(packer: Packer, task: Task): void {
   const labels = Object.entries(task.requiredLabels);
@@ -27,7 +36,7 @@ export function packSpec(packer: Packer, task: Task): void {
   const contentType = task.payload?.contentType;
   const kind = contentTypes.indexOf(contentType);
   packer.byte(flags);
-  packer.byte(kind < 0 ? contentTypes.length : kind);
+  packer.byte((kind < 0 ? contentTypes.length : kind) | (task.terms ? withTerms : 0));
   packer.number(zigzag(task.createdAt - timeOfId(task.id)));
   packer.text(task.type);
   if (kind < 0) packer.text(contentType!);
@@ -42,6 +51,8 @@ export function packSpec(packer: Packer, task: Task): void {
   if (flags & own.tags) packTexts(packer, task.tags);
   if (flags & own.key) packer.text(task.idempotencyKey);
   if (flags & own.trace) packPairs(packer, trace);
+  // Few tasks have any, and not all of them: written out.
+  if (task.terms) packer.text(JSON.stringify(task.terms));
 }
 
 function ownParts(task: Task, labels: boolean, trace: boolean): number {
@@ -78,14 +89,20 @@ const defaultRetry: RetryPolicy = Object.freeze({
   multiplier: limits.backoffMultiplier,
   jitter: limits.backoffJitter,
   nonRetryableCodes: Object.freeze([]),
+  backoff: "exponential",
+  delaysMs: Object.freeze([]),
 });
+
+const backoffs: readonly Backoff[] = ["exponential", "linear", "fixed"];
 
 const isDefaultRetry = (retry: RetryPolicy): boolean =>
   retry.initialBackoffMs === defaultRetry.initialBackoffMs &&
   retry.maxBackoffMs === defaultRetry.maxBackoffMs &&
   retry.multiplier === defaultRetry.multiplier &&
   retry.jitter === defaultRetry.jitter &&
-  retry.nonRetryableCodes.length === 0;
+  retry.nonRetryableCodes.length === 0 &&
+  retry.backoff === defaultRetry.backoff &&
+  retry.delaysMs.length === 0;
 
 function packRetry(packer: Packer, retry: RetryPolicy): void {
   packer.double(retry.initialBackoffMs);
@@ -93,6 +110,9 @@ function packRetry(packer: Packer, retry: RetryPolicy): void {
   packer.double(retry.multiplier);
   packer.double(retry.jitter);
   packTexts(packer, retry.nonRetryableCodes);
+  packer.byte(backoffs.indexOf(retry.backoff));
+  packer.number(retry.delaysMs.length);
+  for (const delayMs of retry.delaysMs) packer.number(delayMs);
 }
 
 const none: Readonly<Record<string, string>> = Object.freeze({});
@@ -101,7 +121,8 @@ const noTexts: readonly string[] = Object.freeze([]);
 /** `from` stands behind the group key, which comes first because scripts read it. */
 export function unpackSpec(id: string, from: Unpacker) {
   const flags = from.byte();
-  const kind = from.byte();
+  const described = from.byte();
+  const kind = described & ~withTerms;
   const createdAt = timeOfId(id) + unzigzag(from.number());
   const type = from.text();
   const contentType = kind < contentTypes.length ? contentTypes[kind] : from.text();
@@ -121,6 +142,7 @@ export function unpackSpec(id: string, from: Unpacker) {
     tags: flags & own.tags ? unpackTexts(from) : noTexts,
     idempotencyKey: flags & own.key ? from.text() : "",
     traceContext: flags & own.trace ? unpackPairs(from) : none,
+    terms: described & withTerms ? (JSON.parse(from.text()) as TaskTerms) : undefined,
   };
 }
 
@@ -145,5 +167,7 @@ function unpackRetry(from: Unpacker): RetryPolicy {
     multiplier: from.double(),
     jitter: from.double(),
     nonRetryableCodes: unpackTexts(from),
+    backoff: backoffs[from.byte()]!,
+    delaysMs: Array.from({ length: from.number() }, () => from.number()),
   };
 }

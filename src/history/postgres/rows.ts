@@ -1,12 +1,14 @@
 import { slotOfId } from "../../task/ids.js";
 import type { Attempt, AttemptOutcome, Payload, Priority, QueueSettings } from "../../task/task.js";
 import type {
+  Cancellation,
   Durability,
   Progress,
   RetryPolicy,
   Status,
   Task,
   TaskError,
+  TaskTerms,
 } from "../../task/task.js";
 import { defaultQueueSettings } from "../../task/validate.js";
 import { asRead } from "../rules.js";
@@ -52,6 +54,7 @@ export interface TaskRow {
   payload: Buffer | null;
   result_type: string | null;
   result: Buffer | null;
+  extra: string | null;
   now: number;
 }
 
@@ -68,6 +71,13 @@ interface SpecColumn {
   tags: readonly string[];
   traceContext: Readonly<Record<string, string>>;
   durability: Durability;
+  terms?: TaskTerms | undefined;
+}
+
+/** Bytes in base64: few tasks have any. */
+interface ExtraColumn {
+  cancellation?: Cancellation | undefined;
+  checkpoint?: { contentType: string; data: string } | undefined;
 }
 
 const bare = defaultQueueSettings("", "");
@@ -99,10 +109,12 @@ function specOf(row: TaskRow): Omit<Task, keyof ReturnType<typeof stateOf> | "id
     traceContext: objectOr(spec.traceContext),
     durability: spec.durability ?? "durable",
     createdAt: row.created_at,
+    terms: spec.terms,
   };
 }
 
 function stateOf(row: TaskRow) {
+  const extra = objectOf<ExtraColumn>(row.extra);
   return {
     status: row.status as Status,
     version: row.version,
@@ -121,6 +133,11 @@ function stateOf(row: TaskRow) {
     result: payloadOf(row.result_type, row.result),
     error: objectOf<TaskError>(row.error),
     progress: objectOf<Progress>(row.progress),
+    cancellation: extra?.cancellation,
+    checkpoint: extra?.checkpoint && {
+      contentType: extra.checkpoint.contentType,
+      data: Buffer.from(extra.checkpoint.data, "base64"),
+    },
   };
 }
 
@@ -196,6 +213,9 @@ export function insertParameters(tasks: readonly Task[], marker: string | undefi
     bytes.all(),
     marker ?? null,
     plainArray(results.length),
+    plain((task) => task.terms?.batchId),
+    text((task) => task.terms?.schedule && storable(task.terms.schedule)),
+    text(extraColumn),
   ];
 }
 
@@ -228,6 +248,7 @@ export function updateParameters(tasks: readonly Task[]): unknown[] {
     text((task) => task.result && storable(task.result.contentType)),
     plainArray(results.at),
     plainArray(results.length),
+    text(extraColumn),
   ];
 }
 
@@ -252,8 +273,21 @@ function specColumn(task: Task): string {
     tags: task.tags,
     traceContext: task.traceContext,
     durability: task.durability,
+    terms: task.terms,
   };
   return JSON.stringify(spec);
+}
+
+function extraColumn({ cancellation, checkpoint }: Task): string | undefined {
+  if (!cancellation && !checkpoint) return undefined;
+  const extra: ExtraColumn = {
+    cancellation,
+    checkpoint: checkpoint && {
+      contentType: checkpoint.contentType,
+      data: Buffer.from(checkpoint.data).toString("base64"),
+    },
+  };
+  return JSON.stringify(extra);
 }
 
 export interface AttemptRow {

@@ -11,7 +11,7 @@ const taskColumns = `t.id, t.version, t.fencing_token, t.created_at, t.ready_at,
   t.completed_at, t.cancel_requested_at, t.retention_ms, t.run, t.attempt, t.retry_count,
   t.lease_losses, t.releases, t.priority, t.status, t.namespace, t.queue, t.type, t.session_id,
   t.worker_id, t.idempotency_key, t.spec::text, t.error::text, t.progress::text, t.payload_type,
-  t.payload, t.result_type, t.result, now_ms() AS now`;
+  t.payload, t.result_type, t.result, t.extra::text, now_ms() AS now`;
 
 const folder = new URL("./sql/", import.meta.url);
 const statements = new Map<string, Statement>();

@@ -57,6 +57,8 @@ export const leaseChecks: readonly Check[] = [
         multiplier: 1.5,
         jitter: 0.25,
         nonRetryableCodes: ["a", "b"],
+        backoff: "linear",
+        delaysMs: [5, 70_000_000],
       },
       timeoutMs: 1_234,
       groupKey: "größe \u0000 {x}",
@@ -65,7 +67,16 @@ export const leaseChecks: readonly Check[] = [
       idempotencyKey: "key {1}",
       retentionMs: 99_000,
       traceContext: { traceparent: "00-1-2-01" },
-    };
+      terms: {
+        unique: { key: "k", scope: "for_time", windowMs: 5_000, onConflict: "replace" },
+        expireAt: 4_000_000_000_000,
+        deadline: 4_000_000_000_001,
+        heartbeatTimeoutMs: 604_800_000,
+        batchId: "0198b2a0-0000-7000-8000-000000000001",
+        schedule: "nightly größe",
+        scheduledFor: 3_999_999_999_999,
+      },
+    } as const;
     const task = await kit.submitOne(spec);
     const lease = await kit.take(await kit.session());
     for (const seen of [lease.task, (await kit.get(task))!]) {

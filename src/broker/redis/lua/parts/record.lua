@@ -1,15 +1,18 @@
 -- The packed record: header, spec, payload, tail. record.ts holds the same layout; both change
 -- together, with the version.
-local HEAD = '>BBBBI4I4I4I2I2I4I4I2I2BI4I4c16I6I6I6I6I6I4I4I4I4'
-local HEAD_BYTES = 103
-local HEAD_FIELDS = 26
+local HEAD = '>BBBBI4I4I4I2I2I4I4I2I2BI4I4c16I6I6I6I6I6I4I6I6I4I4I4I4'
+local HEAD_BYTES = 119
+local HEAD_FIELDS = 29
+local TAIL = '>I4c0I4c0I4c0I4c0I4c0I4c0I4c0'
 -- Places in the unpacked header.
 local STATUS, FLAGS, PRIORITY, LANE, QUEUE = 2, 3, 4, 5, 6
 local VERSION, RUN, LOSSES, ATTEMPT = 7, 8, 9, 10
 local RETRIES, RELEASES, GROUP_BYTES, SETTLED_BY, RECORDED, SETTLED_AT = 11, 12, 13, 14, 15, 16
 local TOKEN, ORDER, READY, STARTED, COMPLETED = 17, 18, 19, 20, 21
 local CANCEL, TIMEOUT = 22, 23
-local SPEC_BYTES, PAYLOAD_BYTES, TAIL_BYTES = 24, 25, 26
+-- 0: none.
+local EXPIRE, DEADLINE, HEARTBEAT = 24, 25, 26
+local SPEC_BYTES, PAYLOAD_BYTES, TAIL_BYTES = 27, 28, 29
 
 local SCHEDULED, PENDING, RUNNING, RETRYING = 1, 2, 3, 4
 local DONE, FAILED, CANCELLED = 5, 6, 7
@@ -64,16 +67,17 @@ local function group_of(rec, t)
   return string.sub(rec, HEAD_BYTES + 1, HEAD_BYTES + t[GROUP_BYTES])
 end
 
--- session, worker, error, progress, result. Absent before the first grant.
+-- session, worker, error, progress, result, cancellation, checkpoint. Absent before the first
+-- grant.
 local function tail_of(rec, t)
-  if t[TAIL_BYTES] == 0 then return { '', '', '', '', '' } end
+  if t[TAIL_BYTES] == 0 then return { '', '', '', '', '', '', '' } end
   local at = HEAD_BYTES + t[SPEC_BYTES] + t[PAYLOAD_BYTES] + 1
-  return { struct.unpack('>I4c0I4c0I4c0I4c0I4c0', rec, at) }
+  return { struct.unpack(TAIL, rec, at) }
 end
 
 local function pack_tail(x)
-  local a, b, c, d, e = unpack(x, 1, 5)
-  return struct.pack('>I4c0I4c0I4c0I4c0I4c0', #a, a, #b, b, #c, c, #d, d, #e, e)
+  local a, b, c, d, e, f, g = unpack(x, 1, 7)
+  return struct.pack(TAIL, #a, a, #b, b, #c, c, #d, d, #e, e, #f, f, #g, g)
 end
 
 -- The whole record with this header and tail.
