@@ -102,9 +102,12 @@ export const limits = Object.freeze({
   promoteBatch: 1_000,
   outboxIdleMs: 5_000,
   outboxBatch: 500,
-  recordBatch: 1_000,
+  /** Transitions in one transaction; more would keep this process from its streams. */
+  recordBatch: 500,
+  /** What nobody waits for is gathered so long; the aim is 200 ms until it is in Postgres. */
+  recordGatherMs: 100,
   /** RUNNING is written to history only if it lasts; a short task is one row write. */
-  runningRecordDelayMs: 500,
+  runningRecordDelayMs: 1_000,
   commitMarkerIdleMs: 10_000,
   commitMarkerKeepMs: 120_000,
   restoreBatch: 500,

@@ -8,9 +8,11 @@ export interface Recorder {
    * Resolves once history answered for this version (and the broker has been told, so that the
    * outbox entry goes). Waits through outages of history; rejects with `history_unavailable` only
    * when the recorder stops or its bound is reached: the outbox still holds the transition then.
+   * `awaited`: somebody waits for the answer, so it is not gathered first; by default it is awaited
+   * for DURABLE tasks only.
    */
-  record(transition: Transition): Promise<RecordOutcome>;
-  /** A grant: written only if the task still runs 500 ms later; may be dropped. */
+  record(transition: Transition, awaited?: boolean): Promise<RecordOutcome>;
+  /** A grant: written only if the task still runs a second later; may be dropped. */
   running(task: Task): void;
   /** Resolves when everything given before is written or given up. */
   flush(): Promise<void>;

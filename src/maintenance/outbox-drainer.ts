@@ -80,7 +80,7 @@ async function drain(
     // All at once: the recorder keeps the order of each task, and order between tasks means nothing
     // to history.
     const answers = await abortable(
-      Promise.allSettled(entries.map((entry) => recorder.record(entry))),
+      Promise.allSettled(entries.map((entry) => recorder.record(entry, true))),
       signal,
     );
     const answered = (wanted: (outcome: RecordOutcome) => boolean) =>

@@ -9,6 +9,10 @@ export interface Entry {
   /** What history is told: as given, or mended (payload fetched, version lifted). */
   current: Transition;
   readonly bytes: number;
+  /** Somebody waits for the answer. */
+  readonly awaited: boolean;
+  /** Monotonic ms at which it was given. */
+  readonly givenAt: number;
   /** Monotonic ms at which history first answered that it has no such row. */
   missingSince: number | undefined;
   readonly done: Promise<RecordOutcome>;
@@ -24,12 +28,15 @@ export interface Batch {
   readonly slices: ReadonlyMap<string, Slice>;
 }
 
+/** Tasks of which somebody waits for an answer, and those that nobody waits for. */
+export type Line = "awaited" | "gathered";
+
 /**
- * Transitions by task, oldest task first. A task that is in flight is not taken again before it is
- * back.
+ * Transitions by task, oldest task first, in two lines. A task that is in flight is not taken again
+ * before it is back.
  */
 export class RecordQueue {
-  #waiting = new Map<string, Entry[]>();
+  readonly #lines: Record<Line, Map<string, Entry[]>> = { awaited: new Map(), gathered: new Map() };
   readonly #flying = new Map<string, Slice>();
   readonly #held = new Set<Entry>();
   readonly #byOutbox = new Map<string, Entry>();
@@ -49,32 +56,57 @@ export class RecordQueue {
    * recorder still holds.
    */
   find(transition: Transition): Entry | undefined {
-    return this.#byOutbox.get(outboxKey(transition));
+    const key = outboxKey(transition);
+    return key === undefined ? undefined : this.#byOutbox.get(key);
   }
 
   add(entry: Entry): void {
     this.#held.add(entry);
-    if (entry.given.outboxId !== undefined) this.#byOutbox.set(outboxKey(entry.given), entry);
+    const key = outboxKey(entry.given);
+    if (key !== undefined) this.#byOutbox.set(key, entry);
     this.#bytes += entry.bytes;
+    const { awaited, gathered } = this.#lines;
     const taskId = entry.given.task.id;
-    const waiting = this.#waiting.get(taskId);
+    const waiting = awaited.get(taskId) ?? gathered.get(taskId);
     if (waiting) waiting.push(entry);
-    else this.#waiting.set(taskId, [entry]);
+    else (entry.awaited ? awaited : gathered).set(taskId, [entry]);
+    if (entry.awaited && waiting) this.#hasten(taskId);
+  }
+
+  /** What is gathered of this task goes with what somebody waits for. */
+  #hasten(taskId: string): void {
+    const { awaited, gathered } = this.#lines;
+    const waiting = gathered.get(taskId);
+    if (!waiting) return;
+    gathered.delete(taskId);
+    awaited.set(taskId, waiting);
   }
 
   /**
-   * Takes whole tasks up to about `maxEntries` and `maxBytes`, at least one; empty if none may fly
+   * Monotonic ms at which the longest waiting task of the line was given; undefined if none may fly
    * now.
    */
-  take(maxEntries: number, maxBytes: number): Batch {
+  oldest(line: Line): number | undefined {
+    for (const [taskId, waiting] of this.#lines[line]) {
+      if (!this.#flying.has(taskId)) return waiting[0]!.givenAt;
+    }
+    return undefined;
+  }
+
+  /**
+   * Takes whole tasks given by `until` (monotonic ms), up to about `maxEntries` and `maxBytes`, at
+   * least one; empty if none may fly now.
+   */
+  take(line: Line, until: number, maxEntries: number, maxBytes: number): Batch {
     const slices = new Map<string, Slice>();
     const entries: Entry[] = [];
     let bytes = 0;
-    for (const [taskId, waiting] of this.#waiting) {
+    for (const [taskId, waiting] of this.#lines[line]) {
       if (entries.length >= maxEntries || bytes >= maxBytes) break;
       if (this.#flying.has(taskId)) continue;
+      if (waiting[0]!.givenAt > until) break;
       const slice = waiting.splice(0, maxEntries - entries.length);
-      if (waiting.length === 0) this.#waiting.delete(taskId);
+      if (waiting.length === 0) this.#lines[line].delete(taskId);
       this.#flying.set(taskId, slice);
       slices.set(taskId, slice);
       for (const entry of slice) {
@@ -93,23 +125,26 @@ export class RecordQueue {
   /** Puts entries before all that wait, in their order. */
   giveBack(entries: readonly Entry[]): void {
     if (entries.length === 0) return;
-    const merged = new Map<string, Entry[]>();
-    for (const source of [entries, [...this.#waiting.values()].flat()]) {
-      for (const entry of source) {
-        const taskId = entry.given.task.id;
-        const waiting = merged.get(taskId);
-        if (waiting) waiting.push(entry);
-        else merged.set(taskId, [entry]);
-      }
+    const waiting = [...this.#lines.awaited.values(), ...this.#lines.gathered.values()].flat();
+    for (const line of Object.values(this.#lines)) line.clear();
+    const all = [...entries, ...waiting];
+    const awaited = new Set<string>();
+    for (const entry of all) if (entry.awaited) awaited.add(entry.given.task.id);
+    for (const entry of all) {
+      const taskId = entry.given.task.id;
+      const line = this.#lines[awaited.has(taskId) ? "awaited" : "gathered"];
+      const known = line.get(taskId);
+      if (known) known.push(entry);
+      else line.set(taskId, [entry]);
     }
-    this.#waiting = merged;
   }
 
   /** Frees the memory of entries that are answered or given up. */
   dismiss(entries: Iterable<Entry>): void {
     for (const entry of entries) {
       if (!this.#held.delete(entry)) continue;
-      this.#byOutbox.delete(outboxKey(entry.given));
+      const key = outboxKey(entry.given);
+      if (key !== undefined) this.#byOutbox.delete(key);
       this.#bytes -= entry.bytes;
     }
   }
@@ -117,16 +152,17 @@ export class RecordQueue {
   /** Gives up everything, waiting or not. */
   clear(): Entry[] {
     const held = [...this.#held];
-    this.#waiting.clear();
+    for (const line of Object.values(this.#lines)) line.clear();
     this.#flying.clear();
     this.dismiss(held);
     return held;
   }
 }
 
-const outboxKey = ({ partition, outboxId }: Transition): string => `${partition}:${outboxId ?? ""}`;
+const outboxKey = ({ partition, outboxId }: Transition): string | undefined =>
+  outboxId === undefined ? undefined : `${partition}:${outboxId}`;
 
-export function createEntry(transition: Transition): Entry {
+export function createEntry(transition: Transition, awaited: boolean, givenAt: number): Entry {
   let resolve!: Entry["resolve"];
   let reject!: Entry["reject"];
   const done = new Promise<RecordOutcome>((onDone, onError) => {
@@ -137,6 +173,8 @@ export function createEntry(transition: Transition): Entry {
     given: transition,
     current: transition,
     bytes: sizeOf(transition.task),
+    awaited,
+    givenAt,
     missingSince: undefined,
     done,
     resolve,

@@ -1,4 +1,4 @@
-import type { Broker, Transition } from "../broker/broker.js";
+import type { Broker, RecordedItem, Transition } from "../broker/broker.js";
 import type { Clock, Random, Timer } from "../clock.js";
 import type { Recorder } from "../coordinator/recorder.js";
 import { DroverError } from "../errors.js";
@@ -9,7 +9,14 @@ import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import { isFinal, type Task } from "../task/task.js";
 import type { Events } from "../telemetry/events.js";
 import { fetchPayloads, liftVersions } from "./mending.js";
-import { createEntry, type Batch, type Entry, RecordQueue, sizeOf } from "./record-queue.js";
+import {
+  type Batch,
+  createEntry,
+  type Entry,
+  type Line,
+  RecordQueue,
+  sizeOf,
+} from "./record-queue.js";
 import { RunningWatch } from "./running-watch.js";
 
 export interface RecorderOptions {
@@ -22,8 +29,6 @@ export interface RecorderOptions {
   readonly maxBytes?: number;
 }
 
-/** Two, so that one batch is being formed and sent while Postgres still syncs the other. */
-const flightsMax = 2;
 /**
  * Payloads and results of one statement; its rows are on the wire and in memory several times over.
  */
@@ -37,20 +42,26 @@ const retryMaxMs = 5_000;
 const missingRetryMs = 250;
 const missingMaxMs = 10_000;
 const runningTasksMax = 100_000;
+const runningBytesMax = 32 * 1024 * 1024;
 
 /**
- * Group commit of what the broker decided: a flush starts as soon as the one before it is answered.
+ * Group commit of what the broker decided, one flush of each line at a time. What somebody waits
+ * for is written as soon as the flush before it is answered. The rest is as safe in the outbox as
+ * it will be in history, so it is gathered for up to `limits.recordGatherMs`: fewer transactions,
+ * and a task that begins and ends meanwhile is one row written once.
  */
 export class HistoryRecorder implements Recorder, Service {
   readonly #options: RecorderOptions;
   readonly #maxBytes: number;
   readonly #queue = new RecordQueue();
   readonly #watch: RunningWatch;
-  readonly #flights = new Set<Promise<void>>();
+  readonly #flights = new Map<Line, Promise<void>>();
   readonly #endings = new Set<Promise<void>>();
   #parked: Entry[] = [];
   #parkTimer: Timer | undefined;
   #pauseTimer: Timer | undefined;
+  #gatherTimer: Timer | undefined;
+  #flushes = 0;
   #failures = 0;
   #pumpDue = false;
   #stopped = false;
@@ -62,6 +73,7 @@ export class HistoryRecorder implements Recorder, Service {
       clock: options.clock,
       delayMs: limits.runningRecordDelayMs,
       maxTasks: runningTasksMax,
+      maxBytes: runningBytesMax,
       onDue: (tasks) => this.#addRunning(tasks),
     });
   }
@@ -85,8 +97,9 @@ export class HistoryRecorder implements Recorder, Service {
     this.#watch.clear();
     this.#pauseTimer?.cancel();
     this.#parkTimer?.cancel();
-    this.#pauseTimer = this.#parkTimer = undefined;
-    await Promise.all(this.#flights);
+    this.#gatherTimer?.cancel();
+    this.#pauseTimer = this.#parkTimer = this.#gatherTimer = undefined;
+    await Promise.all(this.#flights.values());
     await Promise.all(this.#endings);
     this.#parked = [];
     const error = new DroverError(
@@ -96,7 +109,10 @@ export class HistoryRecorder implements Recorder, Service {
     for (const entry of this.#queue.clear()) entry.reject(error);
   }
 
-  record(transition: Transition): Promise<RecordOutcome> {
+  record(
+    transition: Transition,
+    awaited = transition.task.durability === "durable",
+  ): Promise<RecordOutcome> {
     this.#watch.forget(transition.task.id, transition.task.version);
     if (this.#stopped) return Promise.reject(unavailable("the recorder has stopped"));
     const known = this.#queue.find(transition);
@@ -106,7 +122,7 @@ export class HistoryRecorder implements Recorder, Service {
       const message = `${held.size} transitions (${bytes} bytes) wait for history already`;
       return Promise.reject(unavailable(`${message}, at most ${this.#maxBytes} bytes may`));
     }
-    return this.#add(transition).done;
+    return this.#add(transition, awaited).done;
   }
 
   running(task: Task): void {
@@ -114,11 +130,17 @@ export class HistoryRecorder implements Recorder, Service {
   }
 
   async flush(): Promise<void> {
-    await Promise.allSettled([...this.#queue.held].map((entry) => entry.done));
+    this.#flushes += 1;
+    this.#pump();
+    try {
+      await Promise.allSettled([...this.#queue.held].map((entry) => entry.done));
+    } finally {
+      this.#flushes -= 1;
+    }
   }
 
-  #add(transition: Transition): Entry {
-    const entry = createEntry(transition);
+  #add(transition: Transition, awaited: boolean): Entry {
+    const entry = createEntry(transition, awaited, this.#options.clock.monotonic());
     this.#queue.add(entry);
     this.#pumpSoon();
     return entry;
@@ -128,9 +150,8 @@ export class HistoryRecorder implements Recorder, Service {
     for (const task of tasks) {
       // They must not take the room of what has to be written.
       if (this.#queue.bytes > this.#maxBytes / 2) return;
-      this.#add(runningTransition(task, this.#options.broker.partitions)).done.catch(
-        () => undefined,
-      );
+      const transition = runningTransition(task, this.#options.broker.partitions);
+      this.#add(transition, false).done.catch(() => undefined);
     }
   }
 
@@ -145,15 +166,42 @@ export class HistoryRecorder implements Recorder, Service {
   }
 
   #pump(): void {
-    while (!this.#stopped && !this.#pauseTimer && this.#flights.size < flightsMax) {
-      const batch = this.#queue.take(limits.recordBatch, batchBytes);
-      if (batch.entries.length === 0) return;
-      const flight = this.#fly(batch).finally(() => {
-        this.#flights.delete(flight);
-        this.#pump();
-      });
-      this.#flights.add(flight);
+    if (this.#stopped || this.#pauseTimer) return;
+    this.#launch("awaited", Number.POSITIVE_INFINITY);
+    const until = this.#gatheredUntil();
+    if (until !== undefined) this.#launch("gathered", until);
+  }
+
+  /**
+   * Once the longest waiting has waited long enough, all go that have waited half as long, so that
+   * flushes stay few. Undefined: nothing is due; the timer is set for what will be.
+   */
+  #gatheredUntil(): number | undefined {
+    if (this.#flights.has("gathered")) return undefined;
+    const oldest = this.#queue.oldest("gathered");
+    if (oldest === undefined) return undefined;
+    if (this.#flushes > 0 || this.#queue.bytes > this.#maxBytes / 4) {
+      return Number.POSITIVE_INFINITY;
     }
+    const { clock } = this.#options;
+    const waitMs = oldest + limits.recordGatherMs - clock.monotonic();
+    if (waitMs <= 0) return clock.monotonic() - limits.recordGatherMs / 2;
+    this.#gatherTimer ??= clock.after(waitMs, () => {
+      this.#gatherTimer = undefined;
+      this.#pump();
+    });
+    return undefined;
+  }
+
+  #launch(line: Line, until: number): void {
+    if (this.#flights.has(line)) return;
+    const batch = this.#queue.take(line, until, limits.recordBatch, batchBytes);
+    if (batch.entries.length === 0) return;
+    const flight = this.#fly(batch).finally(() => {
+      this.#flights.delete(line);
+      this.#pump();
+    });
+    this.#flights.set(line, flight);
   }
 
   async #fly(batch: Batch): Promise<void> {
@@ -248,18 +296,12 @@ export class HistoryRecorder implements Recorder, Service {
    * the whole.
    */
   async #finish(over: readonly [Entry, RecordOutcome][]): Promise<void> {
-    const items = over.flatMap(([{ given }, outcome]) =>
-      given.outboxId === undefined || outcome === "missing"
-        ? []
-        : [
-            {
-              partition: given.partition,
-              outboxId: given.outboxId,
-              taskId: given.task.id,
-              version: given.task.version,
-            },
-          ],
-    );
+    const items: RecordedItem[] = [];
+    for (const [{ given }, outcome] of over) {
+      const { partition, outboxId, task } = given;
+      if (outboxId === undefined || outcome === "missing") continue;
+      items.push({ partition, outboxId, taskId: task.id, version: task.version });
+    }
     if (items.length > 0) await this.#options.broker.recorded(items).catch(() => undefined);
     this.#queue.dismiss(over.map(([entry]) => entry));
     for (const [entry, outcome] of over) entry.resolve(outcome);

@@ -7,8 +7,18 @@ export interface RunningWatchOptions {
   readonly delayMs: number;
   /** More are not remembered: a RUNNING that is not written changes no promise. */
   readonly maxTasks: number;
+  /** Of the payloads that would be held with them. */
+  readonly maxBytes: number;
   onDue(tasks: readonly Task[]): void;
 }
+
+interface Noted {
+  readonly task: Task;
+  readonly dueAt: number;
+}
+
+/** Those that fall due within so many ms are told together. */
+const sweepMs = 100;
 
 /**
  * Remembers grants until they have lasted. One timer for all of them: they fall due in the order
@@ -16,7 +26,8 @@ export interface RunningWatchOptions {
  */
 export class RunningWatch {
   readonly #options: RunningWatchOptions;
-  readonly #tasks = new Map<string, { readonly task: Task; readonly dueAt: number }>();
+  readonly #tasks = new Map<string, Noted>();
+  #bytes = 0;
   #timer: Timer | undefined;
 
   constructor(options: RunningWatchOptions) {
@@ -24,27 +35,34 @@ export class RunningWatch {
   }
 
   note(task: Task): void {
-    const { clock, delayMs, maxTasks } = this.#options;
-    // Deleted first, so that the order of the map stays the order of falling due.
-    this.#tasks.delete(task.id);
-    if (this.#tasks.size >= maxTasks) return;
-    // History has the payload, or gets it with the insert: thousands of running tasks must not hold
-    // theirs here.
-    const slim = { ...task, payload: undefined };
-    this.#tasks.set(task.id, { task: slim, dueAt: clock.monotonic() + delayMs });
-    this.#timer ??= clock.after(delayMs, () => this.#sweep());
+    const { clock, delayMs, maxTasks, maxBytes } = this.#options;
+    // Dropped first, so that the order of the map stays the order of falling due.
+    this.#drop(task.id);
+    const bytes = payloadBytes(task);
+    if (this.#tasks.size >= maxTasks || this.#bytes + bytes > maxBytes) return;
+    this.#bytes += bytes;
+    this.#tasks.set(task.id, { task, dueAt: clock.monotonic() + delayMs });
+    this.#timer ??= clock.after(delayMs + sweepMs, () => this.#sweep());
   }
 
   /** The task went on to this version. */
   forget(taskId: string, version: number): void {
     const noted = this.#tasks.get(taskId);
-    if (noted && noted.task.version <= version) this.#tasks.delete(taskId);
+    if (noted && noted.task.version <= version) this.#drop(taskId);
   }
 
   clear(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
     this.#tasks.clear();
+    this.#bytes = 0;
+  }
+
+  #drop(taskId: string): void {
+    const noted = this.#tasks.get(taskId);
+    if (!noted) return;
+    this.#tasks.delete(taskId);
+    this.#bytes -= payloadBytes(noted.task);
   }
 
   #sweep(): void {
@@ -54,12 +72,14 @@ export class RunningWatch {
     for (const [taskId, { task, dueAt }] of this.#tasks) {
       const waitMs = dueAt - clock.monotonic();
       if (waitMs > 0) {
-        this.#timer = clock.after(waitMs, () => this.#sweep());
+        this.#timer = clock.after(waitMs + sweepMs, () => this.#sweep());
         break;
       }
-      this.#tasks.delete(taskId);
+      this.#drop(taskId);
       due.push(task);
     }
     if (due.length > 0) this.#options.onDue(due);
   }
 }
+
+const payloadBytes = (task: Task): number => task.payload?.data.byteLength ?? 0;
