@@ -9,12 +9,13 @@ import { DroverError } from "../errors.js";
 import type { ListQuery } from "../history/history.js";
 import { limits } from "../limits.js";
 import { parseTaskId } from "../task/ids.js";
-import { checkLength, checkName, refuse } from "../task/rules.js";
+import { checkName, refuse } from "../task/rules.js";
 import type { Task } from "../task/task.js";
 import { withCallerTrace } from "./caller-trace.js";
 import { namespaceOf } from "./context.js";
 import { mount, type MountedService, type Opaque } from "./contract.js";
-import { toDraft, toStatus, toWireAttempt, toWireTask } from "./convert-task.js";
+import { listFilter } from "./convert-filter.js";
+import { toDraft, toWireAttempt, toWireTask } from "./convert-task.js";
 import { toWireStats } from "./convert-queue.js";
 import { durationMs } from "./convert-time.js";
 import { submitStream, toWireOutcome } from "./submit-stream.js";
@@ -44,11 +45,11 @@ export function taskService(coordinator: Coordinator): MountedService {
       return { task: toWireTask(await coordinator.get(namespaceOf(context), idOf(request))) };
     },
     async listTasks(request, context) {
-      const { tasks, nextPageToken } = await listFitting(
+      const { tasks, nextPageToken, scanned } = await listFitting(
         coordinator,
         toListQuery(namespaceOf(context), request),
       );
-      return { tasks: tasks.map(toWireTask), nextPageToken };
+      return { tasks: tasks.map(toWireTask), nextPageToken, scanned };
     },
     async cancelTask(request, context) {
       const { grace } = request;
@@ -122,19 +123,11 @@ async function submitAll(
 }
 
 function toListQuery(namespace: string, request: Opaque<ListTasksRequest>): ListQuery {
-  const { type, queue, tag, pageSize, pageToken } = request;
-  if (type !== "") checkName("type", type);
-  if (queue !== "") checkName("queue", queue);
-  checkLength("tag", tag, 0, limits.tagLength);
-  return {
-    namespace,
-    status: toStatus(request.status),
-    type: type || undefined,
-    queue: queue || undefined,
-    tag: tag || undefined,
-    pageSize: pageSize || limits.pageSize,
-    pageToken,
-  };
+  const { pageSize, pageToken } = request;
+  return Object.assign(
+    { namespace, pageSize: pageSize || limits.pageSize, pageToken },
+    listFilter(request),
+  );
 }
 
 /** A page that would not fit a message is read again, shorter: its token then leads to the rest. */

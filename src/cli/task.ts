@@ -1,16 +1,8 @@
 import type { Command } from "commander";
-import type { Client, Priority, SubmitOptions, Task, TaskStatus } from "../client/index.js";
+import type { Client, Priority, SubmitOptions, Task } from "../client/index.js";
 import { limits } from "../limits.js";
-import {
-  duration,
-  label,
-  priority,
-  readPayload,
-  several,
-  status,
-  time,
-  whole,
-} from "./arguments.js";
+import { duration, label, priority, readPayload, several, time, whole } from "./arguments.js";
+import { filterOf, type FilterFlags, filterOptions } from "./filter.js";
 import { Exit } from "./exit.js";
 import { printJson } from "./json.js";
 import {
@@ -93,11 +85,7 @@ function submitOptions(flags: SubmitFlags): SubmitOptions {
   });
 }
 
-interface ListFlags extends CommonFlags {
-  status?: TaskStatus;
-  type?: string;
-  queue?: string;
-  tag?: string;
+interface ListFlags extends CommonFlags, FilterFlags {
   limit: number;
 }
 
@@ -111,15 +99,13 @@ function addReads(task: Command, parts: CliParts): void {
         showTask(await client.get(id, callOptions(flags)), flags, parts),
       ),
     );
-  clientCommand(task, "list", "tasks, newest first")
-    .option("-s, --status <status>", "only this status; failed ones are the dead letters", status)
-    .option("-t, --type <type>", "only this type")
-    .option("-q, --queue <name>", "only this queue")
-    .option("--tag <tag>", "only tasks with this tag")
+  filterOptions(
+    clientCommand(task, "list", "tasks, newest first; the failed ones are the dead letters"),
+  )
     .option("-n, --limit <n>", "at most so many", whole(1, listLimitMax), limits.pageSize)
     .action((flags: ListFlags) =>
       withClient(parts, flags, async (client) =>
-        showTasks(await listTasks(client, flags), flags, parts),
+        showTasks(await listTasks(client, flags, parts), flags, parts),
       ),
     );
   clientCommand(task, "attempts", "every grant of a task to a worker, oldest first")
@@ -131,11 +117,11 @@ function addReads(task: Command, parts: CliParts): void {
     );
 }
 
-async function listTasks(client: Client, flags: ListFlags): Promise<Task[]> {
-  const { status: only, type, queue, tag, limit } = flags;
+async function listTasks(client: Client, flags: ListFlags, parts: CliParts): Promise<Task[]> {
+  const { limit } = flags;
   const tasks: Task[] = [];
   const pageSize = Math.min(limit, limits.pageSizeMax);
-  const filter = given({ status: only, type, queue, tag, pageSize, ...callOptions(flags) });
+  const filter = { ...filterOf(flags, parts), pageSize, ...callOptions(flags) };
   for await (const task of client.list(filter)) {
     tasks.push(task);
     if (tasks.length >= limit) break;

@@ -22,16 +22,10 @@ import type { AnyTasks, TaskMap } from "../transport/task-map.js";
 import { toDuration } from "../transport/times.js";
 import { type CallOptions, Calls } from "./calls.js";
 import { ChannelPool } from "./channel-pool.js";
-import {
-  encodeTask,
-  fromWireAttempt,
-  fromWireStats,
-  fromWireTask,
-  present,
-  toWireStatus,
-} from "./convert.js";
+import { encodeTask, fromWireAttempt, fromWireStats, fromWireTask, present } from "./convert.js";
 import { DroverClientError } from "./errors.js";
-import { everyPage, type Page } from "./pages.js";
+import { toListFields } from "./filter.js";
+import { everyPage } from "./pages.js";
 import { createQueues, createWorkers, type Queues, type Workers } from "./queues.js";
 import { Submitter, type SubmitPlan } from "./submitter.js";
 import type {
@@ -43,6 +37,7 @@ import type {
   Receipt,
   SubmitOptions,
   SubmitOutcome,
+  TaskPage,
   TaskRef,
   WaitOptions,
 } from "./surface.js";
@@ -171,13 +166,13 @@ class PooledClient implements Client {
     return everyPage(options, (page) => this.listPage(page));
   }
 
-  async listPage(options: ListOptions = {}): Promise<Page<Task>> {
-    const { type, queue, tag, pageSize, pageToken } = options;
-    const status = toWireStatus(options.status);
-    const filter = present({ status, type, queue, tag, pageSize, pageToken });
-    const request = create(ListTasksRequestSchema, filter);
-    const { tasks, nextPageToken } = await this.#calls.unary(codecs.list, request, options);
-    return { items: tasks.map((task) => fromWireTask(task)), nextPageToken };
+  async listPage(options: ListOptions = {}): Promise<TaskPage<Task>> {
+    const { pageSize, pageToken } = options;
+    const page = present({ pageSize, pageToken });
+    const request = create(ListTasksRequestSchema, { ...toListFields(options), ...page });
+    const answer = await this.#calls.unary(codecs.list, request, options);
+    const { tasks, nextPageToken, scanned } = answer;
+    return { items: tasks.map((task) => fromWireTask(task)), nextPageToken, scanned };
   }
 
   async cancel(task: TaskRef<string>, options: CancelOptions = {}): Promise<Task> {

@@ -200,7 +200,5 @@ export function fromWireStats(stats: WireStats | undefined): Stats {
   };
 }
 
-export const toWireStatus = (status: TaskStatus | undefined): WireStatus =>
-  status === undefined
-    ? WireStatus.UNSPECIFIED
-    : WireStatus[status.toUpperCase() as keyof typeof WireStatus];
+export const toWireStatus = (status: TaskStatus): WireStatus =>
+  WireStatus[status.toUpperCase() as keyof typeof WireStatus];

@@ -10,11 +10,12 @@ export type {
   SubmitOptions,
   SubmitOutcome,
   SubmitStatus,
-  TaskFilter,
+  TaskPage,
   TaskRef,
   WaitOptions,
 } from "./surface.js";
 export type { CallOptions } from "./calls.js";
+export type { TaskFilter } from "./filter.js";
 export { DroverClientError } from "./errors.js";
 export type { Page, PageOptions } from "./pages.js";
 export type { Durability, Queue, Queues, QueueSettings, WorkerInfo, Workers } from "./queues.js";

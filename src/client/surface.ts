@@ -2,10 +2,11 @@ import type { Clock, Random } from "../clock.js";
 import type { ChannelCredentials, Headers } from "../transport/channel.js";
 import type { AnyTasks, TaskMap } from "../transport/task-map.js";
 import type { CallOptions } from "./calls.js";
+import type { TaskFilter } from "./filter.js";
 import type { Page, PageOptions } from "./pages.js";
 import type { Queues, Workers } from "./queues.js";
 import type { SubmitPlan } from "./submitter.js";
-import type { Attempt, Stats, Task, TaskOptions, TaskStatus } from "./task.js";
+import type { Attempt, Stats, Task, TaskOptions } from "./task.js";
 
 export interface ClientOptions {
   /** Coordinators, host:port. Default: the comma list in DROVER_ADDR, else localhost:50051. */
@@ -49,14 +50,15 @@ export type SubmitOutcome<Type extends string = string> =
   | { readonly ok: true; readonly id: string; readonly status: SubmitStatus; readonly type: Type }
   | { readonly ok: false; readonly error: unknown; readonly type: Type };
 
-/** Which tasks to list; all given must hold. */
-export interface TaskFilter {
-  status?: TaskStatus;
-  type?: string;
-  queue?: string;
-  tag?: string;
-}
 export type ListOptions = TaskFilter & PageOptions;
+
+/**
+ * A page may be short, or empty, and lead on all the same: what one call looks at is bounded.
+ */
+export interface TaskPage<Item> extends Page<Item> {
+  /** Tasks looked at for it. */
+  readonly scanned: number;
+}
 
 export interface WaitOptions {
   /** Longest wait in ms; then it throws with code 4. Default: none. */
@@ -105,7 +107,7 @@ export interface Client<Tasks extends TaskMap<Tasks> = AnyTasks> {
   /** All that fit, newest first, fetched page by page. */
   list(options?: ListOptions): AsyncGenerator<TaskOf<Tasks, TypeOf<Tasks>>>;
   /** One page of the list. */
-  listPage(options?: ListOptions): Promise<Page<TaskOf<Tasks, TypeOf<Tasks>>>>;
+  listPage(options?: ListOptions): Promise<TaskPage<TaskOf<Tasks, TypeOf<Tasks>>>>;
   /** Queued: it never starts. Running: its handler is asked to stop. */
   cancel<Type extends TypeOf<Tasks> = TypeOf<Tasks>>(
     task: TaskRef<Type>,

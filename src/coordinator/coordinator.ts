@@ -1,6 +1,6 @@
 import type { SessionInfo } from "../broker/broker.js";
 import type { DroverError } from "../errors.js";
-import type { ListQuery } from "../history/history.js";
+import type { ListQuery, TaskPage } from "../history/history.js";
 import type { TaskDraft } from "../task/draft.js";
 import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
 import type { Session, SessionHello, SessionPort } from "./frames.js";
@@ -23,7 +23,7 @@ export interface Coordinator {
   /** One outcome per item, in order; never rejects for one item's sake. */
   submit(namespace: string, items: readonly Submission[]): Promise<SubmitOutcome[]>;
   get(namespace: string, taskId: string): Promise<TaskView>;
-  list(query: ListQuery): Promise<{ tasks: TaskView[]; nextPageToken: string }>;
+  list(query: ListQuery): Promise<TaskViewPage>;
   attempts(namespace: string, taskId: string): Promise<Attempt[]>;
   cancel(namespace: string, taskId: string, graceMs: number): Promise<TaskView>;
   retry(namespace: string, taskId: string): Promise<TaskView>;
@@ -61,6 +61,10 @@ export type PendingReason = "paused" | "no_worker" | "no_slot" | "cold";
 
 export interface TaskView extends Task {
   readonly pendingReason: PendingReason | undefined;
+}
+
+export interface TaskViewPage extends Omit<TaskPage, "tasks"> {
+  readonly tasks: TaskView[];
 }
 
 export type Stats = Readonly<Record<Status, number>> & { readonly workers: number };

@@ -2,7 +2,7 @@ import type { SessionInfo } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { ListQuery } from "../history/history.js";
 import { type Attempt, isFinal, type Task } from "../task/task.js";
-import type { Page, PendingReason, TaskView } from "./coordinator.js";
+import type { Page, PendingReason, TaskView, TaskViewPage } from "./coordinator.js";
 import { decodePageToken, encodePageToken } from "./page.js";
 import type { Parts } from "./parts.js";
 import type { QueueBook } from "./queue-book.js";
@@ -44,9 +44,9 @@ export class Reader {
     return { ...task, pendingReason: await this.#pendingReason(task) };
   }
 
-  async list(query: ListQuery): Promise<{ tasks: TaskView[]; nextPageToken: string }> {
-    const { tasks, nextPageToken } = await this.#parts.history.list(query);
-    return { tasks: await Promise.all(tasks.map((task) => this.view(task))), nextPageToken };
+  async list(query: ListQuery): Promise<TaskViewPage> {
+    const { tasks, ...rest } = await this.#parts.history.list(query);
+    return { tasks: await Promise.all(tasks.map((task) => this.view(task))), ...rest };
   }
 
   async attempts(namespace: string, taskId: string): Promise<Attempt[]> {

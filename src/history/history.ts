@@ -1,4 +1,5 @@
 import type { Transition } from "../broker/broker.js";
+import type { TaskFilter } from "../task/filter.js";
 import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
 
 /**
@@ -53,7 +54,13 @@ export interface History {
 
   /** `namespace` undefined: any (the coordinator's own work). */
   get(namespace: string | undefined, taskIds: readonly string[]): Promise<(Task | undefined)[]>;
-  list(query: ListQuery): Promise<{ tasks: Task[]; nextPageToken: string }>;
+  /**
+   * Newest first. Bounded in cost: a page may be short, or empty, and lead on all the same; it ends
+   * where its token is empty.
+   */
+  list(query: ListQuery): Promise<TaskPage>;
+  /** As `list`, but ids only. */
+  match(query: ListQuery): Promise<MatchPage>;
   attempts(namespace: string, taskId: string): Promise<Attempt[]>;
   /** Holder of an idempotency key within its 24 h. */
   keyHolder(namespace: string, queue: string, key: string): Promise<string | undefined>;
@@ -121,13 +128,23 @@ export type ReviveOutcome =
   | { readonly kind: "completed"; readonly task: Task }
   | { readonly kind: "unknown" };
 
-export interface ListQuery {
+export interface ListQuery extends TaskFilter {
   readonly namespace: string;
-  readonly status?: Status | undefined;
-  readonly type?: string | undefined;
-  readonly queue?: string | undefined;
-  readonly tag?: string | undefined;
-  /** 1 to 500. */
+  /** 1 to 500; `match` takes up to 1,000. */
   readonly pageSize: number;
   readonly pageToken: string;
+  /** Rows that may be looked at for this page. Default limits.scanRows. */
+  readonly scanMax?: number;
+}
+
+interface ScanReply {
+  /** Rows looked at. */
+  readonly scanned: number;
+  readonly nextPageToken: string;
+}
+export interface TaskPage extends ScanReply {
+  readonly tasks: Task[];
+}
+export interface MatchPage extends ScanReply {
+  readonly ids: string[];
 }

@@ -53,6 +53,11 @@ export function createMemoryHistory(options: MemoryHistoryOptions = {}): History
     get: (namespace, taskIds) =>
       step((now) => taskIds.map((id) => reads.read(reads.find(store, namespace, id), now))),
     list: (query) => step((now) => reads.list(store, query, now)),
+    match: (query) =>
+      step((now) => {
+        const { tasks, ...rest } = reads.list(store, query, now);
+        return { ids: tasks.map(({ id }) => id), ...rest };
+      }),
     attempts: (namespace, taskId) => step(() => reads.attemptsOf(store, namespace, taskId)),
     keyHolder: (namespace, queue, key) =>
       step((now) => reads.holderOf(store, keyOf(namespace, queue, key), now)),

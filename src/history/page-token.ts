@@ -25,8 +25,11 @@ export function startOfPage(query: ListQuery): string {
   return id;
 }
 
-function filterDigest({ namespace, status, type, queue, tag }: ListQuery): string {
-  const filter = JSON.stringify([namespace, status ?? 0, type ?? 0, queue ?? 0, tag ?? 0]);
+function filterDigest(query: ListQuery): string {
+  const { namespace, statuses, type, queue, tag, errorCode, createdAfter, createdBefore } = query;
+  const { batchId, schedule, text } = query;
+  const words = [namespace, statuses?.toSorted(), type, queue, tag, errorCode, createdAfter];
+  const filter = JSON.stringify([...words, createdBefore, batchId, schedule, text]);
   return createHash("sha256").update(filter).digest("hex").slice(0, 16);
 }
 

@@ -41,6 +41,15 @@ export function formTaskId(timeMs: number, slot: number, random: Uint8Array): st
 export const timeOfId = (id: string): number =>
   Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
 
+const lastTimeMs = 2 ** 48 - 1;
+
+/** No id of this millisecond or a later one is below it. */
+export function earliestId(timeMs: number): string {
+  const bytes = Buffer.alloc(16);
+  bytes.writeUIntBE(Math.trunc(Math.min(lastTimeMs, Math.max(0, timeMs))), 0, 6);
+  return uuidText(bytes);
+}
+
 export function uuidText(bytes: Uint8Array): string {
   const hex = Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString("hex");
   const [a, b, c, d] = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20)];

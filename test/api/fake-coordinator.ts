@@ -19,6 +19,7 @@ import { DroverError } from "../../src/errors.js";
 import { formTaskId, slotOfQueue } from "../../src/task/ids.js";
 import { firstStatus } from "../../src/task/status.js";
 import type { ListQuery } from "../../src/history/history.js";
+import { fits } from "../../src/task/filter.js";
 import { isFinal, type Attempt, type Status } from "../../src/task/task.js";
 import { defaultQueueSettings, toSpec } from "../../src/task/validate.js";
 import { createSeededRandom } from "../support/seeded-random.js";
@@ -125,15 +126,13 @@ export class FakeCoordinator implements Coordinator {
 
   async list(query: ListQuery) {
     const all = [...this.tasks.values()]
-      .filter((it) => it.namespace === query.namespace)
-      .filter((it) => !query.status || it.status === query.status)
-      .filter((it) => !query.type || it.type === query.type)
-      .filter((it) => !query.queue || it.queue === query.queue)
+      .filter((it) => it.namespace === query.namespace && fits(it, query))
       .reverse();
     const from = Number(query.pageToken || 0);
     const tasks = all.slice(from, from + query.pageSize);
     const next = from + tasks.length;
-    return { tasks, nextPageToken: next < all.length ? String(next) : "" };
+    const nextPageToken = next < all.length ? String(next) : "";
+    return { tasks, nextPageToken, scanned: tasks.length };
   }
 
   async attempts(namespace: string, taskId: string): Promise<Attempt[]> {

@@ -44,7 +44,8 @@ export function exerciseReads(scene: () => HistoryScene): void {
       await history.record([told(retrying, { status: "retrying", readyAt: soon })]);
       const asked = [scheduled.id, retrying.id, far.id];
       const statuses = async () => (await history.get(namespace, asked)).map((one) => one?.status);
-      const listed = async (status: Status) => ids((await history.list(query({ status }))).tasks);
+      const listed = async (status: Status) =>
+        ids((await history.list(query({ statuses: [status] }))).tasks);
       expect(await statuses()).toEqual(["scheduled", "retrying", "scheduled"]);
       expect(await listed("pending")).toEqual([]);
       expect(await listed("retrying")).toEqual([retrying.id]);
@@ -105,11 +106,11 @@ export function exerciseReads(scene: () => HistoryScene): void {
       expect(await listed({ type: "mail" })).toEqual([other.id, mail.id]);
       expect(await listed({ queue: "a" })).toEqual([image.id, mail.id]);
       expect(await listed({ tag: "y" })).toEqual([image.id, mail.id]);
-      expect(await listed({ status: "failed" })).toEqual([other.id, mail.id]);
-      expect(await listed({ status: "failed", queue: "a" })).toEqual([mail.id]);
-      expect(await listed({ status: "failed", type: "mail", tag: "x" })).toEqual([mail.id]);
+      expect(await listed({ statuses: ["failed"] })).toEqual([other.id, mail.id]);
+      expect(await listed({ statuses: ["failed"], queue: "a" })).toEqual([mail.id]);
+      expect(await listed({ statuses: ["failed"], type: "mail", tag: "x" })).toEqual([mail.id]);
       expect(await listed({ type: "image", queue: "b" })).toEqual([]);
-      expect(await listed({ status: "completed" })).toEqual([]);
+      expect(await listed({ statuses: ["completed"] })).toEqual([]);
     });
 
     test("every filter pages to its end (H5)", async () => {
@@ -117,7 +118,7 @@ export function exerciseReads(scene: () => HistoryScene): void {
       const batch = tasks(23, { type: "t", queue: "q", tags: ["g"] });
       await history.insert([...batch, ...tasks(5)]);
       const filters = [{ type: "t" }, { queue: "q" }, { tag: "g" }, { queue: "q", tag: "g" }];
-      for (const filter of [...filters, { status: "pending" as const, type: "t" }]) {
+      for (const filter of [...filters, { statuses: ["pending" as const], type: "t" }]) {
         const listed = await allPages(history, query({ pageSize: 5, ...filter }));
         expect(ids(listed)).toEqual(ids(batch.toReversed()));
       }
@@ -135,7 +136,7 @@ export function exerciseReads(scene: () => HistoryScene): void {
       }
       await history.insert(all.map(([, one]) => one));
       for (const [status, one] of all) {
-        expect(ids((await history.list(query({ status }))).tasks)).toEqual([one.id]);
+        expect(ids((await history.list(query({ statuses: [status] }))).tasks)).toEqual([one.id]);
       }
       expect((await history.list(query())).tasks).toHaveLength(all.length);
       expect(await history.liveCount(scene().namespace)).toBe(5);
@@ -146,7 +147,7 @@ export function exerciseReads(scene: () => HistoryScene): void {
       await history.insert(tasks(5));
       const { nextPageToken } = await history.list(query({ pageSize: 2 }));
       const foreign = [
-        query({ pageToken: nextPageToken, status: "failed" }),
+        query({ pageToken: nextPageToken, statuses: ["failed"] }),
         query({ pageToken: nextPageToken, queue: "default" }),
         { ...query({ pageToken: nextPageToken }), namespace: `${namespace}-x` },
         query({ pageToken: "nonsense" }),

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe } from "vitest";
 import type { History } from "../../src/history/history.js";
 import { freshTasks, type HistoryHarness, type MakeHistory } from "./history-harness.js";
+import { exerciseFilters } from "./history-filters.js";
 import { exerciseInsert } from "./history-insert.js";
 import { exerciseQueuesAndEpochs } from "./history-queues.js";
 import { exerciseReads } from "./history-reads.js";
@@ -33,6 +34,7 @@ export function exerciseHistory(name: string, make: MakeHistory): void {
     exerciseInsert(() => scene);
     exerciseRecord(() => scene);
     exerciseReads(() => scene);
+    exerciseFilters(() => scene);
     exerciseRetention(() => scene);
     exerciseQueuesAndEpochs(() => scene);
   });

@@ -932,7 +932,90 @@ export declare type GetTaskResponse = Message<"drover.v1.GetTaskResponse"> & {
 export declare const GetTaskResponseSchema: GenMessage<GetTaskResponse>;
 
 /**
- * See ListTasks. Empty filters match everything.
+ * Which tasks a list or a bulk call means. Empty fields match everything; all that are set must hold.
+ *
+ * @generated from message drover.v1.TaskFilter
+ */
+export declare type TaskFilter = Message<"drover.v1.TaskFilter"> & {
+  /**
+   * Any of these.
+   *
+   * @generated from field: repeated drover.v1.TaskStatus status = 1;
+   */
+  status: TaskStatus[];
+
+  /**
+   * Only this type.
+   *
+   * @generated from field: string type = 2;
+   */
+  type: string;
+
+  /**
+   * Only this queue.
+   *
+   * @generated from field: string queue = 3;
+   */
+  queue: string;
+
+  /**
+   * Only tasks with this tag.
+   *
+   * @generated from field: string tag = 4;
+   */
+  tag: string;
+
+  /**
+   * Only tasks whose latest error has this code, e.g. timeout.
+   *
+   * @generated from field: string error_code = 5;
+   */
+  errorCode: string;
+
+  /**
+   * Only tasks submitted at this time or later.
+   *
+   * @generated from field: google.protobuf.Timestamp created_after = 6;
+   */
+  createdAfter?: Timestamp | undefined;
+
+  /**
+   * Only tasks submitted before this time.
+   *
+   * @generated from field: google.protobuf.Timestamp created_before = 7;
+   */
+  createdBefore?: Timestamp | undefined;
+
+  /**
+   * Only tasks of this batch.
+   *
+   * @generated from field: string batch_id = 8;
+   */
+  batchId: string;
+
+  /**
+   * Only tasks of this schedule.
+   *
+   * @generated from field: string schedule = 9;
+   */
+  schedule: string;
+
+  /**
+   * Only tasks with this text in the code or message of their latest error; A to Z match a to z.
+   *
+   * @generated from field: string text = 10;
+   */
+  text: string;
+};
+
+/**
+ * Describes the message drover.v1.TaskFilter.
+ * Use `create(TaskFilterSchema)` to create a new message.
+ */
+export declare const TaskFilterSchema: GenMessage<TaskFilter>;
+
+/**
+ * See ListTasks. Empty filters match everything; they mean the same as in TaskFilter.
  *
  * @generated from message drover.v1.ListTasksRequest
  */
@@ -978,6 +1061,55 @@ export declare type ListTasksRequest = Message<"drover.v1.ListTasksRequest"> & {
    * @generated from field: string page_token = 6;
    */
   pageToken: string;
+
+  /**
+   * Any of these, or status.
+   *
+   * @generated from field: repeated drover.v1.TaskStatus statuses = 7;
+   */
+  statuses: TaskStatus[];
+
+  /**
+   * Only tasks whose latest error has this code.
+   *
+   * @generated from field: string error_code = 8;
+   */
+  errorCode: string;
+
+  /**
+   * Only tasks submitted at this time or later.
+   *
+   * @generated from field: google.protobuf.Timestamp created_after = 9;
+   */
+  createdAfter?: Timestamp | undefined;
+
+  /**
+   * Only tasks submitted before this time.
+   *
+   * @generated from field: google.protobuf.Timestamp created_before = 10;
+   */
+  createdBefore?: Timestamp | undefined;
+
+  /**
+   * Only tasks of this batch.
+   *
+   * @generated from field: string batch_id = 11;
+   */
+  batchId: string;
+
+  /**
+   * Only tasks of this schedule.
+   *
+   * @generated from field: string schedule = 12;
+   */
+  schedule: string;
+
+  /**
+   * Only tasks with this text in the code or message of their latest error.
+   *
+   * @generated from field: string text = 13;
+   */
+  text: string;
 };
 
 /**
@@ -993,18 +1125,25 @@ export declare const ListTasksRequestSchema: GenMessage<ListTasksRequest>;
  */
 export declare type ListTasksResponse = Message<"drover.v1.ListTasksResponse"> & {
   /**
-   * Newest first.
+   * Newest first. A page may be short, or empty, and lead on all the same: what one call looks at is bounded.
    *
    * @generated from field: repeated drover.v1.Task tasks = 1;
    */
   tasks: Task[];
 
   /**
-   * Empty on the last page.
+   * Empty on the last page, and only there.
    *
    * @generated from field: string next_page_token = 2;
    */
   nextPageToken: string;
+
+  /**
+   * Tasks looked at for this page, at most some 10,000 for each status asked for.
+   *
+   * @generated from field: int32 scanned = 3;
+   */
+  scanned: number;
 };
 
 /**

@@ -1,3 +1,4 @@
+import { limits } from "../../limits.js";
 import { parseTaskId, partitionOfSlot, slotOfId } from "../../task/ids.js";
 import {
   type Attempt,
@@ -6,7 +7,8 @@ import {
   type Status,
   type Task,
 } from "../../task/task.js";
-import type { ListQuery } from "../history.js";
+import { fits } from "../../task/filter.js";
+import type { ListQuery, TaskPage } from "../history.js";
 import { pageToken, startOfPage } from "../page-token.js";
 import { asRead } from "../rules.js";
 import { type MemoryHistoryStore, placeOf, type StoredTask } from "./store.js";
@@ -46,25 +48,25 @@ export function find(
 export const read = (row: StoredTask | undefined, now: number): Task | undefined =>
   row && asRead(row.task, now);
 
-export function list(store: MemoryHistoryStore, query: ListQuery, now: number) {
+export function list(store: MemoryHistoryStore, query: ListQuery, now: number): TaskPage {
+  const { scanMax = limits.scanRows, pageSize } = query;
   const tasks: Task[] = [];
+  let scanned = 0;
   for (let at = placeOf(store.ids, startOfPage(query)) - 1; at >= 0; at -= 1) {
     const task = asRead(store.tasks.get(store.ids[at]!)!.task, now);
-    if (!matches(task, query)) continue;
-    if (tasks.length === query.pageSize) {
-      return { tasks, nextPageToken: pageToken(query, tasks.at(-1)!.id) };
+    if (task.namespace !== query.namespace) continue;
+    if (scanned === scanMax) {
+      return { tasks, scanned, nextPageToken: pageToken(query, store.ids[at + 1]!) };
+    }
+    scanned += 1;
+    if (!fits(task, query)) continue;
+    if (tasks.length === pageSize) {
+      return { tasks, scanned, nextPageToken: pageToken(query, tasks.at(-1)!.id) };
     }
     tasks.push(task);
   }
-  return { tasks, nextPageToken: "" };
+  return { tasks, scanned, nextPageToken: "" };
 }
-
-const matches = (task: Task, query: ListQuery): boolean =>
-  task.namespace === query.namespace &&
-  (query.status === undefined || task.status === query.status) &&
-  (query.type === undefined || task.type === query.type) &&
-  (query.queue === undefined || task.queue === query.queue) &&
-  (query.tag === undefined || task.tags.includes(query.tag));
 
 export function attemptsOf(
   store: MemoryHistoryStore,

@@ -12,6 +12,7 @@ import { createDatabase, type DatabaseOptions } from "./pool.js";
 import { prune } from "./prune.js";
 import { putQueue, queue, queues, touchQueues } from "./queues.js";
 import * as reads from "./reads.js";
+import { list, match } from "./list.js";
 import { record } from "./record.js";
 import { cancelLive, revive } from "./runs.js";
 import { sql } from "./sql.js";
@@ -53,7 +54,8 @@ export function createPostgresHistory(options: PostgresHistoryOptions): History 
     cancelLive: (namespace, taskId) => cancelLive(database, namespace, taskId, shard),
     revive: (namespace, taskId) => revive(database, namespace, taskId, newMarker(), shard),
     get: (namespace, taskIds) => reads.get(database, namespace, taskIds),
-    list: (query) => reads.list(database, query),
+    list: (query) => list(database, query),
+    match: (query) => match(database, query),
     attempts: (namespace, taskId) => reads.attempts(database, namespace, taskId),
     async keyHolder(namespace, name, key) {
       const asked = { namespace, queue: name, idempotencyKey: key };

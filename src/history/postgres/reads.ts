@@ -1,18 +1,12 @@
 import { parseTaskId } from "../../task/ids.js";
 import type { Attempt, Status, Task } from "../../task/task.js";
-import type { ListQuery } from "../history.js";
-import { pageToken, startOfPage } from "../page-token.js";
-import { plainArray, restored, storable, textArray } from "./literals.js";
+import { plainArray, restored, storable } from "./literals.js";
 import type { Database } from "./pool.js";
 import { type AttemptRow, attemptOf, type TaskRow, taskOf } from "./rows.js";
 import { sql } from "./sql.js";
 
 const statements = {
   getTasks: sql("get_tasks"),
-  listByQueue: sql("list_by_queue"),
-  listByType: sql("list_by_type"),
-  listByTag: sql("list_by_tag"),
-  listByStatus: sql("list_by_status"),
   attempts: sql("attempts"),
   liveTasks: sql("live_tasks"),
   recentlyEnded: sql("recently_ended"),
@@ -34,60 +28,6 @@ export async function get(
   ]);
   const tasks = new Map(rows.map((row) => [row.id, taskOf(row)]));
   return ids.map((id) => (id === undefined ? undefined : tasks.get(id)));
-}
-
-/**
- * What is stored, and what it reads as: rows that wait for a time that has come read as pending.
- */
-const readings: readonly [stored: Status, shown: Status][] = [
-  ["blocked", "blocked"],
-  ["scheduled", "scheduled"],
-  ["scheduled", "pending"],
-  ["pending", "pending"],
-  ["running", "running"],
-  ["retrying", "retrying"],
-  ["retrying", "pending"],
-  ["completed", "completed"],
-  ["failed", "failed"],
-  ["cancelled", "cancelled"],
-  ["expired", "expired"],
-];
-
-export async function list(
-  database: Database,
-  query: ListQuery,
-): Promise<{ tasks: Task[]; nextPageToken: string }> {
-  const rows = await pageRows(database, query, startOfPage(query));
-  const tasks = rows.slice(0, query.pageSize).map(taskOf);
-  const last = tasks.at(-1);
-  const more = last !== undefined && rows.length > query.pageSize;
-  return { tasks, nextPageToken: more ? pageToken(query, last.id) : "" };
-}
-
-/** One row more than the page, to know whether another page follows. */
-function pageRows(database: Database, query: ListQuery, before: string): Promise<TaskRow[]> {
-  const namespace = storable(query.namespace);
-  const [type, queue, tag] = [query.type, query.queue, query.tag].map((text) =>
-    text === undefined ? null : storable(text),
-  );
-  const rows = query.pageSize + 1;
-  if (tag !== null) {
-    const values = [namespace, before, tag, type, queue, query.status ?? null, rows];
-    return database.planned(statements.listByTag, values);
-  }
-  if (query.status === undefined && queue !== null) {
-    return database.rows(statements.listByQueue, [namespace, queue, before, type, rows]);
-  }
-  if (query.status === undefined && type !== null) {
-    return database.rows(statements.listByType, [namespace, type, before, rows]);
-  }
-  const asked = readings.filter(
-    ([, shown]) => query.status === undefined || shown === query.status,
-  );
-  const stored = textArray(asked.map((reading) => reading[0]));
-  const shown = textArray(asked.map((reading) => reading[1]));
-  const values = [namespace, stored, shown, before, type, queue, rows];
-  return database.rows(statements.listByStatus, values);
 }
 
 export async function attempts(

@@ -1,3 +1,0 @@
-SELECT {task} FROM ids_by_type($1, $2, $3::uuid, $4) AS page (id)
-JOIN tasks t ON t.id = page.id
-ORDER BY t.id DESC
