@@ -10,10 +10,28 @@ export interface BatcherOptions<Item, Reply> {
   maxWaiting: number;
 }
 
-interface Entry<Item, Reply> {
-  item: Item;
-  resolve(reply: Reply): void;
-  reject(error: unknown): void;
+/** Stands in the place of a reply when the batch of that item failed. */
+export class Failed {
+  readonly error: unknown;
+  constructor(error: unknown) {
+    this.error = error;
+  }
+}
+
+/** What was pushed together: answered together, by one promise. */
+interface Group<Reply> {
+  readonly replies: (Reply | Failed)[];
+  /** Without a reply yet. */
+  left: number;
+  resolve(replies: (Reply | Failed)[]): void;
+}
+
+/** Items `from` to `to` of a group travel in the same batch. */
+interface Slice<Item, Reply> {
+  readonly items: readonly Item[];
+  readonly group: Group<Reply>;
+  from: number;
+  to: number;
 }
 
 /**
@@ -22,7 +40,8 @@ interface Entry<Item, Reply> {
  */
 export class Batcher<Item, Reply> {
   readonly #options: BatcherOptions<Item, Reply>;
-  #waiting: Entry<Item, Reply>[] = [];
+  #slices: Slice<Item, Reply>[] = [];
+  #waiting = 0;
   #inFlight = 0;
   #scheduled = false;
   #idle: (() => void)[] = [];
@@ -31,20 +50,35 @@ export class Batcher<Item, Reply> {
     this.#options = options;
   }
 
-  push(item: Item): Promise<Reply> {
-    if (this.#waiting.length >= this.#options.maxWaiting) {
-      const message = `${this.#waiting.length} requests are waiting already`;
-      return Promise.reject(new DroverError("overloaded", message, { retryAfterMs: 500 }));
+  async push(item: Item): Promise<Reply> {
+    const [reply] = await this.pushAll([item]);
+    if (reply instanceof Failed) throw reply.error;
+    return reply as Reply;
+  }
+
+  /** One reply or failure per item, in order; never rejects. Costs one promise, however many. */
+  pushAll(items: readonly Item[]): Promise<(Reply | Failed)[]> {
+    if (items.length === 0) return Promise.resolve([]);
+    if (this.#waiting >= this.#options.maxWaiting) {
+      const message = `${this.#waiting} requests are waiting already`;
+      const failed = new Failed(new DroverError("overloaded", message, { retryAfterMs: 500 }));
+      return Promise.resolve(items.map(() => failed));
     }
-    return new Promise((resolve, reject) => {
-      this.#waiting.push({ item, resolve, reject });
+    return new Promise((resolve) => {
+      const group: Group<Reply> = {
+        replies: Array.from<Reply>({ length: items.length }),
+        left: items.length,
+        resolve,
+      };
+      this.#slices.push({ items, group, from: 0, to: items.length });
+      this.#waiting += items.length;
       this.#schedule();
     });
   }
 
   /** Resolves when nothing waits and nothing is under way. */
   async drained(): Promise<void> {
-    if (this.#inFlight === 0 && this.#waiting.length === 0) return;
+    if (this.#inFlight === 0 && this.#waiting === 0) return;
     await new Promise<void>((resolve) => this.#idle.push(resolve));
   }
 
@@ -58,23 +92,55 @@ export class Batcher<Item, Reply> {
   }
 
   #flush(): void {
-    while (this.#waiting.length > 0 && this.#inFlight < this.#options.maxInFlight) {
-      const entries = this.#waiting.splice(0, this.#options.maxItems);
+    while (this.#waiting > 0 && this.#inFlight < this.#options.maxInFlight) {
+      const slices = this.#take();
       this.#inFlight += 1;
-      void this.#run(entries).finally(() => {
+      void this.#run(slices).finally(() => {
         this.#inFlight -= 1;
-        if (this.#waiting.length > 0) this.#schedule();
+        if (this.#waiting > 0) this.#schedule();
         else if (this.#inFlight === 0) this.#idle.splice(0).forEach((resolve) => resolve());
       });
     }
   }
 
-  async #run(entries: Entry<Item, Reply>[]): Promise<void> {
+  #take(): Slice<Item, Reply>[] {
+    const taken: Slice<Item, Reply>[] = [];
+    let room = this.#options.maxItems;
+    let whole = 0;
+    for (const slice of this.#slices) {
+      if (room === 0) break;
+      const length = Math.min(room, slice.to - slice.from);
+      taken.push({ ...slice, to: slice.from + length });
+      slice.from += length;
+      room -= length;
+      if (slice.from === slice.to) whole += 1;
+    }
+    this.#slices.splice(0, whole);
+    this.#waiting -= this.#options.maxItems - room;
+    return taken;
+  }
+
+  async #run(slices: readonly Slice<Item, Reply>[]): Promise<void> {
+    const items: Item[] = [];
+    for (const { items: all, from, to } of slices) {
+      for (let index = from; index < to; index += 1) items.push(all[index]!);
+    }
+    let at = 0;
     try {
-      const replies = await this.#options.run(entries.map((entry) => entry.item));
-      entries.forEach((entry, index) => entry.resolve(replies[index] as Reply));
+      const replies = await this.#options.run(items);
+      for (const slice of slices) answer(slice, () => replies[at++] as Reply);
     } catch (error) {
-      for (const entry of entries) entry.reject(error);
+      const failed = new Failed(error);
+      for (const slice of slices) answer(slice, () => failed);
     }
   }
+}
+
+function answer<Reply>(
+  { group, from, to }: Slice<unknown, Reply>,
+  next: () => Reply | Failed,
+): void {
+  for (let index = from; index < to; index += 1) group.replies[index] = next();
+  group.left -= to - from;
+  if (group.left === 0) group.resolve(group.replies);
 }

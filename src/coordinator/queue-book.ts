@@ -40,6 +40,13 @@ export class QueueBook {
     this.#unsubscribe = undefined;
   }
 
+  /** Settings for a submit, where they are fresh in memory. */
+  known(namespace: string, name: string): QueueSettings | undefined {
+    const known = this.#entries.get(keyOf(namespace, name));
+    const fresh = known && this.#parts.clock.monotonic() - known.readAt <= freshMs;
+    return fresh ? known.settings : undefined;
+  }
+
   /** Settings for a submit. While history is away the last known ones serve. */
   async settings(namespace: string, name: string): Promise<QueueSettings> {
     const known = this.#entries.get(keyOf(namespace, name));

@@ -4,7 +4,7 @@ import { afterFailure, afterRelease } from "../task/retry.js";
 import type { Task } from "../task/task.js";
 import type { ResultAck, WorkerResult } from "./frames.js";
 import type { Parts } from "./parts.js";
-import type { Settler } from "./settle.js";
+import type { Settler, Verdict } from "./settle.js";
 import { type Held, tokenKey, type WorkerSession } from "./worker-session.js";
 
 /** A worker's word about a lease -> what is settled -> the answer. */
@@ -17,66 +17,106 @@ export class ResultDesk {
     this.#settler = settler;
   }
 
-  /** Frees the slot at once; the ack follows when there is one. */
-  take(session: WorkerSession, result: WorkerResult): void {
-    const key = tokenKey(result.token);
-    if (session.settling.has(key)) return;
-    const held = session.take(result.token);
-    session.settling.add(key);
-    void this.#answer(session, result, held)
-      .then(
-        (ack) => {
-          if (!session.closed) session.port.send({ acks: [ack] });
-        },
-        // The stream has ended: the worker sends it again on its next one.
-        () => undefined,
-      )
-      .finally(() => session.settling.delete(key));
+  /** Frees the slots at once; the acks follow when there are any. */
+  take(session: WorkerSession, results: readonly WorkerResult[]): void {
+    const reports: Report[] = [];
+    for (const result of results) {
+      const key = tokenKey(result.token);
+      if (session.settling.has(key)) continue;
+      const held = session.take(result.token);
+      session.settling.add(key);
+      reports.push({ key, result, held });
+    }
+    void this.#settle(session, reports);
   }
 
-  async #answer(
+  /** Nearly all are of leases granted here; the others' budgets are looked up first. */
+  async #settle(session: WorkerSession, reports: readonly Report[]): Promise<void> {
+    const known: Report[] = [];
+    const settlements: Settlement[] = [];
+    for (const report of reports) {
+      const { result, held } = report;
+      if (!decodeLeaseToken(result.token)) this.#ack(session, [[report, noLease(result.token)]]);
+      else if (!held && result.outcome.kind !== "success") void this.#settleFound(session, report);
+      else {
+        known.push(report);
+        settlements.push(this.#settlement(session, result, held, held?.lease.task));
+      }
+    }
+    if (known.length === 0) return;
+    await this.#report(session, known, settlements);
+  }
+
+  /** A lease this coordinator did not grant: its retry budget stands in the record. */
+  async #settleFound(session: WorkerSession, report: Report): Promise<void> {
+    const { result } = report;
+    try {
+      const task = await this.#find(result.token, session.ended.signal);
+      await this.#report(session, [report], [this.#settlement(session, result, undefined, task)]);
+    } catch {
+      // The stream has ended: the worker sends it again on its next one.
+      session.settling.delete(report.key);
+    }
+  }
+
+  async #report(
     session: WorkerSession,
-    result: WorkerResult,
-    held: Held | undefined,
-  ): Promise<ResultAck> {
-    const { token } = result;
-    if (!decodeLeaseToken(token))
-      return { token, verdict: "stale", message: "no lease of this session" };
-    const settlement = await this.#settlement(session, result, held);
-    const verdict = await this.#settler.report(settlement, session.ended.signal);
-    if (result.outcome.kind === "invalid" && verdict === "accepted") {
-      return { token, verdict: "invalid", message: result.outcome.reason };
+    reports: readonly Report[],
+    settlements: readonly Settlement[],
+  ): Promise<void> {
+    await this.#settler.reportAll(settlements, session.ended.signal, (verdicts) => {
+      const acks = verdicts.map(([nth, verdict]): [Report, ResultAck | undefined] => {
+        const report = reports[nth]!;
+        return [report, verdict && this.#answer(session, report, verdict)];
+      });
+      this.#ack(session, acks);
+    });
+  }
+
+  /** Without an ack the stream has ended: the worker sends the result again on its next one. */
+  #ack(session: WorkerSession, answers: readonly [Report, ResultAck | undefined][]): void {
+    const acks: ResultAck[] = [];
+    for (const [{ key }, ack] of answers) {
+      session.settling.delete(key);
+      if (ack) acks.push(ack);
+    }
+    if (acks.length > 0 && !session.closed) session.port.send({ acks });
+  }
+
+  #answer(session: WorkerSession, { result, held }: Report, verdict: Verdict): ResultAck {
+    const { token, outcome } = result;
+    if (outcome.kind === "invalid" && verdict === "accepted") {
+      return { token, verdict: "invalid", message: outcome.reason };
     }
     if (verdict === "accepted") return { token, verdict, message: "" };
     this.#parts.events.emit("result.refused", {
-      taskId: held?.lease.task.id ?? "",
+      taskId: held?.lease.task.id ?? decodeLeaseToken(token)?.taskId ?? "",
       verdict,
       sessionId: session.sessionId,
     });
     return { token, verdict, message: refusals[verdict] };
   }
 
-  async #settlement(
+  #settlement(
     session: WorkerSession,
     result: WorkerResult,
     held: Held | undefined,
-  ): Promise<Settlement> {
-    const base = { token: result.token, sessionId: session.sessionId };
-    const { outcome } = result;
-    if (outcome.kind === "success") return { ...base, kind: "complete", result: outcome.result };
-    const task = held?.lease.task ?? (await this.#find(result.token, session.ended.signal));
+    task: Task | undefined,
+  ): Settlement {
+    const { token, outcome } = result;
+    const { sessionId } = session;
+    if (outcome.kind === "success") {
+      return { token, sessionId, kind: "complete", result: outcome.result };
+    }
     const cancelled = held?.cancelRequested || task?.cancelRequestedAt !== undefined;
     // Asked to stop and did not finish: that is a cancellation, however the handler put it.
-    if (cancelled) return { ...base, kind: "cancel" };
+    if (cancelled) return { token, sessionId, kind: "cancel" };
     if (outcome.kind === "release" || outcome.kind === "cancelled") {
       const askedMs = outcome.kind === "release" ? outcome.delayMs : 0;
-      return {
-        ...base,
-        kind: "release",
-        delayMs: Math.max(askedMs, afterRelease(task?.releases ?? 0)),
-      };
+      const delayMs = Math.max(askedMs, afterRelease(task?.releases ?? 0));
+      return { token, sessionId, kind: "release", delayMs };
     }
-    return { ...base, ...this.#failure(outcome, task) };
+    return { token, sessionId, ...this.#failure(outcome, task) };
   }
 
   #failure(outcome: Failure, task: Task | undefined): FailSettlement {
@@ -89,7 +129,6 @@ export class ResultDesk {
     return { kind: "fail", cause: "handler", error, retryInMs };
   }
 
-  /** A lease this coordinator did not grant: its retry budget stands in the record. */
   async #find(token: Uint8Array, signal: AbortSignal): Promise<Task | undefined> {
     const taskId = decodeLeaseToken(token)!.taskId;
     for (;;) {
@@ -102,6 +141,20 @@ export class ResultDesk {
     }
   }
 }
+
+/** A result on its way to its ack. */
+interface Report {
+  readonly key: string;
+  readonly result: WorkerResult;
+  /** Undefined: not out here. */
+  readonly held: Held | undefined;
+}
+
+const noLease = (token: Uint8Array): ResultAck => ({
+  token,
+  verdict: "stale",
+  message: "no lease of this session",
+});
 
 type Failure = Extract<WorkerResult["outcome"], { kind: "failure" | "invalid" }>;
 type FailSettlement = Pick<

@@ -130,7 +130,7 @@ export class SessionBook implements SessionOwner {
       session.close(new DroverError("overloaded", message, { retryAfterMs: 1_000 }));
       return;
     }
-    for (const result of frame.results) this.#results.take(session, result);
+    if (frame.results.length > 0) this.#results.take(session, frame.results);
     if (frame.progress.length > 0) this.#progress(session, frame);
     if (frame.offer) session.offer = frame.offer;
     if (frame.leaving) session.leaving = true;

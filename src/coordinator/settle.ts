@@ -2,7 +2,7 @@ import type { Settlement, SettleReply, Transition } from "../broker/broker.js";
 import { limits } from "../limits.js";
 import { decodeLeaseToken, partitionOfSlot } from "../task/ids.js";
 import type { AttemptOutcome } from "../task/task.js";
-import { Batcher } from "./batcher.js";
+import { Batcher, Failed } from "./batcher.js";
 import type { Parts } from "./parts.js";
 import type { SettleDesk } from "./settle-desk.js";
 import type { Waiters } from "./waiters.js";
@@ -61,46 +61,115 @@ export class Settler implements SettleDesk {
   }
 
   /**
-   * For a worker's result: goes on until there is an answer to give. While a store is away the
-   * answer is withheld, since workers send again on a new stream only; the outbox keeps what was
-   * accepted meanwhile.
+   * For workers' results: goes on until there is an answer to each. While a store is away it is
+   * withheld, since workers send again on a new stream only; the outbox keeps what was accepted
+   * meanwhile. `answer` is called with what has come, as often as it takes to name each index once;
+   * undefined: `signal` ended the wait. Never rejects.
    */
-  async report(settlement: Settlement, signal: AbortSignal): Promise<Verdict> {
-    for (let tries = 0; ; tries += 1) {
-      const verdict = await this.#try(settlement);
-      if (verdict) return verdict;
-      const pauseMs = Math.min(retryMaxMs, retryFirstMs * 2 ** Math.min(tries, 10));
-      await this.#parts.clock.sleep(pauseMs, signal);
+  async reportAll(
+    settlements: readonly Settlement[],
+    signal: AbortSignal,
+    answer: (verdicts: readonly [index: number, Verdict | undefined][]) => void,
+  ): Promise<void> {
+    const askedAt = this.#parts.clock.monotonic();
+    const replies = await this.#batch.pushAll(settlements);
+    const now: [number, Verdict][] = [];
+    const later: Promise<void>[] = [];
+    const recording: [number, Transition][] = [];
+    for (const [index, reply] of replies.entries()) {
+      const settlement = settlements[index]!;
+      const accepted = !(reply instanceof Failed) && reply.verdict === "accepted";
+      if (!accepted) {
+        const first = reply instanceof Failed ? undefined : reply;
+        later.push(
+          this.#insist(settlement, first, signal).then((verdict) => answer([[index, verdict]])),
+        );
+      } else if (!reply.transition) {
+        now.push([index, "accepted"]);
+      } else if (this.#accept(settlement, reply.transition, askedAt)) {
+        now.push([index, "accepted"]);
+      } else {
+        recording.push([index, reply.transition]);
+      }
+    }
+    if (now.length > 0) answer(now);
+    if (recording.length > 0)
+      later.push(this.#whenRecorded(recording, settlements, signal, answer));
+    await Promise.all(later);
+  }
+
+  /** True: as good as recorded (RELAXED), and recorded in the background. */
+  #accept(settlement: Settlement, transition: Transition, askedAt: number): boolean {
+    this.#accepted(settlement, transition, askedAt);
+    if (transition.task.durability !== "relaxed") return false;
+    this.#recorded(transition).catch(() => undefined);
+    return true;
+  }
+
+  /** Those that one flush has recorded are answered together; nobody waits for a slower one. */
+  async #whenRecorded(
+    recording: readonly [number, Transition][],
+    settlements: readonly Settlement[],
+    signal: AbortSignal,
+    answer: (verdicts: readonly [number, Verdict | undefined][]) => void,
+  ): Promise<void> {
+    let ready: [number, Verdict | undefined][] = [];
+    const say = (index: number, verdict: Verdict | undefined): void => {
+      if (ready.push([index, verdict]) > 1) return;
+      queueMicrotask(() => {
+        const told = ready;
+        ready = [];
+        answer(told);
+      });
+    };
+    await Promise.all(
+      recording.map(async ([index, transition]) => {
+        const verdict = await this.#recorded(transition).catch(() => undefined);
+        say(index, verdict ?? (await this.#insist(settlements[index]!, undefined, signal)));
+      }),
+    );
+  }
+
+  /** `first`: what the broker has said already, if it has. Undefined: `signal` ended the wait. */
+  async #insist(
+    settlement: Settlement,
+    first: SettleReply | undefined,
+    signal: AbortSignal,
+  ): Promise<Verdict | undefined> {
+    let verdict = first && (await this.#judge(settlement, first, this.#parts.clock.monotonic()));
+    try {
+      for (let tries = 0; !verdict; tries += 1) {
+        const pauseMs = Math.min(retryMaxMs, retryFirstMs * 2 ** Math.min(tries, 10));
+        await this.#parts.clock.sleep(pauseMs, signal);
+        verdict = await this.#try(settlement);
+      }
+      return verdict;
+    } catch {
+      return undefined;
     }
   }
 
   async #try(settlement: Settlement): Promise<Verdict | undefined> {
     const askedAt = this.#parts.clock.monotonic();
-    let reply: SettleReply;
-    try {
-      reply = await this.#batch.push(settlement);
-    } catch {
-      return undefined;
-    }
-    if (reply.verdict === "stale") {
+    const [reply] = await this.#batch.pushAll([settlement]);
+    if (!reply || reply instanceof Failed) return undefined;
+    return this.#judge(settlement, reply, askedAt);
+  }
+
+  /** Undefined: ask again. */
+  async #judge(
+    settlement: Settlement,
+    { verdict, recorded, transition }: SettleReply,
+    askedAt: number,
+  ): Promise<Verdict | undefined> {
+    if (verdict === "stale") {
       return (await this.#mayBeAdopted(settlement.token)) ? undefined : "stale";
     }
     // A duplicate is one only once history has it; until then the first acceptance could still be
     // forgotten.
-    if (reply.verdict === "duplicate") return reply.recorded ? "duplicate" : undefined;
-    const { transition } = reply;
-    if (!transition) return "accepted";
-    this.#accepted(settlement, transition, askedAt);
-    const recorded = this.#recorded(transition);
-    if (transition.task.durability === "relaxed") {
-      recorded.catch(() => undefined);
-      return "accepted";
-    }
-    try {
-      return await recorded;
-    } catch {
-      return undefined;
-    }
+    if (verdict === "duplicate") return recorded ? "duplicate" : undefined;
+    if (!transition || this.#accept(settlement, transition, askedAt)) return "accepted";
+    return this.#recorded(transition).catch(() => undefined);
   }
 
   /**

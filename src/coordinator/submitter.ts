@@ -1,13 +1,13 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { EnqueueItem, EnqueueOutcome, Lane, Lease, LeaseRequest } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { InsertOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
 import { formTaskId, parseTaskId, slotOfQueue, timeOfId } from "../task/ids.js";
-import type { Task, TaskSpec } from "../task/task.js";
+import { defaultQueue, type QueueSettings, type Task, type TaskSpec } from "../task/task.js";
 import { sameSpec } from "../task/same-spec.js";
 import { toSpec } from "../task/validate.js";
-import { Batcher } from "./batcher.js";
+import { Batcher, Failed } from "./batcher.js";
 import { CommitMarkers } from "./commit-markers.js";
 import { LaneGuard, laneKey, tooManyLanes } from "./lane-guard.js";
 import type { Submission, SubmitOutcome } from "./coordinator.js";
@@ -25,7 +25,13 @@ export interface Demand {
   nudge(lanes: readonly Lane[]): void;
 }
 
-type Enqueued = { outcome: EnqueueOutcome };
+/** Judged, with its place in the request. */
+interface Accepted {
+  readonly task: Task;
+  readonly index: number;
+}
+
+type Answers = (SubmitOutcome | Promise<SubmitOutcome>)[];
 
 /**
  * Submission: judged, given an id, committed (DURABLE) or enqueued (RELAXED), and only then
@@ -38,7 +44,7 @@ export class Submitter {
   readonly #markers: CommitMarkers;
   readonly #lanes: LaneGuard;
   readonly #commits: Batcher<Task, InsertOutcome>;
-  readonly #enqueues: Batcher<EnqueueItem, Enqueued>;
+  readonly #enqueues: Batcher<EnqueueItem, EnqueueOutcome>;
   /** DURABLE rows by namespace that Redis has not seen, since it last answered. */
   readonly #unqueued = new Map<string, number>();
 
@@ -68,27 +74,72 @@ export class Submitter {
     await this.#markers.flush();
   }
 
-  submit(namespace: string, items: readonly Submission[]): Promise<SubmitOutcome[]> {
-    return Promise.all(items.map((item) => this.#submitOne(namespace, item)));
+  async submit(namespace: string, items: readonly Submission[]): Promise<SubmitOutcome[]> {
+    const now = this.#parts.clock.now();
+    const outcomes = Array.from<SubmitOutcome>({ length: items.length });
+    const durable: Accepted[] = [];
+    const relaxed: Accepted[] = [];
+    await this.#readQueues(namespace, items);
+    for (const [index, item] of items.entries()) {
+      try {
+        const name = item.draft.queue ?? defaultQueue;
+        const queue =
+          this.#queues.known(namespace, name) ?? (await this.#queues.settings(namespace, name));
+        const task = this.#accept(namespace, item, queue, now);
+        (task.durability === "durable" ? durable : relaxed).push({ task, index });
+      } catch (error) {
+        outcomes[index] = { kind: "refused", error: DroverError.from(error) };
+      }
+    }
+    await Promise.all([
+      this.#settleAll(durable, outcomes, this.#durable(durable)),
+      this.#settleAll(relaxed, outcomes, this.#relaxed(relaxed)),
+    ]);
+    for (const { task, index } of durable) this.#emitIf(outcomes[index]!, task, now);
+    for (const { task, index } of relaxed) this.#emitIf(outcomes[index]!, task, now);
+    return outcomes;
   }
 
-  async #submitOne(namespace: string, item: Submission): Promise<SubmitOutcome> {
-    try {
-      const name = item.draft.queue ?? "default";
-      const queue = await this.#queues.settings(namespace, name);
-      const now = this.#parts.clock.now();
-      const spec = toSpec(item.draft, { namespace, queue, now });
-      const id = this.#formId(spec, item.requestId, now);
-      const traceContext = this.#parts.carrier?.atSubmit(id, spec.traceContext);
-      const task = newTask(id, spec, traceContext);
-      this.#queues.touch(namespace, spec.queue);
-      const outcome = await (spec.durability === "durable"
-        ? this.#durable(task)
-        : this.#relaxed(task));
-      if (outcome.kind === "submitted") this.#emit(task, now);
-      return outcome;
-    } catch (error) {
-      return { kind: "refused", error: DroverError.from(error) };
+  /** Those that are not known, side by side; what fails is read, and fails, again for its tasks. */
+  async #readQueues(namespace: string, items: readonly Submission[]): Promise<void> {
+    const unknown = new Set<string>();
+    for (const { draft } of items) {
+      const name = draft.queue ?? defaultQueue;
+      if (!this.#queues.known(namespace, name)) unknown.add(name);
+    }
+    if (unknown.size === 0) return;
+    const reads = [...unknown].map((name) => this.#queues.settings(namespace, name));
+    await Promise.allSettled(reads);
+  }
+
+  #accept(
+    namespace: string,
+    { draft, requestId }: Submission,
+    queue: QueueSettings,
+    now: number,
+  ): Task {
+    const spec = toSpec(draft, { namespace, queue, now });
+    const id = this.#formId(spec, requestId, now);
+    const traceContext = this.#parts.carrier?.atSubmit(id, spec.traceContext);
+    const task = newTask(id, spec, traceContext);
+    this.#queues.touch(namespace, spec.queue);
+    if (task.durability === "durable") {
+      this.#requireRoom(namespace);
+      this.#lanes.check(laneOf(task));
+    }
+    return task;
+  }
+
+  /** What the broker or history answered for each -> its outcome. */
+  async #settleAll(
+    accepted: readonly Accepted[],
+    outcomes: SubmitOutcome[],
+    answered: Promise<readonly (SubmitOutcome | Promise<SubmitOutcome>)[]>,
+  ): Promise<void> {
+    const answers = await answered;
+    for (const [nth, { index }] of accepted.entries()) {
+      const answer = answers[nth]!;
+      outcomes[index] = answer instanceof Promise ? await answer : answer;
     }
   }
 
@@ -113,17 +164,19 @@ export class Submitter {
         hint: "Make a fresh UUIDv7 for each task; check the client's clock.",
       });
     }
-    const hash = createHash("sha256").update(`${spec.namespace}\0${spec.queue}\0${id}`).digest();
-    return formTaskId(time, slot, hash);
+    const chance = hash("sha256", `${spec.namespace}\0${spec.queue}\0${id}`, "buffer");
+    return formTaskId(time, slot, chance);
   }
 
-  async #durable(task: Task): Promise<SubmitOutcome> {
-    this.#requireRoom(task.namespace);
-    this.#lanes.check(laneOf(task));
-    const outcome = await this.#commits.push(task);
-    if (outcome.kind === "inserted") return { kind: "submitted", taskId: task.id };
-    const holder = outcome.kind === "known" ? task.id : outcome.taskId;
-    return this.#existing(task, holder, outcome.kind);
+  async #durable(accepted: readonly Accepted[]): Promise<Answers> {
+    const replies = await this.#commits.pushAll(accepted.map(({ task }) => task));
+    return replies.map((outcome, nth) => {
+      const { task } = accepted[nth]!;
+      if (outcome instanceof Failed) return refused(outcome.error);
+      if (outcome.kind === "inserted") return { kind: "submitted", taskId: task.id };
+      const holder = outcome.kind === "known" ? task.id : outcome.taskId;
+      return this.#existing(task, holder, outcome.kind);
+    });
   }
 
   async #commit(tasks: Task[]): Promise<InsertOutcome[]> {
@@ -136,21 +189,24 @@ export class Submitter {
   }
 
   async #enqueueCommitted(tasks: Task[], marker: string | undefined): Promise<void> {
-    try {
-      const replies = await Promise.all(
-        tasks.map((task) => this.#enqueues.push({ task, origin: "submit" })),
-      );
-      this.#unqueued.clear();
-      const left = tasks.filter((_, n) => replies[n]?.outcome.kind === "too_many_lanes");
-      for (const task of left) await this.#lanes.ranOut(task.namespace, task.queue);
-      // What found no lane is found by the slow compare with history, once a lane is free.
-      if (marker) this.#markers.clear(marker);
-    } catch {
-      // The marker stays and the reconciler enqueues from it; here only the bound is kept.
-      for (const task of tasks) {
-        this.#unqueued.set(task.namespace, (this.#unqueued.get(task.namespace) ?? 0) + 1);
-      }
+    const replies = await this.#enqueues.pushAll(
+      tasks.map((task) => ({ task, origin: "submit" }) as const),
+    );
+    const failed = tasks.filter((_, n) => replies[n] instanceof Failed);
+    // The marker stays and the reconciler enqueues from it; here only the bound is kept.
+    for (const { namespace } of failed) {
+      this.#unqueued.set(namespace, (this.#unqueued.get(namespace) ?? 0) + 1);
     }
+    if (failed.length > 0) return;
+    this.#unqueued.clear();
+    const left = tasks.filter((_, n) => isOutcome(replies[n], "too_many_lanes"));
+    try {
+      for (const task of left) await this.#lanes.ranOut(task.namespace, task.queue);
+    } catch {
+      return;
+    }
+    // What found no lane is found by the slow compare with history, once a lane is free.
+    if (marker) this.#markers.clear(marker);
   }
 
   #requireRoom(namespace: string): void {
@@ -160,9 +216,20 @@ export class Submitter {
     throw new DroverError("too_many_unqueued", message, { retryAfterMs: 5_000 });
   }
 
-  async #relaxed(task: Task): Promise<SubmitOutcome> {
-    const claimKey = task.idempotencyKey !== "";
-    const { outcome } = await this.#enqueues.push({ task, origin: "submit", claimKey });
+  async #relaxed(accepted: readonly Accepted[]): Promise<Answers> {
+    const replies = await this.#enqueues.pushAll(
+      accepted.map(
+        ({ task }) => ({ task, origin: "submit", claimKey: task.idempotencyKey !== "" }) as const,
+      ),
+    );
+    return replies.map((reply, nth) => {
+      const { task } = accepted[nth]!;
+      if (reply instanceof Failed) return refused(reply.error);
+      return this.#taken(task, reply);
+    });
+  }
+
+  #taken(task: Task, outcome: EnqueueOutcome): SubmitOutcome | Promise<SubmitOutcome> {
     switch (outcome.kind) {
       case "enqueued":
         this.#record(task, outcome.outboxId);
@@ -172,13 +239,15 @@ export class Submitter {
       case "key_taken":
         return this.#existing(task, outcome.taskId, "key_taken");
       case "outbox_full":
-        throw new DroverError("outbox_full", "history is behind and the outbox is full", {
-          retryAfterMs: 2_000,
-        });
+        return refused(
+          new DroverError("outbox_full", "history is behind and the outbox is full", {
+            retryAfterMs: 2_000,
+          }),
+        );
       case "too_many_lanes":
-        throw tooManyLanes(task.queue);
+        return refused(tooManyLanes(task.queue));
       case "too_old":
-        throw new DroverError("internal", "a new task was refused as too old");
+        return refused(new DroverError("internal", "a new task was refused as too old"));
     }
   }
 
@@ -190,7 +259,7 @@ export class Submitter {
       .catch(() => undefined);
   }
 
-  async #enqueue(items: EnqueueItem[]): Promise<Enqueued[]> {
+  async #enqueue(items: EnqueueItem[]): Promise<EnqueueOutcome[]> {
     const lanes = lanesOf(items);
     const only = lanes.length === 1 ? lanes[0] : undefined;
     const eager = only && this.#demand.reserve(only);
@@ -198,7 +267,7 @@ export class Submitter {
     try {
       const reply = await this.#parts.broker.enqueue(items, eager);
       leases = reply.leases;
-      return reply.outcomes.map((outcome) => ({ outcome }));
+      return reply.outcomes;
     } finally {
       if (eager) this.#demand.took(eager, leases);
       if ((leases?.length ?? 0) < items.length) this.#demand.nudge(lanes);
@@ -206,21 +275,18 @@ export class Submitter {
   }
 
   async #existing(task: Task, holder: string, why: "known" | "key_taken"): Promise<SubmitOutcome> {
-    const [live] = await this.#parts.broker.get([holder]).catch(() => [undefined]);
-    const [stored] = live ? [live] : await this.#parts.history.get(task.namespace, [holder]);
-    if (stored && !sameSpec(stored, task, this.#parts.decodePayload)) {
-      const [id, field] =
-        why === "known"
-          ? (["submit_id_conflict", "request_id"] as const)
-          : (["idempotency_conflict", "task.idempotency_key"] as const);
-      throw new DroverError(id, `task ${holder} was submitted with it, and differs from this one`, {
-        field,
-      });
+    try {
+      const [live] = await this.#parts.broker.get([holder]).catch(() => [undefined]);
+      const [stored] = live ? [live] : await this.#parts.history.get(task.namespace, [holder]);
+      if (stored && !sameSpec(stored, task, this.#parts.decodePayload)) throw conflict(holder, why);
+      return { kind: "existing", taskId: holder };
+    } catch (error) {
+      return refused(error);
     }
-    return { kind: "existing", taskId: holder };
   }
 
-  #emit(task: Task, since: number): void {
+  #emitIf({ kind }: SubmitOutcome, task: Task, since: number): void {
+    if (kind !== "submitted") return;
     const { namespace, queue, type, priority, traceContext } = task;
     this.#parts.events.emit("task.submitted", {
       namespace,
@@ -234,6 +300,23 @@ export class Submitter {
   }
 }
 
+const refused = (error: unknown): SubmitOutcome => ({
+  kind: "refused",
+  error: DroverError.from(error),
+});
+
+const isOutcome = (reply: EnqueueOutcome | Failed | undefined, kind: string): boolean =>
+  reply !== undefined && !(reply instanceof Failed) && reply.kind === kind;
+
+function conflict(holder: string, why: "known" | "key_taken"): DroverError {
+  const [id, field] =
+    why === "known"
+      ? (["submit_id_conflict", "request_id"] as const)
+      : (["idempotency_conflict", "task.idempotency_key"] as const);
+  const message = `task ${holder} was submitted with it, and differs from this one`;
+  return new DroverError(id, message, { field });
+}
+
 export function laneOf(task: TaskSpec): Lane {
   const { namespace, queue, type, requiredLabels } = task;
   return { namespace, queue, type, requiredLabels };
@@ -241,13 +324,22 @@ export function laneOf(task: TaskSpec): Lane {
 
 function lanesOf(items: readonly EnqueueItem[]): Lane[] {
   const lanes = new Map<string, Lane>();
+  let last: Task | undefined;
   for (const { task } of items) {
-    if (task.status !== "pending") continue;
+    if (task.status !== "pending" || (last && sameLane(last, task))) continue;
+    last = task;
     const lane = laneOf(task);
     lanes.set(laneKey(lane), lane);
   }
   return [...lanes.values()];
 }
+
+/** Cheap, and true of most neighbours; false says nothing. */
+const sameLane = (a: Task, b: Task): boolean =>
+  a.type === b.type &&
+  a.queue === b.queue &&
+  a.namespace === b.namespace &&
+  a.requiredLabels === b.requiredLabels;
 
 /**
  * A task as it stands before anything happened to it. Every field is named: an object as wide as
