@@ -44,6 +44,10 @@ export const catalog = Object.freeze({
     code: Code.invalidArgument,
     hint: "Use next_page_token of the previous page, with the same filter.",
   },
+  invalid_cursor: {
+    code: Code.invalidArgument,
+    hint: "Use the cursor of the last event of a watch of the same tasks, or none.",
+  },
   malformed_message: {
     code: Code.invalidArgument,
     hint: "Send a message of the published contract (reflection shows it).",
@@ -113,7 +117,7 @@ export const catalog = Object.freeze({
   session_unknown: { code: Code.notFound, hint: "Open a Work stream with a hello frame first." },
   slow_consumer: {
     code: Code.resourceExhausted,
-    hint: "Read the stream faster, or offer fewer slots.",
+    hint: "Read the stream faster, or offer fewer slots; a watch goes on from its last cursor.",
   },
   unimplemented: { code: Code.unimplemented, hint: "This call is not built yet." },
   config_invalid: { code: Code.invalidArgument, hint: "Mend the setting named and start again." },

@@ -15,9 +15,11 @@ import { withCallerTrace } from "./caller-trace.js";
 import { namespaceOf } from "./context.js";
 import { mount, type MountedService, type Opaque } from "./contract.js";
 import { listFilter } from "./convert-filter.js";
+import { toWireLogEntry } from "./convert-log.js";
 import { toDraft, toWireAttempt, toWireTask } from "./convert-task.js";
 import { toWireStats } from "./convert-queue.js";
 import { durationMs } from "./convert-time.js";
+import { toPage } from "./page.js";
 import { submitStream, toWireOutcome } from "./submit-stream.js";
 
 /** Long polls without a timeout of their own. */
@@ -71,6 +73,13 @@ export function taskService(coordinator: Coordinator): MountedService {
     async listAttempts(request, context) {
       const attempts = await coordinator.attempts(namespaceOf(context), idOf(request));
       return { attempts: attempts.map(toWireAttempt) };
+    },
+    async listLogs(request, context) {
+      const { attempt } = request;
+      const namespace = namespaceOf(context);
+      const page = toPage(request);
+      const found = await coordinator.logs(namespace, idOf(request), attempt || undefined, page);
+      return { entries: found.entries.map(toWireLogEntry), nextPageToken: found.nextPageToken };
     },
     async getStats(request, context) {
       const { queue } = request;

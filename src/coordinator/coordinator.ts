@@ -2,6 +2,7 @@ import type { SessionInfo } from "../broker/broker.js";
 import type { DroverError } from "../errors.js";
 import type { ListQuery, TaskPage } from "../history/history.js";
 import type { TaskDraft } from "../task/draft.js";
+import type { LogEntry } from "../task/log.js";
 import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
 import type { Session, SessionHello, SessionPort } from "./frames.js";
 
@@ -25,6 +26,13 @@ export interface Coordinator {
   get(namespace: string, taskId: string): Promise<TaskView>;
   list(query: ListQuery): Promise<TaskViewPage>;
   attempts(namespace: string, taskId: string): Promise<Attempt[]>;
+  /** `attempt` undefined: of all. */
+  logs(
+    namespace: string,
+    taskId: string,
+    attempt: number | undefined,
+    page: Page,
+  ): Promise<{ entries: LogEntry[]; nextPageToken: string }>;
   cancel(namespace: string, taskId: string, graceMs: number): Promise<TaskView>;
   retry(namespace: string, taskId: string): Promise<TaskView>;
   wait(

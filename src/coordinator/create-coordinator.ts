@@ -118,6 +118,7 @@ export function createCoordinator(parts: Parts): { coordinator: Coordinator; des
     get: (namespace, taskId) => reader.get(namespace, taskId),
     list: (query) => reader.list(query),
     attempts: (namespace, taskId) => reader.attempts(namespace, taskId),
+    logs: (namespace, taskId, attempt, page) => reader.logs(namespace, taskId, attempt, page),
     cancel: (namespace, taskId, graceMs) => canceller.cancel(namespace, taskId, graceMs),
     retry: (namespace, taskId) => canceller.retry(namespace, taskId),
     wait: (namespace, taskId, timeoutMs, signal) =>

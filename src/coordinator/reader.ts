@@ -1,6 +1,7 @@
 import type { SessionInfo } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { ListQuery } from "../history/history.js";
+import type { LogEntry } from "../task/log.js";
 import { type Attempt, isFinal, type Task } from "../task/task.js";
 import type { Page, PendingReason, TaskView, TaskViewPage } from "./coordinator.js";
 import { decodePageToken, encodePageToken } from "./page.js";
@@ -53,6 +54,27 @@ export class Reader {
     const attempts = await this.#parts.history.attempts(namespace, taskId);
     if (attempts.length === 0 && !(await this.find(namespace, taskId))) throw notFound(taskId);
     return attempts;
+  }
+
+  async logs(
+    namespace: string,
+    taskId: string,
+    attempt: number | undefined,
+    { pageSize, pageToken }: Page,
+  ): Promise<{ entries: LogEntry[]; nextPageToken: string }> {
+    const list = `logs ${taskId}`;
+    const [fencingToken = 0, sequence = 0] = decodePageToken(list, pageToken)
+      .split(" ")
+      .map((it) => Number(it) || 0);
+    if (!(await this.find(namespace, taskId))) throw notFound(taskId);
+    const after = { fencingToken, sequence };
+    const limit = pageSize + 1;
+    const found = await this.#parts.history.logs({ taskId, after, attempt, limit });
+    const entries = found.slice(0, pageSize);
+    const last = entries.at(-1);
+    const more = last !== undefined && found.length > pageSize;
+    const end = more ? encodePageToken(list, `${last.fencingToken} ${last.sequence}`) : "";
+    return { entries, nextPageToken: end };
   }
 
   async wait(

@@ -1,5 +1,6 @@
 import type { Transition } from "../broker/broker.js";
 import type { TaskFilter } from "../task/filter.js";
+import type { LogEntry, LogPlace } from "../task/log.js";
 import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
 
 /**
@@ -17,6 +18,8 @@ import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
  *      are never pruned.
  * - H5 Reads never cross namespaces; pages are stable under inserts.
  * - H6 A row whose columns cannot be decoded is never a failed page.
+ * - H7 A log entry is kept once by (task, fencing token, sequence), and pruned with its task. A
+ *      crash of the store may lose those of its last second.
  *
  * Every call rejects with `history_unavailable` when the store does not answer: the outcome is then
  * unknown. Decisions about time use the store's clock.
@@ -62,6 +65,10 @@ export interface History {
   /** As `list`, but ids only. */
   match(query: ListQuery): Promise<MatchPage>;
   attempts(namespace: string, taskId: string): Promise<Attempt[]>;
+  /** Keeps log entries, also of a task that is not here yet. Those that stand already stay. */
+  addLogs(entries: readonly LogEntry[]): Promise<void>;
+  /** In the order of their places. Whose task it is, is the caller's to check. */
+  logs(query: LogQuery): Promise<LogEntry[]>;
   /** Holder of an idempotency key within its 24 h. */
   keyHolder(namespace: string, queue: string, key: string): Promise<string | undefined>;
   /** Ended tasks by queue and status, from counters kept by `record` and `prune`. */
@@ -127,6 +134,15 @@ export type ReviveOutcome =
   | { readonly kind: "live"; readonly task: Task }
   | { readonly kind: "completed"; readonly task: Task }
   | { readonly kind: "unknown" };
+
+export interface LogQuery {
+  readonly taskId: string;
+  /** Only entries behind this place. */
+  readonly after: LogPlace;
+  /** Only of this attempt; undefined: of all. */
+  readonly attempt?: number | undefined;
+  readonly limit: number;
+}
 
 export interface ListQuery extends TaskFilter {
   readonly namespace: string;

@@ -2,6 +2,7 @@ import { type Clock, type Random, systemClock, systemRandom } from "../clock.js"
 import { DroverError } from "../errors.js";
 import { uuidText } from "../task/ids.js";
 import type { History } from "./history.js";
+import { addLogs, logs } from "./memory/logs.js";
 import * as reads from "./memory/reads.js";
 import { createMemoryHistoryStore, keyOf, type MemoryHistoryStore } from "./memory/store.js";
 import * as writes from "./memory/writes.js";
@@ -18,7 +19,7 @@ export interface MemoryHistoryOptions {
 
 /**
  * History without a database, for `drover dev --memory`, simulation and tests: the promises H1 to
- * H6, but none beyond the life of the process. It grows with what it is told until `prune`.
+ * H7, but none beyond the life of the process. It grows with what it is told until `prune`.
  */
 export function createMemoryHistory(options: MemoryHistoryOptions = {}): History {
   const { clock = systemClock, random = systemRandom, isDown = () => false } = options;
@@ -59,6 +60,8 @@ export function createMemoryHistory(options: MemoryHistoryOptions = {}): History
         return { ids: tasks.map(({ id }) => id), ...rest };
       }),
     attempts: (namespace, taskId) => step(() => reads.attemptsOf(store, namespace, taskId)),
+    addLogs: (entries) => step(() => addLogs(store, entries)),
+    logs: (query) => step(() => logs(store, query)),
     keyHolder: (namespace, queue, key) =>
       step((now) => reads.holderOf(store, keyOf(namespace, queue, key), now)),
     finalCounts: (namespace) => step(() => reads.finalCounts(store, namespace)),

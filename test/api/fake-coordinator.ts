@@ -20,6 +20,7 @@ import { formTaskId, slotOfQueue } from "../../src/task/ids.js";
 import { firstStatus } from "../../src/task/status.js";
 import type { ListQuery } from "../../src/history/history.js";
 import { fits } from "../../src/task/filter.js";
+import type { LogEntry } from "../../src/task/log.js";
 import { isFinal, type Attempt, type Status } from "../../src/task/task.js";
 import { defaultQueueSettings, toSpec } from "../../src/task/validate.js";
 import { createSeededRandom } from "../support/seeded-random.js";
@@ -140,6 +141,13 @@ export class FakeCoordinator implements Coordinator {
     const worker = { sessionId: "s", workerId: "w" };
     const open = { endedAt: undefined, outcome: undefined, error: undefined };
     return [{ taskId, fencingToken: 1, attempt: 1, run: 1, startedAt, ...worker, ...open }];
+  }
+
+  async logs(namespace: string, taskId: string) {
+    const { createdAt: time } = this.#find(namespace, taskId);
+    const place = { taskId, fencingToken: 1, attempt: 1, sequence: 1, dropped: 0 };
+    const entry: LogEntry = { ...place, time, level: "info", message: "said", fields: '{"n":1}' };
+    return { entries: [entry], nextPageToken: "" };
   }
 
   async cancel(namespace: string, id: string): Promise<TaskView> {

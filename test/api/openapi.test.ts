@@ -124,6 +124,7 @@ describe("the document", () => {
       "GET /api/v1/tasks",
       "GET /api/v1/tasks/{task_id}",
       "GET /api/v1/tasks/{task_id}/attempts",
+      "GET /api/v1/tasks/{task_id}/logs",
       "GET /api/v1/tasks/{task_id}:wait",
       "GET /api/v1/workers",
       "GET /health",

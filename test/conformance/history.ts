@@ -3,6 +3,7 @@ import type { History } from "../../src/history/history.js";
 import { freshTasks, type HistoryHarness, type MakeHistory } from "./history-harness.js";
 import { exerciseFilters } from "./history-filters.js";
 import { exerciseInsert } from "./history-insert.js";
+import { exerciseLogs } from "./history-logs.js";
 import { exerciseQueuesAndEpochs } from "./history-queues.js";
 import { exerciseReads } from "./history-reads.js";
 import { exerciseRecord } from "./history-record.js";
@@ -16,7 +17,7 @@ export interface HistoryScene extends ReturnType<typeof freshTasks> {
   readonly other: History;
 }
 
-/** The promises H1 to H6 of `src/history/history.ts`, for any history. */
+/** The promises H1 to H7 of `src/history/history.ts`, for any history. */
 export function exerciseHistory(name: string, make: MakeHistory): void {
   describe(`history in ${name}`, () => {
     let harness: HistoryHarness;
@@ -36,6 +37,7 @@ export function exerciseHistory(name: string, make: MakeHistory): void {
     exerciseReads(() => scene);
     exerciseFilters(() => scene);
     exerciseRetention(() => scene);
+    exerciseLogs(() => scene);
     exerciseQueuesAndEpochs(() => scene);
   });
 }

@@ -47,7 +47,7 @@ async function tableOf(task: Task): Promise<string | undefined> {
 
 async function tableNames(): Promise<string[]> {
   const { rows } = await client.query<{ name: string }>(
-    `SELECT relname AS name FROM pg_class WHERE relname ~ '(tasks|attempts)_[0-9]{8}$'
+    `SELECT relname AS name FROM pg_class WHERE relname ~ '(tasks|attempts|task_logs)_[0-9]{8}$'
       AND relkind = 'r' AND relnamespace = current_schema()::regnamespace`,
   );
   return rows.map(({ name }) => name);
@@ -89,6 +89,13 @@ test("an old day is dropped whole; what lives or is kept of it moves out first",
   await history.record(
     done.map((task) => ended(task, "completed", {}, { attempt: attemptOf(task) })),
   );
+  await client.query("SELECT make_log_day(today() - 9)");
+  const logged = { fencingToken: 7, attempt: 1, time: 0, level: "info", fields: "" } as const;
+  await history.addLogs(
+    [...over, kept, live].map(({ id: taskId }) => {
+      return { ...logged, taskId, sequence: 1, message: "said", dropped: 0 };
+    }),
+  );
   const table = await tableOf(kept);
   expect(table).toMatch(/^tasks_\d{8}$/);
   await client.query("UPDATE tasks SET purge_at = purge_at - 1000 WHERE namespace = $1", [
@@ -99,6 +106,8 @@ test("an old day is dropped whole; what lives or is kept of it moves out first",
   const names = await tableNames();
   expect(names.filter((name) => name.endsWith(table!.slice(-8)))).toEqual([]);
   expect([await tableOf(kept), await tableOf(live)]).toEqual(["tasks_rest", "tasks_rest"]);
+  const left = await client.query("SELECT task_id FROM task_logs ORDER BY task_id");
+  expect(left.rows).toEqual([kept.id, live.id].toSorted().map((id) => ({ task_id: id })));
   expect(await history.get(namespace, [over[0]!.id, keyed.id])).toEqual([undefined, undefined]);
   expect((await history.get(namespace, [kept.id]))[0]?.payload).toBeDefined();
   expect(await history.attempts(namespace, kept.id)).toHaveLength(1);

@@ -82,9 +82,27 @@ test("a failing migration leaves nothing behind, and those before it stand", asy
   expect(await migrate(database, inFolder())).toEqual(["0002_two"]);
 });
 
-test("a gap in the numbers is refused before anything is applied", async () => {
+test("a number may come late, but no two files have the same", async () => {
   await file("0003_three.sql", "SELECT 1;");
-  await expect(migrate(database, inFolder())).rejects.toMatchObject({ id: "migration_failed" });
+  expect(await migrate(database, inFolder())).toEqual(["0001_one", "0003_three"]);
+  await file("0002_two.sql", "SELECT 1;");
+  expect(await migrate(database, inFolder())).toEqual(["0002_two"]);
+  await file("0003_other.sql", "SELECT 1;");
+  await expect(migrate(database, inFolder())).rejects.toMatchObject({
+    id: "migration_failed",
+    message: expect.stringContaining("0003_other") as string,
+  });
+});
+
+test("a migration that was applied and is not here any more is refused by name", async () => {
+  await file("0002_two.sql", "SELECT 1;");
+  await file("0003_three.sql", "SELECT 1;");
+  await migrate(database, inFolder());
+  await rm(path.join(folder, "0002_two.sql"));
+  await expect(migrate(database, inFolder())).rejects.toMatchObject({
+    id: "migration_failed",
+    message: expect.stringContaining("0002_two") as string,
+  });
 });
 
 test("a schema name that would have to be quoted is refused", () => {

@@ -67,6 +67,7 @@ function operationOf(route: Route, alias: string, schemas: Schemas): Schema {
   const parameters = [
     ...route.variables.map((it) => parameter(fieldAt(method.input, it), "path", schemas)),
     ...queryFields(route).map((it) => parameter(it, "query", schemas)),
+    ...(isStream(route) ? [lastEventId] : []),
   ];
   return {
     operationId: lowered(method.name) + alias,
@@ -76,14 +77,41 @@ function operationOf(route: Route, alias: string, schemas: Schemas): Schema {
     ...(parameters.length > 0 && { parameters }),
     ...(body && { requestBody: body }),
     responses: {
-      "200": {
-        description: "OK.",
-        content: { "application/json": { schema: replyOf(route, schemas) } },
-      },
+      ...(isStream(route) ? eventsOf(route, schemas) : okOf(route, schemas)),
       ...refusalsOf(method.name),
     },
   };
 }
+
+const isStream = ({ method }: Route): boolean => method.methodKind === "server_streaming";
+
+const okOf = (route: Route, schemas: Schemas): Schema => ({
+  "200": {
+    description: "OK.",
+    content: { "application/json": { schema: replyOf(route, schemas) } },
+  },
+});
+
+/** OpenAPI 3.1 has no schema for the events of a stream; this one is of the `data` of each. */
+const eventsOf = (route: Route, schemas: Schemas): Schema => ({
+  "200": {
+    description:
+      "Server-Sent Events: `event` names what happened, `id` is the cursor, `data` one line of " +
+      "JSON. A comment every 15 s keeps the connection alive. An event `end` is the last one.",
+    content: {
+      "text/event-stream": { schema: { type: "string" }, "x-event-data": replyOf(route, schemas) },
+    },
+  },
+  "204": { description: "Everything was sent before this cursor: do not come again." },
+});
+
+const lastEventId: Schema = {
+  name: "Last-Event-ID",
+  in: "header",
+  required: false,
+  description: "As `cursor`; browsers send it when they reconnect.",
+  schema: { type: "string" },
+};
 
 const lowered = (name: string): string => name[0]!.toLowerCase() + name.slice(1);
 

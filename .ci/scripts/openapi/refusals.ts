@@ -37,6 +37,8 @@ const byMethod: Readonly<Record<string, readonly ErrorId[]>> = {
   RetryTask: ["invalid_id", "task_not_found", "task_not_retryable"],
   WaitTask: ["invalid_id", "task_not_found"],
   ListAttempts: ["invalid_id", "task_not_found"],
+  ListLogs: ["invalid_id", "task_not_found", "invalid_page_token"],
+  WatchTasks: ["invalid_id", "task_not_found", "invalid_cursor", "too_many_items"],
   GetStats: [],
   GetQueue: ["queue_not_found"],
   ListQueues: ["invalid_page_token"],

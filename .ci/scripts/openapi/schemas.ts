@@ -8,6 +8,7 @@ import { getComments } from "@bufbuild/protoplugin";
 import type { FieldRules } from "../../../gen/buf/validate/validate_pb.js";
 import { Ignore } from "../../../gen/buf/validate/validate_pb.js";
 import { wordOf } from "../../../src/api/rest/read-scalar.js";
+import { isJsonText, plainName } from "../../../src/api/rest/write-plain.js";
 import { keywordsOf, mustBeGiven, rulesOf, type Schema } from "./rules.js";
 
 export type Direction = "input" | "output";
@@ -51,9 +52,9 @@ export class Schemas {
     return {
       description: commentOf(desc),
       properties: Object.fromEntries(
-        fields.map((it) => [it.name, this.#property(it, direction)] as const),
+        fields.map((it) => [plainName(it), this.#property(it, direction)] as const),
       ),
-      ...(required.length > 0 && { required: required.map((it) => it.name) }),
+      ...(required.length > 0 && { required: required.map(plainName) }),
       ...(isInput && { additionalProperties: false }),
     };
   }
@@ -70,6 +71,7 @@ export class Schemas {
   field(field: DescField, direction: Direction): Schema {
     const rules = appliedRules(field, direction);
     const limits = keywordsOf(rules);
+    if (isJsonText(field)) return { type: ["object", "null"] };
     switch (field.fieldKind) {
       case "list": {
         const inner = rules?.type.case === "repeated" ? rules.type.value.items : undefined;
@@ -158,7 +160,9 @@ function isNullable(field: DescField, direction: Direction): boolean {
   // On input null says the same as nothing, but there is no need to advertise it.
   if (direction === "input") return false;
   if (field.fieldKind === "enum") return commentOf(field.enum.values[0]!) !== "Never sent.";
-  if (field.fieldKind === "message") return !field.parent.name.endsWith("Response");
+  if (field.fieldKind === "message") {
+    return !field.parent.name.endsWith("Response") || /\bUnset\b/.test(commentOf(field));
+  }
   return field.proto.proto3Optional;
 }
 

@@ -1457,6 +1457,136 @@ export declare type Stats = Message<"drover.v1.Stats"> & {
 export declare const StatsSchema: GenMessage<Stats>;
 
 /**
+ * One line of a handler's log.
+ *
+ * @generated from message drover.v1.LogEntry
+ */
+export declare type LogEntry = Message<"drover.v1.LogEntry"> & {
+  /**
+   * From 1, +1 with each entry of the attempt, those that were dropped included: a gap shows what is missing.
+   *
+   * @generated from field: int32 sequence = 1;
+   */
+  sequence: number;
+
+  /**
+   * By the worker's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 2;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * Default INFO.
+   *
+   * @generated from field: drover.v1.LogLevel level = 3;
+   */
+  level: LogLevel;
+
+  /**
+   * At most 4,096 bytes; what is longer is cut.
+   *
+   * @generated from field: string message = 4;
+   */
+  message: string;
+
+  /**
+   * A JSON object as text, or empty; at most 4,096 bytes. REST shows the object itself, as `fields`.
+   *
+   * @generated from field: string fields_json = 5;
+   */
+  fieldsJson: string;
+
+  /**
+   * With a marker: so many entries before it were dropped, and why is in the message. 0: an entry as the handler gave it.
+   *
+   * @generated from field: int32 dropped = 6;
+   */
+  dropped: number;
+
+  /**
+   * Output only. The attempt that logged it.
+   *
+   * @generated from field: int32 attempt = 7;
+   */
+  attempt: number;
+};
+
+/**
+ * Describes the message drover.v1.LogEntry.
+ * Use `create(LogEntrySchema)` to create a new message.
+ */
+export declare const LogEntrySchema: GenMessage<LogEntry>;
+
+/**
+ * See ListLogs.
+ *
+ * @generated from message drover.v1.ListLogsRequest
+ */
+export declare type ListLogsRequest = Message<"drover.v1.ListLogsRequest"> & {
+  /**
+   * Which task.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+
+  /**
+   * Only this attempt; 0: all.
+   *
+   * @generated from field: int32 attempt = 2;
+   */
+  attempt: number;
+
+  /**
+   * Default 50, at most 500.
+   *
+   * @generated from field: int32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before, of the same task.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message drover.v1.ListLogsRequest.
+ * Use `create(ListLogsRequestSchema)` to create a new message.
+ */
+export declare const ListLogsRequestSchema: GenMessage<ListLogsRequest>;
+
+/**
+ * See ListLogs.
+ *
+ * @generated from message drover.v1.ListLogsResponse
+ */
+export declare type ListLogsResponse = Message<"drover.v1.ListLogsResponse"> & {
+  /**
+   * By attempt, then by sequence.
+   *
+   * @generated from field: repeated drover.v1.LogEntry entries = 1;
+   */
+  entries: LogEntry[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message drover.v1.ListLogsResponse.
+ * Use `create(ListLogsResponseSchema)` to create a new message.
+ */
+export declare const ListLogsResponseSchema: GenMessage<ListLogsResponse>;
+
+/**
  * See WatchTasks.
  *
  * @generated from message drover.v1.WatchTasksRequest
@@ -1470,11 +1600,18 @@ export declare type WatchTasksRequest = Message<"drover.v1.WatchTasksRequest"> &
   taskIds: string[];
 
   /**
-   * Resume after this event.
+   * Resume after this event; of a watch of the same tasks. Empty: from the beginning.
    *
    * @generated from field: string cursor = 2;
    */
   cursor: string;
+
+  /**
+   * One task, as the path of the REST door gives it; beside task_ids one more.
+   *
+   * @generated from field: string task_id = 3;
+   */
+  taskId: string;
 };
 
 /**
@@ -1484,13 +1621,13 @@ export declare type WatchTasksRequest = Message<"drover.v1.WatchTasksRequest"> &
 export declare const WatchTasksRequestSchema: GenMessage<WatchTasksRequest>;
 
 /**
- * See WatchTasks.
+ * One event of one task. Each is sent once per cursor: resumed after it, it does not come again.
  *
  * @generated from message drover.v1.WatchTasksResponse
  */
 export declare type WatchTasksResponse = Message<"drover.v1.WatchTasksResponse"> & {
   /**
-   * As it stands after the change.
+   * With a status that stands now: the task, without payload and checkpoint. Unset with all else.
    *
    * @generated from field: drover.v1.Task task = 1;
    */
@@ -1502,6 +1639,44 @@ export declare type WatchTasksResponse = Message<"drover.v1.WatchTasksResponse">
    * @generated from field: string cursor = 2;
    */
   cursor: string;
+
+  /**
+   * Of which task.
+   *
+   * @generated from field: string task_id = 3;
+   */
+  taskId: string;
+
+  /**
+   * What happened.
+   *
+   * @generated from oneof drover.v1.WatchTasksResponse.event
+   */
+  event: {
+    /**
+     * Its status changed. The final one comes last, after all logs of its attempt, once.
+     *
+     * @generated from field: drover.v1.StatusChange status = 4;
+     */
+    value: StatusChange;
+    case: "status";
+  } | {
+    /**
+     * Its handler said how far it is; only the latest is sent.
+     *
+     * @generated from field: drover.v1.ProgressChange progress = 5;
+     */
+    value: ProgressChange;
+    case: "progress";
+  } | {
+    /**
+     * Its handler logged.
+     *
+     * @generated from field: drover.v1.NewLogs logs = 6;
+     */
+    value: NewLogs;
+    case: "logs";
+  } | { case: undefined; value?: undefined };
 };
 
 /**
@@ -1509,6 +1684,129 @@ export declare type WatchTasksResponse = Message<"drover.v1.WatchTasksResponse">
  * Use `create(WatchTasksResponseSchema)` to create a new message.
  */
 export declare const WatchTasksResponseSchema: GenMessage<WatchTasksResponse>;
+
+/**
+ * A task took a status. Waits that ended before they were seen may be left out; attempts, retries and ends never are.
+ *
+ * @generated from message drover.v1.StatusChange
+ */
+export declare type StatusChange = Message<"drover.v1.StatusChange"> & {
+  /**
+   * The new one.
+   *
+   * @generated from field: drover.v1.TaskStatus status = 1;
+   */
+  status: TaskStatus;
+
+  /**
+   * Whether the run is over with it.
+   *
+   * @generated from field: bool final = 2;
+   */
+  final: boolean;
+
+  /**
+   * Grants so far.
+   *
+   * @generated from field: int32 attempt = 3;
+   */
+  attempt: number;
+
+  /**
+   * Run of the task.
+   *
+   * @generated from field: int32 run = 4;
+   */
+  run: number;
+
+  /**
+   * When; by the store's clock. Unset where nobody knows any more.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 5;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * Display name of the worker, from the first grant on.
+   *
+   * @generated from field: string worker_id = 6;
+   */
+  workerId: string;
+
+  /**
+   * Why, with RETRYING and FAILED.
+   *
+   * @generated from field: drover.v1.Error error = 7;
+   */
+  error?: Error | undefined;
+
+  /**
+   * A cancel of the running task was asked for.
+   *
+   * @generated from field: bool cancel_requested = 8;
+   */
+  cancelRequested: boolean;
+};
+
+/**
+ * Describes the message drover.v1.StatusChange.
+ * Use `create(StatusChangeSchema)` to create a new message.
+ */
+export declare const StatusChangeSchema: GenMessage<StatusChange>;
+
+/**
+ * How far a handler is.
+ *
+ * @generated from message drover.v1.ProgressChange
+ */
+export declare type ProgressChange = Message<"drover.v1.ProgressChange"> & {
+  /**
+   * 0 to 1.
+   *
+   * @generated from field: double fraction = 1;
+   */
+  fraction: number;
+
+  /**
+   * For people.
+   *
+   * @generated from field: string message = 2;
+   */
+  message: string;
+
+  /**
+   * Which attempt.
+   *
+   * @generated from field: int32 attempt = 3;
+   */
+  attempt: number;
+};
+
+/**
+ * Describes the message drover.v1.ProgressChange.
+ * Use `create(ProgressChangeSchema)` to create a new message.
+ */
+export declare const ProgressChangeSchema: GenMessage<ProgressChange>;
+
+/**
+ * New log entries.
+ *
+ * @generated from message drover.v1.NewLogs
+ */
+export declare type NewLogs = Message<"drover.v1.NewLogs"> & {
+  /**
+   * In the order they were logged.
+   *
+   * @generated from field: repeated drover.v1.LogEntry entries = 1;
+   */
+  entries: LogEntry[];
+};
+
+/**
+ * Describes the message drover.v1.NewLogs.
+ * Use `create(NewLogsSchema)` to create a new message.
+ */
+export declare const NewLogsSchema: GenMessage<NewLogs>;
 
 /**
  * Worker to coordinator. The first frame carries hello, no later one does. At most 1 MiB.
@@ -1557,6 +1855,20 @@ export declare type WorkRequest = Message<"drover.v1.WorkRequest"> & {
    * @generated from field: bool leaving = 6;
    */
   leaving: boolean;
+
+  /**
+   * Of running leases. Taken before the results of the same frame; kept by the worker until answered by `kept`.
+   *
+   * @generated from field: repeated drover.v1.TaskLogs logs = 7;
+   */
+  logs: TaskLogs[];
+
+  /**
+   * Of running leases, the latest of each. Taken before the results of the same frame.
+   *
+   * @generated from field: repeated drover.v1.TaskCheckpoint checkpoints = 8;
+   */
+  checkpoints: TaskCheckpoint[];
 };
 
 /**
@@ -1612,6 +1924,13 @@ export declare type WorkResponse = Message<"drover.v1.WorkResponse"> & {
    * @generated from field: drover.v1.GoAway go_away = 6;
    */
   goAway?: GoAway | undefined;
+
+  /**
+   * Answers logs and checkpoints.
+   *
+   * @generated from field: repeated drover.v1.Kept kept = 7;
+   */
+  kept: Kept[];
 };
 
 /**
@@ -2083,6 +2402,108 @@ export declare type TaskProgress = Message<"drover.v1.TaskProgress"> & {
  * Use `create(TaskProgressSchema)` to create a new message.
  */
 export declare const TaskProgressSchema: GenMessage<TaskProgress>;
+
+/**
+ * Log entries of one lease.
+ *
+ * @generated from message drover.v1.TaskLogs
+ */
+export declare type TaskLogs = Message<"drover.v1.TaskLogs"> & {
+  /**
+   * Of the lease.
+   *
+   * @generated from field: bytes lease_token = 1;
+   */
+  leaseToken: Uint8Array;
+
+  /**
+   * In order. At most 1,000 entries and 256 KiB an attempt; what is beyond is dropped, and a marker says how many were.
+   *
+   * @generated from field: repeated drover.v1.LogEntry entries = 2;
+   */
+  entries: LogEntry[];
+};
+
+/**
+ * Describes the message drover.v1.TaskLogs.
+ * Use `create(TaskLogsSchema)` to create a new message.
+ */
+export declare const TaskLogsSchema: GenMessage<TaskLogs>;
+
+/**
+ * What the next attempt needs to go on where this one stands.
+ *
+ * @generated from message drover.v1.TaskCheckpoint
+ */
+export declare type TaskCheckpoint = Message<"drover.v1.TaskCheckpoint"> & {
+  /**
+   * Of the lease. A checkpoint of a lease that is over is ignored, and the lease revoked.
+   *
+   * @generated from field: bytes lease_token = 1;
+   */
+  leaseToken: Uint8Array;
+
+  /**
+   * From 1, +1 with each checkpoint of the lease; comes back in `kept`.
+   *
+   * @generated from field: int32 number = 2;
+   */
+  number: number;
+
+  /**
+   * As JSON; at most 256 KiB. Replaces the one before.
+   *
+   * @generated from field: google.protobuf.Value checkpoint = 3;
+   */
+  checkpoint?: Value | undefined;
+
+  /**
+   * The same as bytes, instead.
+   *
+   * @generated from field: drover.v1.Blob checkpoint_blob = 4;
+   */
+  checkpointBlob?: Blob | undefined;
+};
+
+/**
+ * Describes the message drover.v1.TaskCheckpoint.
+ * Use `create(TaskCheckpointSchema)` to create a new message.
+ */
+export declare const TaskCheckpointSchema: GenMessage<TaskCheckpoint>;
+
+/**
+ * What the coordinator has of a lease's logs and checkpoints.
+ *
+ * @generated from message drover.v1.Kept
+ */
+export declare type Kept = Message<"drover.v1.Kept"> & {
+  /**
+   * Of the lease.
+   *
+   * @generated from field: bytes lease_token = 1;
+   */
+  leaseToken: Uint8Array;
+
+  /**
+   * Log entries up to this sequence were taken, or will never be: forget them. 0: no news of logs.
+   *
+   * @generated from field: int32 log_sequence = 2;
+   */
+  logSequence: number;
+
+  /**
+   * The checkpoint of this number stands as safely as the task itself does. 0: no news of checkpoints.
+   *
+   * @generated from field: int32 checkpoint = 3;
+   */
+  checkpoint: number;
+};
+
+/**
+ * Describes the message drover.v1.Kept.
+ * Use `create(KeptSchema)` to create a new message.
+ */
+export declare const KeptSchema: GenMessage<Kept>;
 
 /**
  * The whole inventory: running leases and results not yet acked. A lease missing twice running is taken back uncharged.
@@ -2581,6 +3002,53 @@ export enum UniqueConflict {
 export declare const UniqueConflictSchema: GenEnum<UniqueConflict>;
 
 /**
+ * How much a log entry matters.
+ *
+ * @generated from enum drover.v1.LogLevel
+ */
+export enum LogLevel {
+  /**
+   * Taken as INFO.
+   *
+   * @generated from enum value: LOG_LEVEL_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * For whoever looks for a defect.
+   *
+   * @generated from enum value: LOG_LEVEL_DEBUG = 1;
+   */
+  DEBUG = 1,
+
+  /**
+   * What happens in the normal course.
+   *
+   * @generated from enum value: LOG_LEVEL_INFO = 2;
+   */
+  INFO = 2,
+
+  /**
+   * Not as it should be, but the work goes on.
+   *
+   * @generated from enum value: LOG_LEVEL_WARN = 3;
+   */
+  WARN = 3,
+
+  /**
+   * Something failed.
+   *
+   * @generated from enum value: LOG_LEVEL_ERROR = 4;
+   */
+  ERROR = 4,
+}
+
+/**
+ * Describes the enum drover.v1.LogLevel.
+ */
+export declare const LogLevelSchema: GenEnum<LogLevel>;
+
+/**
  * What became of a result.
  *
  * @generated from enum drover.v1.ResultStatus
@@ -2783,7 +3251,19 @@ export declare const TaskService: GenService<{
     output: typeof GetStatsResponseSchema;
   },
   /**
-   * Status changes, progress and logs as they happen, resumable by cursor. Not built yet: answers UNIMPLEMENTED.
+   * What the handlers of a task logged, attempt by attempt, oldest first, by page. Kept as long as the task.
+   *
+   * @generated from rpc drover.v1.TaskService.ListLogs
+   */
+  listLogs: {
+    methodKind: "unary";
+    input: typeof ListLogsRequestSchema;
+    output: typeof ListLogsResponseSchema;
+  },
+  /**
+   * Status changes, progress and logs from the beginning of each task's life, or after a cursor: first what was missed,
+   * then what happens. Ends when all tasks are final and everything was sent. UNAVAILABLE, and RESOURCE_EXHAUSTED with
+   * slow_consumer, mean: call again with the last cursor. REST serves it as Server-Sent Events, where `id` is the cursor.
    *
    * @generated from rpc drover.v1.TaskService.WatchTasks
    */

@@ -17,11 +17,16 @@ export interface Route {
   readonly responseBody: string;
 }
 
-/** All bindings of the unary methods of a service. The OpenAPI document is made of the same. */
+/**
+ * All bindings of the methods of a service that take one request; those that answer with a stream
+ * are served as Server-Sent Events. The OpenAPI document is made of the same.
+ */
 export const compileRoutes = (service: DescService): Route[] =>
   service.methods
-    .filter((method) => method.methodKind === "unary" && hasOption(method, http))
+    .filter((method) => hasOption(method, http) && takesOne(method))
     .flatMap((method) => compileRule(method, getOption(method, http)));
+
+const takesOne = ({ methodKind }: DescMethod): boolean => methodKind === "unary";
 
 function compileRule(method: DescMethod, rule: HttpRule): Route[] {
   const { pattern, body, responseBody } = rule;

@@ -24,10 +24,17 @@ export function writeMessage(desc: DescMessage, message: Message): string {
     const text = isValueField(field)
       ? writeValueField(desc, field, fields)
       : writeOther(desc, field, fields);
-    if (text !== undefined) parts.push(`${JSON.stringify(field.name)}:${text}`);
+    if (text !== undefined) parts.push(`${JSON.stringify(plainName(field))}:${text}`);
   }
   return `{${parts.join(",")}}`;
 }
+
+/** Text that holds JSON itself: shown as that JSON, under the name without `_json`. */
+export const isJsonText = (field: DescField): boolean => field.name.endsWith("_json");
+
+/** What a field is called in plain JSON. */
+export const plainName = (field: DescField): string =>
+  isJsonText(field) ? field.name.slice(0, -"_json".length) : field.name;
 
 /** One field of a message, as its text: for response_body. */
 export const writeOnly = (field: DescField, message: Message): string =>
@@ -61,6 +68,7 @@ function writeOther(desc: DescMessage, field: DescField, fields: Fields): string
     const chosen = fields[oneof.localName] as { case: string | undefined; value: unknown };
     return chosen.case === field.localName ? writeField(field, chosen.value) : undefined;
   }
+  if (isJsonText(field)) return (value as string) || "null";
   const besideValue = field.name.endsWith("_blob") && hasValueBeside(desc, field);
   if (besideValue && (value === undefined || shownJson(value as BlobInit) !== undefined)) {
     return undefined;

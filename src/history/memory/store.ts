@@ -1,3 +1,4 @@
+import type { LogEntry } from "../../task/log.js";
 import { type Attempt, isFinal, type QueueSettings, type Task } from "../../task/task.js";
 
 export interface StoredTask {
@@ -15,6 +16,8 @@ export interface MemoryHistoryStore {
   readonly ids: string[];
   /** By task id, then by fencing token. */
   readonly attempts: Map<string, Map<number, Attempt>>;
+  /** By task id, in the order of their places. */
+  readonly logs: Map<string, LogEntry[]>;
   readonly keys: Map<string, { taskId: string; expiresAt: number }>;
   readonly markers: Map<string, { createdAt: number; taskIds: string[] }>;
   readonly queues: Map<string, QueueSettings>;
@@ -29,6 +32,7 @@ export const createMemoryHistoryStore = (): MemoryHistoryStore => ({
   tasks: new Map(),
   ids: [],
   attempts: new Map(),
+  logs: new Map(),
   keys: new Map(),
   markers: new Map(),
   queues: new Map(),
@@ -69,6 +73,7 @@ export function dropTask(store: MemoryHistoryStore, { task }: StoredTask): void 
   store.tasks.delete(task.id);
   store.ids.splice(placeOf(store.ids, task.id), 1);
   store.attempts.delete(task.id);
+  store.logs.delete(task.id);
   count(store, task, -1);
   const key = keyOf(task.namespace, task.queue, task.idempotencyKey);
   if (store.keys.get(key)?.taskId === task.id) store.keys.delete(key);

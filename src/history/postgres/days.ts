@@ -60,7 +60,7 @@ export const tables = (database: Database): Promise<{ name: string; retired: boo
   database.rows(dayTables);
 
 /** What cannot have its lock in a second is done in a later round. */
-async function patiently<T>(work: () => Promise<T>): Promise<T | undefined> {
+export async function patiently<T>(work: () => Promise<T>): Promise<T | undefined> {
   try {
     return await work();
   } catch (error) {

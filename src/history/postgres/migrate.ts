@@ -83,8 +83,9 @@ export async function readMigrations(folder: URL): Promise<Migration[]> {
     }),
   );
   for (const [index, { number, name }] of migrations.entries()) {
-    if (number !== index + 1)
-      throw refusal(`${name} should be number ${index + 1}: one is missing or double`);
+    if (number === migrations[index + 1]?.number) {
+      throw refusal(`${name} has the number of ${migrations[index + 1]!.name}: give it its own`);
+    }
   }
   return migrations;
 }
@@ -100,8 +101,9 @@ async function prepare(client: pg.Client, schema: string): Promise<void> {
 
 function stillOpen(migrations: readonly Migration[], applied: readonly AppliedRow[]): Migration[] {
   const newest = migrations.at(-1)?.number ?? 0;
+  const byNumber = new Map(migrations.map((migration) => [migration.number, migration]));
   for (const { number, name, checksum } of applied) {
-    const own = migrations[number - 1];
+    const own = byNumber.get(number);
     if (number > newest) {
       throw refusal(
         `the database was migrated to ${name}, this Drover knows only up to number ${newest}`,

@@ -5,6 +5,7 @@ import { cursorOf } from "../rules.js";
 import { countShards } from "./counts.js";
 import { exclusively } from "./exclusive.js";
 import { holdersOf, insert, keyOf } from "./insert.js";
+import { addLogs, logs, makeLogDays } from "./logs.js";
 import { clearMarkers, staleMarkers } from "./markers.js";
 import { migrate } from "./migrate.js";
 import { makeDays } from "./days.js";
@@ -30,7 +31,7 @@ const claimPartitions = sql("claim_partitions");
 const raiseEpoch = sql("raise_epoch");
 
 /**
- * History in Postgres 14 or later. `start` makes the schema; promises H1 to H6 stand in
+ * History in Postgres 14 or later. `start` makes the schema; promises H1 to H7 stand in
  * `history.ts`.
  */
 export function createPostgresHistory(options: PostgresHistoryOptions): History {
@@ -42,6 +43,7 @@ export function createPostgresHistory(options: PostgresHistoryOptions): History 
     async start() {
       if (options.migrate !== false) await migrate(database);
       await makeDays(database);
+      await makeLogDays(database);
     },
     stop: () => database.stop(),
     get available() {
@@ -57,6 +59,8 @@ export function createPostgresHistory(options: PostgresHistoryOptions): History 
     list: (query) => list(database, query),
     match: (query) => match(database, query),
     attempts: (namespace, taskId) => reads.attempts(database, namespace, taskId),
+    addLogs: (entries) => addLogs(database, entries),
+    logs: (query) => logs(database, query),
     async keyHolder(namespace, name, key) {
       const asked = { namespace, queue: name, idempotencyKey: key };
       return (await holdersOf(database, [asked])).get(keyOf(asked));

@@ -2,6 +2,7 @@ import { limits } from "../../limits.js";
 import { addCounts, type CountChange } from "./counts.js";
 import { dropOldDays, makeDays, tables } from "./days.js";
 import { restored } from "./literals.js";
+import { dropOldLogDays, makeLogDays } from "./logs.js";
 import type { Database } from "./pool.js";
 import { sql } from "./sql.js";
 
@@ -15,9 +16,11 @@ const pruneMarkers = sql("prune_markers");
  */
 export async function prune(database: Database, limit: number, shard: number): Promise<number> {
   await makeDays(database);
+  await makeLogDays(database);
   await database.rows(pruneKeys, [limit]);
   await database.rows(pruneMarkers, [limit, limits.commitMarkerKeepMs]);
   const { gone, dying } = await dropOldDays(database, shard);
+  await dropOldLogDays(database);
   let left = limit;
   for (const { name, retired } of await tables(database)) {
     if (left === 0) break;

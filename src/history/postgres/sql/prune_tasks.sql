@@ -8,6 +8,8 @@ WITH gone AS (
   RETURNING t.id, t.namespace, t.queue, t.status, t.idempotency_key
 ), deleted_attempts AS (
   DELETE FROM attempts a USING gone WHERE a.task_id = gone.id
+), deleted_logs AS (
+  DELETE FROM task_logs l USING gone WHERE l.task_id = gone.id
 ), deleted_keys AS (
   DELETE FROM idempotency_keys k USING deleted d
   WHERE k.namespace = d.namespace AND k.queue = d.queue AND k.key = d.idempotency_key

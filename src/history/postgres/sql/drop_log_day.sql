@@ -1,0 +1,1 @@
+SELECT drop_log_day($1, $2)

@@ -1,0 +1,1 @@
+SELECT day FROM old_log_days() AS day
