@@ -32,7 +32,9 @@ export const limits = Object.freeze({
   pingIntervalMs: 10_000,
   pingTimeoutMs: 5_000,
   cancelGraceMs: 30_000,
+  cancelReasonLength: 1_024,
   attemptTimeoutMs: 900_000,
+  heartbeatTimeoutMinMs: 1_000,
   attemptTimeoutMaxMs: 7 * 86_400_000,
   maxRetries: 3,
   maxRetriesMax: 1_000,
@@ -98,6 +100,8 @@ export const limits = Object.freeze({
   unqueuedRows: 100_000,
   leaseBatch: 200,
   leaseBatchBytes: 1024 * 1024,
+  /** Ready tasks past their time that one lease call may find in its way. */
+  leaseGhosts: 1_000,
   laneBatch: 64,
   wakeLanes: 128,
   lanesPerQueue: 4_096,

@@ -86,14 +86,16 @@ async function work(flags: WorkFlags, command: Command): Promise<void> {
   const { handlers } = flags;
   if (handlers === undefined) return command.error("error: give --handlers <dir>");
   const { createWorker, loadHandlers } = await import("./worker/index.js");
-  const worker = createWorker(
-    flags.concurrency === undefined ? {} : { concurrency: flags.concurrency },
-  );
+  const { createClient } = await import("./client/index.js");
+  const client = createClient();
+  const { concurrency } = flags;
+  const worker = createWorker(concurrency === undefined ? { client } : { client, concurrency });
   for (const { type, queue, handle } of await loadHandlers(handlers)) {
     worker.handle(type, handle, queue === undefined ? {} : { queue });
   }
   const telemetry = await exportTelemetry(worker.sessionId);
   await worker.run();
+  await client.close();
   await telemetry?.stop();
 }
 

@@ -9,7 +9,7 @@ import { DroverError } from "../errors.js";
 import type { ListQuery } from "../history/history.js";
 import { limits } from "../limits.js";
 import { parseTaskId } from "../task/ids.js";
-import { checkName, refuse } from "../task/rules.js";
+import { checkLength, checkName, refuse } from "../task/rules.js";
 import type { Task } from "../task/task.js";
 import { withCallerTrace } from "./caller-trace.js";
 import { namespaceOf } from "./context.js";
@@ -56,7 +56,9 @@ export function taskService(coordinator: Coordinator): MountedService {
     async cancelTask(request, context) {
       const { grace } = request;
       const graceMs = grace ? Math.ceil(durationMs(grace, "grace")) : limits.cancelGraceMs;
-      const task = await coordinator.cancel(namespaceOf(context), idOf(request), graceMs);
+      const { reason } = request;
+      checkLength("reason", reason, 0, limits.cancelReasonLength);
+      const task = await coordinator.cancel(namespaceOf(context), idOf(request), graceMs, reason);
       return { task: toWireTask(task) };
     },
     async retryTask(request, context) {

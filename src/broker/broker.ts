@@ -1,4 +1,5 @@
 import type { Attempt, Payload, Progress, Task, TaskError } from "../task/task.js";
+import type { OverdueCause } from "../task/times.js";
 import type {
   CoordinatorInfo,
   RenewVerdict,
@@ -40,9 +41,10 @@ export type {
  * - B7  A delayed or retrying task is leased neither before its time nor later than one sweep after
  *       it.
  * - B8  After cancel answers `cancelled` the task is never leased. For a running task the request
- *       stands in its record, is hinted at once, and `sweep` offers the lease once the grace is
- *       over; repeating it postpones nothing. An attempt that ends meanwhile without ending the
- *       task (retry, release, loss) ends it CANCELLED.
+ *       stands in its record, is hinted at once, told to history, and `sweep` offers the lease
+ *       once the grace is over; repeating it postpones nothing. An attempt that ends meanwhile
+ *       without ending the task (retry, release, loss) ends it CANCELLED. The record proves each
+ *       step: delivered, acknowledged by the worker's own end of the lease, or forced.
  * - B9  Every transition except grants and promotions is in the outbox, written in the same step,
  *       until `recorded`. A finished task is readable until then; then a tombstone holds its last
  *       token for 15 min.
@@ -55,6 +57,11 @@ export type {
  * - B14 While a task is watched, each change of it (transition, progress, request to stop, logs) is
  *       hinted to every coordinator; the end of a DURABLE one once it is recorded. A task that
  *       nobody watches is not hinted at all.
+ * - B15 The first run of a task keeps its times. Past its `expireAt` (if it never started) or its
+ *       deadline a waiting task is never leased, and the next sweep ends it: EXPIRED, or FAILED if
+ *       it had started. A running one is offered as `timedOut` at its deadline, its timeout, or
+ *       once it was not heard of for its heartbeat timeout. No retry is scheduled beyond a
+ *       deadline.
  *
  * All calls are batches; replies have the order of the request. Every call rejects with
  * `broker_unavailable` when the store does not answer in 2 s: the outcome is then unknown. The
@@ -80,6 +87,8 @@ export interface Broker {
   /** Latest wins, per token; unknown or stale tokens are ignored. */
   progress(items: readonly ProgressItem[]): Promise<void>;
   cancel(items: readonly CancelItem[]): Promise<CancelReply[]>;
+  /** The request to stop went out on the worker's stream; the first time counts. */
+  delivered(items: readonly DeliveredItem[]): Promise<void>;
   /** A retrying or scheduled task becomes ready now. False: it does not wait for a time. */
   promoteNow(taskId: string): Promise<Task | undefined>;
   /** Undefined: not live and not waiting to be recorded. Payloads are included. */
@@ -277,6 +286,8 @@ export interface CancelItem {
   readonly taskId: string;
   readonly namespace: string;
   readonly graceMs: number;
+  /** For people. Default "". The first one given stays. */
+  readonly reason?: string;
   /**
    * Of the row in history: the tombstone planted for an unknown id stops enqueues up to this run.
    * Default 1.
@@ -285,20 +296,32 @@ export interface CancelItem {
 }
 export type CancelReply =
   | { readonly kind: "cancelled"; readonly transition: Transition }
-  /** It runs: the request stands (again). */
-  | { readonly kind: "requested"; readonly task: Task }
+  /** It runs: the request stands (again). The first one is a transition that history must learn. */
+  | {
+      readonly kind: "requested";
+      readonly task: Task;
+      readonly transition: Transition | undefined;
+    }
   | { readonly kind: "final"; readonly task: Task }
   /** Not live here. A tombstone was planted: a late enqueue of this run will do nothing. */
   | { readonly kind: "unknown" };
+
+export interface DeliveredItem {
+  readonly token: Uint8Array;
+  readonly sessionId: string;
+}
 
 export interface SweepReply {
   /** Leases of dead sessions: settle as lost. */
   readonly lost: Lease[];
   /** Leases of sessions that said goodbye: settle as released. */
   readonly left: Lease[];
-  readonly timedOut: Lease[];
+  /** Past their time: settle as timed out. */
+  readonly timedOut: OverdueLease[];
   /** Cancel grace is over: settle as cancelled. */
   readonly cancelOverdue: Lease[];
+  /** Past their time while they waited: the sweep itself has ended them. */
+  readonly ended: Transition[];
   readonly promoted: number;
   /** Milliseconds until the next delayed task, undefined if there is none. */
   readonly nextDueInMs: number | undefined;
@@ -306,6 +329,10 @@ export interface SweepReply {
   readonly nextEndInMs: number | undefined;
   readonly outboxEntries: number;
   readonly oldestOutboxMs: number;
+}
+
+export interface OverdueLease extends Lease {
+  readonly cause: OverdueCause;
 }
 
 export interface RecordedItem {
@@ -317,7 +344,13 @@ export interface RecordedItem {
 
 export type Hint =
   /** A running task of this session was asked to stop. */
-  | { readonly kind: "cancel"; readonly sessionId: string; readonly taskId: string }
+  | {
+      readonly kind: "cancel";
+      readonly sessionId: string;
+      readonly taskId: string;
+      /** Left until the lease is revoked. */
+      readonly graceMs: number;
+    }
   | { readonly kind: "lanes"; readonly namespace: string; readonly queue: string }
   /** Of a watched task: its status, its progress, or that it was asked to stop. */
   | { readonly kind: "changed"; readonly taskId: string }

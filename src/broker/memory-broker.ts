@@ -9,7 +9,7 @@ import { laneKeyOf, type LaneState } from "./memory/lanes.js";
 import { Leasing } from "./memory/lease.js";
 import type { MemoryBounds, Partition } from "./memory/partition.js";
 import { close, cut, newerGeneration, renew, resume } from "./memory/resume.js";
-import { bury, cancel } from "./memory/cancel.js";
+import { bury, cancel, delivered } from "./memory/cancel.js";
 import { progress, settle } from "./memory/settle.js";
 import { MemoryStore } from "./memory/store.js";
 import { promoteNow, recorded, sweep } from "./memory/sweep.js";
@@ -101,6 +101,10 @@ class MemoryBroker implements api.Broker {
 
   async cancel(items: readonly api.CancelItem[]): Promise<api.CancelReply[]> {
     return items.map((item) => cancel(this.of(item.taskId), item));
+  }
+
+  async delivered(items: readonly api.DeliveredItem[]): Promise<void> {
+    for (const item of items) delivered(this.ofToken(item.token), item);
   }
 
   async promoteNow(taskId: string): Promise<Task | undefined> {

@@ -27,6 +27,17 @@ export function time(text: string): Date {
   throw new InvalidArgumentError("Expected a time with its zone, such as 2030-01-31T08:00:00Z.");
 }
 
+/** A time with its zone, or a duration from now in milliseconds. */
+export function timeOrIn(text: string): Date | number {
+  const ms = parseDuration(text);
+  if (ms !== undefined) return ms;
+  const date = new Date(text);
+  if (rfc3339.test(text) && !Number.isNaN(date.getTime())) return date;
+  throw new InvalidArgumentError(
+    "Expected a time with its zone, such as 2030-01-31T08:00:00Z, or a duration from now.",
+  );
+}
+
 /** Its number: 0 low to 3 critical. */
 export function priority(text: string): Priority {
   for (const [name, level] of Object.entries(priorities)) {

@@ -1,7 +1,16 @@
 import type { Command } from "commander";
 import type { Client, Priority, SubmitOptions, Task } from "../client/index.js";
 import { limits } from "../limits.js";
-import { duration, label, priority, readPayload, several, time, whole } from "./arguments.js";
+import {
+  duration,
+  label,
+  priority,
+  readPayload,
+  several,
+  time,
+  timeOrIn,
+  whole,
+} from "./arguments.js";
 import { filterOf, type FilterFlags, filterOptions } from "./filter.js";
 import { Exit } from "./exit.js";
 import { printJson } from "./json.js";
@@ -29,6 +38,9 @@ interface SubmitFlags extends CommonFlags {
   delay?: number;
   runAt?: Date;
   timeout?: number;
+  heartbeatTimeout?: number;
+  expireAt?: Date | number;
+  finishBy?: Date | number;
   group?: string;
   label?: Record<string, string>;
   tag?: string[];
@@ -47,6 +59,9 @@ function addSubmit(task: Command, parts: CliParts): void {
     .option("--delay <duration>", "not before this much time from now", duration)
     .option("--run-at <time>", "not before this time, e.g. 2030-01-31T08:00:00Z", time)
     .option("--timeout <duration>", "longest run of one attempt (default: 15m)", duration)
+    .option("--heartbeat-timeout <duration>", "longest silence of an attempt, from 1s", duration)
+    .option("--expire-at <time>", "not started by then: expired; or a duration from now", timeOrIn)
+    .option("--finish-by <time>", "its deadline: final by then; or a duration from now", timeOrIn)
     .option("--group <key>", "fairness flow: groups share the workers of a queue evenly")
     .option("--label <name=value>", "a worker must carry it; may be given again", label)
     .option("--tag <tag>", "a mark to filter by; may be given again", several)
@@ -56,7 +71,7 @@ function addSubmit(task: Command, parts: CliParts): void {
     .action(async (type: string, given: string | undefined, flags: SubmitFlags) => {
       const payload = await readPayload(given, parts.terminal);
       await withClient(parts, flags, async (client) => {
-        const options = { ...submitOptions(flags), ...callOptions(flags) };
+        const options = { ...submitOptions(flags, parts.clock), ...callOptions(flags) };
         const submitted = await client.submit(type, payload, options);
         if (flags.wait) return await waitFor(client, submitted.id, undefined, flags, parts);
         if (flags.json)
@@ -69,7 +84,9 @@ function addSubmit(task: Command, parts: CliParts): void {
     });
 }
 
-function submitOptions(flags: SubmitFlags): SubmitOptions {
+function submitOptions(flags: SubmitFlags, clock: CliParts["clock"]): SubmitOptions {
+  const at = (when: Date | number | undefined): Date | undefined =>
+    typeof when === "number" ? new Date(clock.now() + when) : when;
   return given({
     queue: flags.queue,
     priority: flags.priority,
@@ -77,6 +94,9 @@ function submitOptions(flags: SubmitFlags): SubmitOptions {
     delayMs: flags.delay,
     runAt: flags.runAt,
     attemptTimeoutMs: flags.timeout,
+    heartbeatTimeoutMs: flags.heartbeatTimeout,
+    expireAt: at(flags.expireAt),
+    deadline: at(flags.finishBy),
     groupKey: flags.group,
     requiredLabels: flags.label,
     tags: flags.tag,
@@ -133,9 +153,11 @@ function addSteering(task: Command, parts: CliParts): void {
   clientCommand(task, "cancel", "a queued task never starts; a running one is asked to stop")
     .argument("<id>")
     .option("--grace <duration>", "for a running handler to stop (default: 30s)", duration)
-    .action((id: string, flags: CommonFlags & { grace?: number }) =>
+    .option("--reason <text>", "for people; kept in the task")
+    .action((id: string, flags: CommonFlags & { grace?: number; reason?: string }) =>
       withClient(parts, flags, async (client) => {
-        const options = given({ graceMs: flags.grace, ...callOptions(flags) });
+        const { grace: graceMs, reason } = flags;
+        const options = given({ graceMs, reason, ...callOptions(flags) });
         showTask(await client.cancel(id, options), flags, parts);
       }),
     );

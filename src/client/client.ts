@@ -176,9 +176,9 @@ class PooledClient implements Client {
   }
 
   async cancel(task: TaskRef<string>, options: CancelOptions = {}): Promise<Task> {
-    const { graceMs } = options;
+    const { graceMs, reason } = options;
     const grace = graceMs === undefined ? undefined : toDuration(graceMs);
-    const request = create(CancelTaskRequestSchema, present({ taskId: idOf(task), grace }));
+    const request = create(CancelTaskRequestSchema, present({ taskId: idOf(task), grace, reason }));
     return fromWireTask((await this.#calls.unary(codecs.cancel, request, options)).task);
   }
 

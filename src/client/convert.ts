@@ -3,6 +3,7 @@ import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import {
   type Attempt as WireAttempt,
   type Blob,
+  type Cancellation as WireCancellation,
   type Error as WireError,
   PendingReason as WirePendingReason,
   type RetryPolicy as WireRetryPolicy,
@@ -20,6 +21,7 @@ import { invalid } from "./errors.js";
 import type {
   Attempt,
   AttemptOutcome,
+  Cancellation,
   PendingReason,
   Priority,
   RetryPolicy,
@@ -61,6 +63,9 @@ export function encodeTask(type: string, payload: unknown, options: TaskOptions)
       runAt: options.runAt && toTimestamp(options.runAt),
       delay: durationIf(options.delayMs),
       timeout: durationIf(options.attemptTimeoutMs),
+      heartbeatTimeout: durationIf(options.heartbeatTimeoutMs),
+      expireAt: options.expireAt && toTimestamp(options.expireAt),
+      deadline: options.deadline && toTimestamp(options.deadline),
       groupKey: options.groupKey,
       requiredLabels: options.requiredLabels && { ...options.requiredLabels },
       tags: options.tags && [...options.tags],
@@ -142,10 +147,14 @@ export function fromWireTask<Payload, Result>(
     startedAt: dateIf(task.startedAt),
     completedAt: dateIf(task.completedAt),
     cancelRequestedAt: dateIf(task.cancelRequestedAt),
+    cancellation: fromWireCancellation(task.cancellation),
     workerId: task.workerId || undefined,
     progress: task.progress,
     progressMessage: task.progressMessage || undefined,
     attemptTimeoutMs: msIf(task.timeout),
+    heartbeatTimeoutMs: msIf(task.heartbeatTimeout),
+    expireAt: dateIf(task.expireAt),
+    deadline: dateIf(task.deadline),
     retentionMs: msIf(task.retention),
     groupKey: task.groupKey || undefined,
     idempotencyKey: task.idempotencyKey || undefined,
@@ -168,6 +177,18 @@ function readable(value: Uint8Array, blob: Blob | undefined): unknown {
 
 function fromWireError(error: WireError | undefined): TaskError | undefined {
   return error && { code: error.code, message: error.message, stack: error.stack || undefined };
+}
+
+function fromWireCancellation(proof: WireCancellation | undefined): Cancellation | undefined {
+  return (
+    proof && {
+      requestedAt: dateIf(proof.requestedAt),
+      reason: proof.reason,
+      deliveredAt: dateIf(proof.deliveredAt),
+      acknowledgedAt: dateIf(proof.acknowledgedAt),
+      forcedAt: dateIf(proof.forcedAt),
+    }
+  );
 }
 
 export function fromWireAttempt(attempt: WireAttempt): Attempt {

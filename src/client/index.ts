@@ -24,6 +24,7 @@ export { isFinal, priorities, taskStatuses } from "./task.js";
 export type {
   Attempt,
   AttemptOutcome,
+  Cancellation,
   Content,
   PendingReason,
   Priority,

@@ -69,6 +69,8 @@ export interface WaitOptions {
 export interface CancelOptions extends CallOptions {
   /** How long a running handler may take to stop, in ms. Default 30,000. */
   graceMs?: number;
+  /** For people; kept in the task. At most 1,024 characters. */
+  reason?: string;
 }
 
 /** A task id, or the receipt that came with it, which knows the type of the result. */

@@ -53,6 +53,12 @@ export interface TaskOptions {
   delayMs?: number;
   /** Longest run of one attempt, in ms. Default 15 min. */
   attemptTimeoutMs?: number;
+  /** Longest silence of an attempt (no progress, log or checkpoint), in ms. From 1,000. */
+  heartbeatTimeoutMs?: number;
+  /** Not started by then: it ends as expired. */
+  expireAt?: Date;
+  /** Final by then, whatever it is doing. What its handler submits by its context inherits it. */
+  deadline?: Date;
   /** Fairness flow, e.g. a tenant. */
   groupKey?: string;
   /** Labels a worker must carry. */
@@ -102,10 +108,15 @@ export interface Task<Payload = unknown, Result = unknown> {
   readonly startedAt: Date | undefined;
   readonly completedAt: Date | undefined;
   readonly cancelRequestedAt: Date | undefined;
+  /** How a cancel went, once one was asked for. */
+  readonly cancellation: Cancellation | undefined;
   readonly workerId: string | undefined;
   readonly progress: number;
   readonly progressMessage: string | undefined;
   readonly attemptTimeoutMs: number | undefined;
+  readonly heartbeatTimeoutMs: number | undefined;
+  readonly expireAt: Date | undefined;
+  readonly deadline: Date | undefined;
   readonly retentionMs: number | undefined;
   readonly groupKey: string | undefined;
   readonly idempotencyKey: string | undefined;
@@ -114,6 +125,18 @@ export interface Task<Payload = unknown, Result = unknown> {
   readonly traceContext: Readonly<Record<string, string>>;
   /** +1 at each change. */
   readonly version: number;
+}
+
+/** Proof of a cancel, step by step. */
+export interface Cancellation {
+  readonly requestedAt: Date | undefined;
+  readonly reason: string;
+  /** The worker's stream was told. */
+  readonly deliveredAt: Date | undefined;
+  /** The worker ended the attempt itself, with whatever result. */
+  readonly acknowledgedAt: Date | undefined;
+  /** The lease was revoked: what the worker still sends is refused. */
+  readonly forcedAt: Date | undefined;
 }
 
 export type AttemptOutcome =

@@ -1,4 +1,4 @@
-import type { CancelReply, Transition } from "../broker/broker.js";
+import type { CancelItem, CancelReply, Transition } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import { isFinal, type Task } from "../task/task.js";
 import type { TaskView } from "./coordinator.js";
@@ -24,28 +24,29 @@ export class Canceller {
     this.#demand = demand;
   }
 
-  async cancel(namespace: string, taskId: string, graceMs: number): Promise<TaskView> {
-    const [reply] = await this.#parts.broker.cancel([{ taskId, namespace, graceMs }]);
-    return this.#reader.view(await this.#afterCancel(namespace, taskId, reply!, graceMs));
+  async cancel(item: CancelItem): Promise<TaskView> {
+    const [reply] = await this.#parts.broker.cancel([item]);
+    return this.#reader.view(await this.#afterCancel(item, reply!));
   }
 
-  async #afterCancel(
-    namespace: string,
-    taskId: string,
-    reply: CancelReply,
-    graceMs: number,
-  ): Promise<Task> {
+  async #afterCancel(item: CancelItem, reply: CancelReply): Promise<Task> {
     switch (reply.kind) {
       case "cancelled":
         return this.#recordCancel(reply.transition);
       case "requested":
-        this.onRequested(reply.task, graceMs);
-        return reply.task;
+        return this.#requested(item, reply.task, reply.transition);
       case "final":
         return cancelledOr(reply.task);
       case "unknown":
-        return this.#cancelStored(namespace, taskId, graceMs);
+        return this.#cancelStored(item);
     }
+  }
+
+  /** OK does not wait for history: the store has it, and pushes it on. */
+  #requested(item: CancelItem, task: Task, transition: Transition | undefined): Task {
+    this.onRequested(task, item.graceMs);
+    if (transition) void this.#parts.recorder.record(transition).catch(() => undefined);
+    return task;
   }
 
   /** P8: OK follows the commit. RELAXED tasks are as safe in the outbox as they ever were. */
@@ -60,15 +61,16 @@ export class Canceller {
    * Redis knows nothing of it: committed and not yet enqueued, or ended. The tombstone stands
    * before the row is cancelled, so a late enqueue of this run finds it.
    */
-  async #cancelStored(namespace: string, taskId: string, graceMs: number): Promise<Task> {
+  async #cancelStored(item: CancelItem): Promise<Task> {
+    const { namespace, taskId } = item;
     const [before] = await this.#parts.history.get(namespace, [taskId]);
     if (!before) throw notFound(taskId);
     if (before.run > 1 && !isFinal(before.status)) {
-      const item = { taskId, namespace, graceMs, run: before.run };
-      const [reply] = await this.#parts.broker.cancel([item]);
-      if (reply!.kind !== "unknown") return this.#afterCancel(namespace, taskId, reply!, graceMs);
+      const again = { ...item, run: before.run };
+      const [reply] = await this.#parts.broker.cancel([again]);
+      if (reply!.kind !== "unknown") return this.#afterCancel(again, reply!);
     }
-    const cancelled = await this.#parts.history.cancelLive(namespace, taskId);
+    const cancelled = await this.#parts.history.cancelLive(namespace, taskId, item.reason);
     if (cancelled) return this.#cancelled(cancelled);
     const [after] = await this.#parts.history.get(namespace, [taskId]);
     return cancelledOr(after ?? before);

@@ -33,7 +33,8 @@ export interface Coordinator {
     attempt: number | undefined,
     page: Page,
   ): Promise<{ entries: LogEntry[]; nextPageToken: string }>;
-  cancel(namespace: string, taskId: string, graceMs: number): Promise<TaskView>;
+  /** `reason`: for people, default "". */
+  cancel(namespace: string, taskId: string, graceMs: number, reason?: string): Promise<TaskView>;
   retry(namespace: string, taskId: string): Promise<TaskView>;
   wait(
     namespace: string,

@@ -119,7 +119,8 @@ export function createCoordinator(parts: Parts): { coordinator: Coordinator; des
     list: (query) => reader.list(query),
     attempts: (namespace, taskId) => reader.attempts(namespace, taskId),
     logs: (namespace, taskId, attempt, page) => reader.logs(namespace, taskId, attempt, page),
-    cancel: (namespace, taskId, graceMs) => canceller.cancel(namespace, taskId, graceMs),
+    cancel: (namespace, taskId, graceMs, reason = "") =>
+      canceller.cancel({ namespace, taskId, graceMs, reason }),
     retry: (namespace, taskId) => canceller.retry(namespace, taskId),
     wait: (namespace, taskId, timeoutMs, signal) =>
       reader.wait(namespace, taskId, timeoutMs, signal),

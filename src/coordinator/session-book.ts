@@ -2,6 +2,7 @@ import type { Lease } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 import { decodeLeaseToken } from "../task/ids.js";
+import { Batcher } from "./batcher.js";
 import type { Dispatcher } from "./dispatcher.js";
 import type { GoAway, Heartbeat, SessionHello, SessionPort, WorkerFrame } from "./frames.js";
 import type { Parts } from "./parts.js";
@@ -15,6 +16,12 @@ import { type Held, type SessionOwner, tokenKey, WorkerSession } from "./worker-
 const verifyLeases = 100;
 const verifyAfterMs = 4_000;
 
+/** A request to stop that went out. */
+interface Delivery {
+  readonly session: WorkerSession;
+  readonly held: Held;
+}
+
 /** The worker sessions whose stream is here. */
 export class SessionBook implements SessionOwner {
   readonly #parts: Parts;
@@ -24,6 +31,7 @@ export class SessionBook implements SessionOwner {
   readonly #opener: SessionOpener;
   readonly #renewer: Renewer;
   readonly #sessions = new Map<string, WorkerSession>();
+  readonly #deliveries: Batcher<Delivery, undefined>;
   #unsubscribe: (() => void) | undefined;
   /**
    * Stopping: closed streams keep their leases, so that workers find them on another coordinator.
@@ -37,6 +45,12 @@ export class SessionBook implements SessionOwner {
     this.#settler = settler;
     this.#opener = new SessionOpener(parts);
     this.#renewer = new Renewer(parts, this.#opener);
+    this.#deliveries = new Batcher({
+      run: (sent) => this.#noteDeliveries(sent),
+      maxItems: limits.leaseBatch,
+      maxInFlight: 2,
+      maxWaiting: limits.slotsMax,
+    });
   }
 
   get coordinatorId(): string {
@@ -55,7 +69,7 @@ export class SessionBook implements SessionOwner {
   start(): void {
     this.#unsubscribe ??= this.#parts.broker.onHint((hint) => {
       if (hint.kind !== "cancel") return;
-      this.#sessions.get(hint.sessionId)?.requestCancel(hint.taskId, limits.cancelGraceMs);
+      this.requestCancel(hint.sessionId, hint.taskId, hint.graceMs);
     });
     this.#dispatcher.onLostSession = (session) => void this.#reopen(session);
     this.#settler.onTaken = (token, reason) => this.#taken(token, reason);
@@ -103,6 +117,7 @@ export class SessionBook implements SessionOwner {
         coordinatorId: this.coordinatorId,
       },
     });
+    session.sendCancels();
     const { sessionId, generation } = session;
     const { workerId } = hello;
     const { resumed } = opened;
@@ -177,6 +192,20 @@ export class SessionBook implements SessionOwner {
   /** A running task was asked to stop: pass it on if its worker's stream is here. */
   requestCancel(sessionId: string, taskId: string, graceMs: number): void {
     this.#sessions.get(sessionId)?.requestCancel(taskId, graceMs);
+  }
+
+  cancelSent(session: WorkerSession, held: Held): void {
+    void this.#deliveries.push({ session, held }).catch(() => undefined);
+  }
+
+  /** Fails with the broker; then the next heartbeat sends, and notes, again. */
+  async #noteDeliveries(sent: readonly Delivery[]): Promise<undefined[]> {
+    const items = sent.map(({ session, held }) => ({
+      token: held.lease.token,
+      sessionId: session.sessionId,
+    }));
+    await this.#parts.broker.delivered(items);
+    return sent.map(({ held }) => void (held.deliveryNoted = true));
   }
 
   #taken(token: Uint8Array, reason: string): void {

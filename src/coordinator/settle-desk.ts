@@ -1,4 +1,4 @@
-import type { Settlement, SettleReply } from "../broker/broker.js";
+import type { Settlement, SettleReply, Transition } from "../broker/broker.js";
 
 /**
  * Where sweeps bring the leases that must end. One try: what fails is offered again by the next
@@ -10,4 +10,6 @@ export interface SettleDesk {
    * does not answer.
    */
   settle(settlements: readonly Settlement[]): Promise<SettleReply[]>;
+  /** What a sweep has ended itself: on its way to history from now on. */
+  ended(transitions: readonly Transition[]): void;
 }

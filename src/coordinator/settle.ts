@@ -60,6 +60,16 @@ export class Settler implements SettleDesk {
     return replies;
   }
 
+  ended(transitions: readonly Transition[]): void {
+    for (const transition of transitions) {
+      const { namespace, queue, type, id: taskId, status, traceContext } = transition.task;
+      const fields = { namespace, queue, type, taskId, status, traceContext };
+      this.#parts.events.emit("task.overdue", fields);
+      // The outbox keeps it for whoever drains it.
+      void this.#recorded(transition).catch(() => undefined);
+    }
+  }
+
   /**
    * For workers' results: goes on until there is an answer to each. While a store is away it is
    * withheld, since workers send again on a new stream only; the outbox keeps what was accepted

@@ -12,6 +12,8 @@ export interface Held {
   missed: number;
   cancelRequested: boolean;
   graceMs: number;
+  /** The store knows that its worker was told. */
+  deliveryNoted: boolean;
 }
 
 /** What a session asks of the coordinator around it. */
@@ -23,6 +25,8 @@ export interface SessionOwner {
   demandChanged(session: WorkerSession): void;
   frame(session: WorkerSession, frame: WorkerFrame): void;
   gone(session: WorkerSession): void;
+  /** The worker was told to stop it. */
+  cancelSent(session: WorkerSession, held: Held): void;
   /** It cannot be delivered: hand it back. */
   handBack(lease: Lease): void;
 }
@@ -122,6 +126,7 @@ export class WorkerSession implements Session {
         missed: 0,
         cancelRequested: lease.task.cancelRequestedAt !== undefined,
         graceMs: limits.cancelGraceMs,
+        deliveryNoted: lease.task.cancellation?.deliveredAt !== undefined,
       });
     }
   }
@@ -154,6 +159,12 @@ export class WorkerSession implements Session {
     if (this.closed) return;
     const { token } = held.lease;
     this.port.send({ commands: [{ kind: "cancel", token, graceMs: held.graceMs }] });
+    if (!held.deliveryNoted) this.#owner.cancelSent(this, held);
+  }
+
+  /** On a new stream: what was asked while there was none. */
+  sendCancels(): void {
+    for (const held of this.leases.values()) if (held.cancelRequested) this.#sendCancel(held);
   }
 
   /** Tokens of every lease that is out, or whose result is under way. */

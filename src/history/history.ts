@@ -48,7 +48,7 @@ export interface History {
   /**
    * Cancels a row that is live here, when the broker does not know it. Undefined: no such live row.
    */
-  cancelLive(namespace: string, taskId: string): Promise<Task | undefined>;
+  cancelLive(namespace: string, taskId: string, reason?: string): Promise<Task | undefined>;
   /**
    * A new run of an ended task: status pending, budgets reset, run and version + 1, one commit
    * marker.

@@ -47,8 +47,8 @@ export function createMemoryHistory(options: MemoryHistoryOptions = {}): History
     clearMarkers: (markers) => step(() => writes.clearMarkers(store, markers)),
     staleMarkers: (idleMs, limit) => step((now) => reads.staleMarkers(store, now, idleMs, limit)),
     record: (transitions) => step((now) => writes.record(store, transitions, now)),
-    cancelLive: (namespace, taskId) =>
-      step((now) => writes.cancelLive(store, namespace, taskId, now)),
+    cancelLive: (namespace, taskId, reason) =>
+      step((now) => writes.cancelLive(store, namespace, taskId, reason, now)),
     revive: (namespace, taskId) =>
       step((now) => writes.revive(store, namespace, taskId, newMarker(), now)),
     get: (namespace, taskIds) =>

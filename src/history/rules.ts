@@ -113,12 +113,19 @@ export const revived = (task: Task): Task => ({
   checkpoint: undefined,
 });
 
-export const cancelled = (task: Task, now: number): Task => ({
+export const cancelled = (task: Task, now: number, reason = ""): Task => ({
   ...task,
   status: "cancelled",
   version: task.version + 1,
   readyAt: undefined,
   completedAt: now,
+  cancelRequestedAt: now,
+  cancellation: {
+    reason,
+    deliveredAt: undefined,
+    acknowledgedAt: undefined,
+    forcedAt: undefined,
+  },
 });
 
 /**

@@ -1,10 +1,18 @@
-import type { Broker, Lease, Settlement, SettleReply, SweepReply } from "../broker/broker.js";
+import type {
+  Broker,
+  Lease,
+  OverdueLease,
+  Settlement,
+  SettleReply,
+  SweepReply,
+} from "../broker/broker.js";
 import type { Clock, Random } from "../clock.js";
 import type { SettleDesk } from "../coordinator/settle-desk.js";
 import { limits } from "../limits.js";
 import { createLoop, type Loop } from "../service.js";
 import { afterFailure, afterLoss, afterRelease } from "../task/retry.js";
 import type { Task, TaskError } from "../task/task.js";
+import type { OverdueCause } from "../task/times.js";
 import type { Events } from "../telemetry/events.js";
 
 export interface SweeperOptions {
@@ -49,6 +57,7 @@ export function createSweeper(options: SweeperOptions): Loop {
       }
       outboxSeen = sweep.outboxEntries;
       if (sweep.outboxEntries > 0) options.onOutbox(partition, sweep.oldestOutboxMs);
+      options.desk.ended(sweep.ended);
       const ended = await settleOffered(options, sweep);
       return pauseAfter(sweep, ended);
     },
@@ -81,6 +90,7 @@ function pauseAfter(sweep: SweepReply, ended: number): number {
   const offered = [sweep.lost, sweep.left, sweep.timedOut, sweep.cancelOverdue];
   const full = offered.some((leases) => leases.length >= limits.sweepBatch) && ended > 0;
   if (full || sweep.promoted >= limits.promoteBatch) return 0;
+  if (sweep.ended.length >= limits.sweepBatch) return 0;
   const { promoted, nextDueInMs, nextEndInMs = 0 } = sweep;
   const soon: number[] = [limits.sweepMs];
   // Due and yet not promoted: the outbox is full, and hurry would not help.
@@ -104,17 +114,21 @@ const releaseOf = (lease: Lease): Settlement => ({
   delayMs: afterRelease(lease.task.releases),
 });
 
-function timeoutOf(lease: Lease, chance: () => number): Settlement {
-  const error = timeoutError(lease.task);
+function timeoutOf(lease: OverdueLease, chance: () => number): Settlement {
+  const error = overdueError(lease.task, lease.cause);
   const retryInMs = afterFailure(lease.task, error, undefined, chance);
   return { ...own(lease), kind: "fail", cause: "timeout", error, retryInMs };
 }
 
-const timeoutError = (task: Task): TaskError => ({
-  code: "timeout",
-  message: `attempt ${task.attempt} ran longer than its timeout of ${task.timeoutMs} ms`,
-  retryable: true,
-});
+function overdueError(task: Task, cause: OverdueCause): TaskError {
+  const said = `attempt ${task.attempt}`;
+  const messages: Record<OverdueCause, string> = {
+    timeout: `${said} ran longer than its timeout of ${task.timeoutMs} ms`,
+    heartbeat_timeout: `${said} said nothing for ${task.terms?.heartbeatTimeoutMs} ms`,
+    deadline: `${said} had not ended by the task's deadline`,
+  };
+  return { code: cause, message: messages[cause], retryable: cause !== "deadline" };
+}
 
 /** `lost` are the first of the replies. */
 function acceptedBySession(

@@ -15,7 +15,8 @@ import type { Status } from "./task.js";
  *                         RETRYING ◄                                                     ▼
  *                                                                                     PENDING
  *
- * Cancel leads out of every live status, expire out of every one but RUNNING. A waiting task whose
+ * Cancel leads out of every live status, expire out of every one but RUNNING; outlive leads from
+ * SCHEDULED, PENDING and RETRYING to FAILED. A waiting task whose
  * lease was lost may still be completed late, or be adopted by the session that kept running it.
  * COMPLETED is never left.
  */
@@ -38,6 +39,8 @@ export type StatusEvent =
   | "poison"
   | "cancel"
   | "expire"
+  /** Its deadline passed while it waited for another attempt. */
+  | "outlive"
   | "revive";
 
 type Row = Partial<Record<StatusEvent, Status>>;
@@ -56,6 +59,7 @@ const table: Readonly<Record<Status, Row>> = Object.freeze({
     adopt: "running",
     cancel: "cancelled",
     expire: "expired",
+    outlive: "failed",
   },
   pending: {
     grant: "running",
@@ -63,6 +67,7 @@ const table: Readonly<Record<Status, Row>> = Object.freeze({
     completeLate: "completed",
     cancel: "cancelled",
     expire: "expired",
+    outlive: "failed",
   },
   retrying: {
     promote: "pending",
@@ -70,6 +75,7 @@ const table: Readonly<Record<Status, Row>> = Object.freeze({
     completeLate: "completed",
     cancel: "cancelled",
     expire: "expired",
+    outlive: "failed",
   },
   running: {
     complete: "completed",

@@ -68,7 +68,7 @@ export function toSpec(draft: TaskDraft, context: SpecContext): TaskSpec {
     traceContext: draft.traceContext,
     durability: queue.durability,
     createdAt: now,
-    terms: draft.terms,
+    terms: termsOf(draft, context.now),
   };
 }
 
@@ -159,11 +159,8 @@ function checkTimes(draft: TaskDraft): void {
   }
 }
 
-const termFields: Readonly<Record<keyof TaskTerms, string>> = {
+const termFields: Readonly<Partial<Record<keyof TaskTerms, string>>> = {
   unique: "task.unique_key",
-  expireAt: "task.expire_at",
-  heartbeatTimeoutMs: "task.heartbeat_timeout",
-  deadline: "task.deadline",
   batchId: "task.batch_id",
   redrivenFrom: "task.redriven_from",
   schedule: "task.schedule",
@@ -211,6 +208,40 @@ function checkTraceContext(context: Readonly<Record<string, string>>): void {
   if (total > limits.traceContextLength) {
     refuse(field, `at most ${limits.traceContextLength} characters together`, total);
   }
+}
+
+/** Whole milliseconds; the times may have passed: then the task ends at once, and says so. */
+function termsOf(draft: TaskDraft, now: number): TaskTerms | undefined {
+  const { terms } = draft;
+  if (!terms) return undefined;
+  const runAt = runAtOf(draft, now) ?? -Infinity;
+  const { heartbeatTimeoutMs } = terms;
+  if (heartbeatTimeoutMs !== undefined) {
+    const { heartbeatTimeoutMinMs: min, attemptTimeoutMaxMs: max } = limits;
+    checkDuration("task.heartbeat_timeout", heartbeatTimeoutMs, min, max);
+  }
+  return {
+    ...terms,
+    expireAt: endOf("task.expire_at", terms.expireAt, runAt, now),
+    deadline: endOf("task.deadline", terms.deadline, runAt, now),
+    heartbeatTimeoutMs: heartbeatTimeoutMs && Math.ceil(heartbeatTimeoutMs),
+  };
+}
+
+function endOf(
+  field: string,
+  given: number | undefined,
+  runAt: number,
+  now: number,
+): number | undefined {
+  if (given === undefined) return undefined;
+  const at = Math.max(1, Math.ceil(given));
+  // Written so that NaN fails.
+  if (!(at <= now + limits.runAtMaxMs)) {
+    refuse(field, "a time at most 365 days ahead", shownTime(at));
+  }
+  if (at <= runAt) refuse(field, `a time after run_at, ${shownTime(runAt)}`, shownTime(at));
+  return at;
 }
 
 /** A time in the past means now; then nothing is to be waited for. */

@@ -101,6 +101,8 @@ export class EventMetrics {
     "task.settled": (fields) => this.#settled(fields),
     "task.cancelled": ({ type }) =>
       this.#processed.add(this.#types.admit(type), finals.indexOf("cancelled")),
+    "task.overdue": ({ type, status }) =>
+      this.#processed.add(this.#types.admit(type), finals.indexOf(status as FinalStatus)),
     "result.refused": ({ verdict }) => this.#refused.add(verdict),
     "loop.failed": ({ loop }) => this.#failures.add(this.#loops.admit(loop)),
     "session.opened": ({ sessionId, generation }) => void this.#sessions.set(sessionId, generation),

@@ -68,6 +68,15 @@ export interface EventCatalog {
     taskId: string;
     traceContext: TraceContext;
   };
+  /** Its time was over while it waited: no attempt ended by it. */
+  "task.overdue": {
+    namespace: string;
+    queue: string;
+    type: string;
+    taskId: string;
+    status: string;
+    traceContext: TraceContext;
+  };
   "result.refused": { taskId: string; verdict: string; sessionId: string };
   "session.opened": { sessionId: string; workerId: string; resumed: boolean; generation: number };
   "session.closed": { sessionId: string; generation: number; reason: string };

@@ -91,7 +91,12 @@ export class TaskTracing implements TraceCarrier {
     if (name === "task.submitted") this.#submitted(fields as EventCatalog["task.submitted"]);
     else if (name === "task.leased") this.#leased(fields as EventCatalog["task.leased"]);
     else if (name === "task.settled") this.#settled(fields as EventCatalog["task.settled"]);
-    else if (name === "task.cancelled") this.#cancelled(fields as EventCatalog["task.cancelled"]);
+    else if (name === "task.cancelled") {
+      this.#ended(fields as EventCatalog["task.cancelled"], "cancel", "cancelled");
+    } else if (name === "task.overdue") {
+      const task = fields as EventCatalog["task.overdue"];
+      this.#ended(task, "overdue", task.status);
+    }
   }
 
   #submitted(task: EventCatalog["task.submitted"]): void {
@@ -135,7 +140,8 @@ export class TaskTracing implements TraceCarrier {
     });
   }
 
-  #cancelled(task: EventCatalog["task.cancelled"]): void {
+  /** While it waited. */
+  #ended(task: EventCatalog["task.cancelled"], outcome: string, status: string): void {
     const trace = parseTraceparent(task.traceContext);
     if (!trace?.sampled) return;
     this.#span(task, trace, "settle", {
@@ -143,7 +149,7 @@ export class TaskTracing implements TraceCarrier {
       kind: this.#options.api.SpanKind.INTERNAL,
       parentId: spanIdOf(task.taskId, "submit"),
       tookMs: 0,
-      attributes: { "drover.outcome": "cancel", "drover.task.status": "cancelled" },
+      attributes: { "drover.outcome": outcome, "drover.task.status": status },
     });
   }
 

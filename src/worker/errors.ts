@@ -1,8 +1,8 @@
 /**
- * Why a handler is asked to stop: the client cancelled, its time is up, its lease is gone, or the
- * worker stops.
+ * Why a handler is asked to stop: the client cancelled, the time of the attempt or of the whole
+ * task is up, its lease is gone, or the worker stops.
  */
-export type AbortCause = "cancelled" | "timeout" | "lease_lost" | "shutdown";
+export type AbortCause = "cancelled" | "timeout" | "deadline" | "lease_lost" | "shutdown";
 
 /** The `reason` of a handler's AbortSignal. */
 export class TaskAbortedError extends Error {

@@ -1,4 +1,5 @@
 import { limits } from "../limits.js";
+import type { Client } from "../client/index.js";
 import type { Logger } from "./logger.js";
 
 /** What a handler knows of the task it runs. */
@@ -15,8 +16,18 @@ export interface HandlerContext {
    * refuse an older one.
    */
   readonly fencingToken: number;
-  /** On the monotonic clock, in ms; Infinity if the attempt has no end. */
+  /**
+   * End of the attempt, or of the whole task if that comes first. On the monotonic clock, in ms;
+   * Infinity if the attempt has no end.
+   */
   readonly deadline: number;
+  /** When the whole task must be final, if it was given a deadline. */
+  readonly taskDeadline: Date | undefined;
+  /**
+   * Submits a task that follows from this one: it inherits the task's deadline, unless its own is
+   * sooner. Rejects with a TypeError if the worker was given no client.
+   */
+  readonly submit: Client["submit"];
   /** Left until the deadline, in ms; never below 0. */
   remainingMs(): number;
   /** Aborted when the handler should stop; its reason is a TaskAbortedError that says why. */

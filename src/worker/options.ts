@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 
+import type { Client } from "../client/index.js";
 import { type Clock, type Random, systemClock, systemRandom } from "../clock.js";
 import { limits } from "../limits.js";
 import { parseAddresses } from "../transport/addresses.js";
@@ -21,6 +22,8 @@ export interface WorkerOptions {
   queues?: readonly string[];
   /** Compared with the required labels of tasks. At most 32. */
   labels?: Readonly<Record<string, string>>;
+  /** Submits what handlers give to `context.submit`. The caller closes it. Default: none. */
+  client?: Pick<Client, "submit">;
   /** Default: lines on stderr from `info` up. */
   logger?: Logger;
   /** Default: plain text. */
@@ -38,6 +41,7 @@ export interface WorkerSettings {
   readonly queues: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
   readonly logger: Logger;
+  readonly client: Pick<Client, "submit"> | undefined;
   readonly credentials: ChannelCredentials | undefined;
   readonly headers: Headers | undefined;
   readonly clock: Clock;
@@ -66,6 +70,7 @@ export function resolveWorkerOptions(options: WorkerOptions): WorkerSettings {
     queues,
     labels,
     logger: options.logger ?? stderrLogger,
+    client: options.client,
     credentials: options.credentials,
     headers: options.headers,
     clock: options.clock ?? systemClock,

@@ -96,6 +96,8 @@ export function thrown(lease: RunningLease, error: unknown): Outcome | undefined
       return cancelled(token);
     case "timeout":
       return failed(token, { ...failureOf(error), code: "timeout", retryable: true });
+    case "deadline":
+      return failed(token, { ...failureOf(error), code: "deadline", retryable: false });
     case "shutdown":
     case "lease_lost":
       return released(token);

@@ -1,7 +1,9 @@
 import type { Clock, Timer } from "../clock.js";
 import { decodeContent } from "../transport/content.js";
 import { parseTraceparent } from "../traceparent.js";
-import { durationMs } from "../transport/times.js";
+import type { Client } from "../client/index.js";
+import { durationMs, timestampDate } from "../transport/times.js";
+import { submitFrom } from "./follow-up.js";
 import {
   composeHandler,
   type Handler,
@@ -24,6 +26,8 @@ export interface RunnerOptions {
   labels: Readonly<Record<string, string>>;
   /** Most handlers at once. */
   concurrency: number;
+  /** For what handlers submit. */
+  client: Pick<Client, "submit"> | undefined;
   /** False once the worker leaves: it starts nothing more. */
   accepting(): boolean;
   /** Whether this lease ended here before, and its result is on its way. */
@@ -74,8 +78,12 @@ export class Runner {
     const timeoutMs = wire.timeout ? durationMs(wire.timeout) : 0;
     let timer: Timer | undefined;
     if (timeoutMs > 0) {
-      const message = `the attempt ran for its ${timeoutMs} ms`;
-      timer = clock.after(timeoutMs, () => leases.abort(lease, "timeout", message));
+      const cut = isCut(wire, timeoutMs);
+      const message = cut
+        ? "the task's deadline is over"
+        : `the attempt ran for its ${timeoutMs} ms`;
+      const cause = cut ? "deadline" : "timeout";
+      timer = clock.after(timeoutMs, () => leases.abort(lease, cause, message));
     }
     const outcome = await this.#attempt(lease, wire, handler, timeoutMs);
     timer?.cancel();
@@ -117,6 +125,8 @@ export class Runner {
       retryCount,
       fencingToken: Number(wire.fencingToken),
       deadline,
+      taskDeadline: deadlineOf(wire),
+      submit: submitFrom(this.#options.client, deadlineOf(wire)),
       remainingMs: () => Math.max(0, deadline - clock.monotonic()),
       signal: lease.signal,
       progress(fraction, message = "") {
@@ -136,6 +146,14 @@ export class Runner {
     };
   }
 }
+
+/** A later run goes on whatever its deadline was. */
+const deadlineOf = ({ task }: WireLease): Date | undefined =>
+  task?.run === 1 && task.deadline ? timestampDate(task.deadline) : undefined;
+
+/** The deadline comes before the attempt's own timeout. */
+const isCut = (wire: WireLease, timeoutMs: number): boolean =>
+  deadlineOf(wire) !== undefined && timeoutMs < durationMs(wire.task!.timeout!);
 
 async function outcomeOf(
   lease: RunningLease,

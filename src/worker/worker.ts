@@ -92,7 +92,7 @@ class SessionWorker implements Worker {
   #onStarted: (() => void) | undefined;
 
   constructor(settings: WorkerSettings) {
-    const { clock, logger, labels, concurrency } = settings;
+    const { clock, logger, labels, concurrency, client } = settings;
     this.#settings = settings;
     this.#results = new UnackedResults(concurrency);
     this.#session = new Session({
@@ -115,6 +115,7 @@ class SessionWorker implements Worker {
       logger,
       labels,
       concurrency,
+      client,
       registry: this.#registry,
       middleware: this.#middleware,
       leases: this.#leases,

@@ -59,14 +59,7 @@ async function pathOf({ path, operationId }: Operation): Promise<string> {
 /** Values that only the server gives out. */
 const unmakeable = new Set(["page_token", "etag"]);
 /** Refused by name until they are built. */
-const notBuilt = new Set([
-  "unique_key",
-  "unique",
-  "expire_at",
-  "heartbeat_timeout",
-  "deadline",
-  "batch_id",
-]);
+const notBuilt = new Set(["unique_key", "unique", "batch_id"]);
 
 function queryOf({ parameters }: Operation): string {
   const query = new URLSearchParams();

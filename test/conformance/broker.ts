@@ -2,21 +2,25 @@ import { describe, expect, it } from "vitest";
 import type { MakeBroker } from "./broker-harness.js";
 import { coldChecks } from "./broker/cold.js";
 import { identityChecks } from "./broker/identity.js";
+import { cancelChecks } from "./broker/cancelling.js";
 import { Kit, type Check } from "./broker/kit.js";
 import { leaseChecks } from "./broker/leases.js";
 import { orderChecks } from "./broker/order.js";
 import { outboxChecks } from "./broker/outbox.js";
 import { sessionChecks } from "./broker/sessions.js";
 import { settleChecks } from "./broker/settle.js";
+import { timeoutChecks } from "./broker/timeouts.js";
 import { wakeupChecks } from "./broker/wakeups.js";
 import { watchChecks } from "./broker/watching.js";
 
-/** Every check of the broker's promises B1 to B14 (B11 follows each of them). */
+/** Every check of the broker's promises B1 to B15 (B11 follows each of them). */
 export const brokerChecks: readonly Check[] = [
   ...identityChecks,
   ...orderChecks,
   ...leaseChecks,
   ...settleChecks,
+  ...cancelChecks,
+  ...timeoutChecks,
   ...sessionChecks,
   ...outboxChecks,
   ...wakeupChecks,

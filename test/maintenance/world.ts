@@ -127,6 +127,9 @@ export function createDesk(broker: Broker, recorder: Recorder): SettleDesk {
       }
       return replies;
     },
+    ended(transitions) {
+      for (const each of transitions) recorder.record(each).catch(() => undefined);
+    },
   };
 }
 

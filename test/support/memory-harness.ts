@@ -6,6 +6,7 @@ import type { TaskRecord } from "../../src/broker/memory/record.js";
 import type { MemoryStore } from "../../src/broker/memory/store.js";
 import type { BrokerHarness, BrokerHarnessOptions } from "../conformance/broker-harness.js";
 import type { Status } from "../../src/task/task.js";
+import { isOver, waitEnd } from "../../src/task/times.js";
 import { createManualClock, type ManualClock } from "./manual-clock.js";
 import { createSeededRandom } from "./seeded-random.js";
 
@@ -75,6 +76,7 @@ function placesIn(partition: Partition): Map<string, string[]> {
   }
   for (const record of partition.delayed.values()) stands(record, "delayed");
   for (const { record } of partition.deadlines.values()) stands(record, "running");
+  for (const { record } of partition.waits.values()) stands(record, "timed");
   for (const { record } of partition.cancels.values()) stands(record, "asked to stop");
   return places;
 }
@@ -87,7 +89,13 @@ function auditRecords(partition: Partition): string[] {
     const { id, status, completedAt, cancelRequestedAt, sessionId } = record.task;
     const expected = [...placesOf[status]];
     if (status === "running" && cancelRequestedAt !== undefined) expected.push("asked to stop");
-    const found = places.get(id)?.join() ?? "";
+    const waits = expected.length > 0 && status !== "running";
+    const timed = waitEnd(record.task) !== undefined || cancelRequestedAt !== undefined;
+    if (waits && timed) expected.push("timed");
+    // Past its time: leases take it out of their way, the next sweep ends it.
+    const aside = status === "pending" && isOver(record.task, partition.now());
+    const stood = places.get(id) ?? [];
+    const found = (aside && !stood.includes("pending") ? ["pending", ...stood] : stood).join();
     places.delete(id);
     if (found !== expected.join()) wrong.push(`${id} ${status}: in ${found}`);
     const session = partition.sessions.get(sessionId);

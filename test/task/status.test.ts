@@ -22,6 +22,11 @@ const allowed: readonly [Status, StatusEvent, Status][] = [
   ["retrying", "completeLate", "completed"],
   ["retrying", "cancel", "cancelled"],
   ["retrying", "expire", "expired"],
+  ...(["scheduled", "pending", "retrying"] as const).map((from): [Status, StatusEvent, Status] => [
+    from,
+    "outlive",
+    "failed",
+  ]),
   ["running", "complete", "completed"],
   ["running", "retry", "retrying"],
   ["running", "fail", "failed"],

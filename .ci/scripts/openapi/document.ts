@@ -4,7 +4,7 @@ import { compileRoutes, type Route } from "../../../src/api/rest/routes.js";
 import { inputExamples } from "./examples.js";
 import { enqueueOperation, probePaths } from "./probes.js";
 import { errorReply, refusalsOf } from "./refusals.js";
-import type { Schema } from "./rules.js";
+import { mustBeGiven, type Schema } from "./rules.js";
 import { commentOf, Schemas } from "./schemas.js";
 
 const about = `Drover's REST API, made of the same descriptors as its gRPC API.
@@ -151,7 +151,7 @@ function bodyOf(route: Route, schemas: Schemas): Schema | undefined {
     .map((it) => it.slice(prefix.length));
   const schema = schemas.message(desc, "input", omitted);
   return {
-    required: !whole || desc.fields.length > omitted.length + 1,
+    required: !whole || desc.fields.some((it) => !omitted.includes(it.name) && mustBeGiven(it)),
     content: { "application/json": { schema } },
   };
 }

@@ -220,14 +220,14 @@ export declare type Cancellation = Message<"drover.v1.Cancellation"> & {
   deliveredAt?: Timestamp | undefined;
 
   /**
-   * The worker has stopped and said so.
+   * The worker ended the attempt itself, with whatever result.
    *
    * @generated from field: google.protobuf.Timestamp acknowledged_at = 4;
    */
   acknowledgedAt?: Timestamp | undefined;
 
   /**
-   * The grace was over: the lease was revoked, whatever the worker does.
+   * The lease was revoked, because the grace was over or the worker was lost: what it still sends is refused.
    *
    * @generated from field: google.protobuf.Timestamp forced_at = 5;
    */
@@ -383,22 +383,25 @@ export declare type Task = Message<"drover.v1.Task"> & {
   unique?: UniquePolicy | undefined;
 
   /**
-   * Not started (in this run) by then: it ends EXPIRED. At most 365 days ahead.
+   * Not started by then: it ends EXPIRED, also while it waits for run_at. After run_at, at most 365 days ahead. Bounds
+   * the first run only.
    *
    * @generated from field: google.protobuf.Timestamp expire_at = 20;
    */
   expireAt?: Timestamp | undefined;
 
   /**
-   * Longest silence of a running attempt: no progress, log or checkpoint for so long ends it like a timeout. Default
-   * none, 1s to 7 days.
+   * Longest silence of a running attempt: no progress, log or checkpoint for so long ends it with heartbeat_timeout,
+   * retried like any failure. Default none, 1s to 7 days.
    *
    * @generated from field: google.protobuf.Duration heartbeat_timeout = 21;
    */
   heartbeatTimeout?: Duration | undefined;
 
   /**
-   * Final by then, whatever it is doing; tasks that its handler submits inherit it. At most 365 days ahead.
+   * Final by then, whatever it is doing: EXPIRED if it never started, else FAILED with deadline. Attempts are cut to
+   * it, no retry is scheduled beyond it, tasks that its handler submits inherit it. After run_at, at most 365 days
+   * ahead. Bounds the first run only.
    *
    * @generated from field: google.protobuf.Timestamp deadline = 22;
    */
@@ -1171,6 +1174,13 @@ export declare type CancelTaskRequest = Message<"drover.v1.CancelTaskRequest"> &
    * @generated from field: google.protobuf.Duration grace = 2;
    */
   grace?: Duration | undefined;
+
+  /**
+   * For people; kept in the task. At most 1,024 characters.
+   *
+   * @generated from field: string reason = 3;
+   */
+  reason: string;
 };
 
 /**
@@ -1186,7 +1196,7 @@ export declare const CancelTaskRequestSchema: GenMessage<CancelTaskRequest>;
  */
 export declare type CancelTaskResponse = Message<"drover.v1.CancelTaskResponse"> & {
   /**
-   * CANCELLED, or RUNNING with cancel_requested_at.
+   * CANCELLED, or RUNNING with cancel_requested_at and cancellation, which tells how it goes on.
    *
    * @generated from field: drover.v1.Task task = 1;
    */

@@ -1,5 +1,6 @@
-import { isFinal, type Task } from "../../task/task.js";
-import type { CancelItem, CancelReply } from "../broker.js";
+import { decodeLeaseToken } from "../../task/ids.js";
+import { isFinal, type Cancellation, type Task } from "../../task/task.js";
+import type { CancelItem, CancelReply, DeliveredItem } from "../broker.js";
 import type { Partition } from "./partition.js";
 
 export function cancel(partition: Partition, item: CancelItem): CancelReply {
@@ -12,18 +13,54 @@ export function cancel(partition: Partition, item: CancelItem): CancelReply {
   const { task } = record;
   if (task.namespace !== item.namespace) return { kind: "unknown" };
   if (isFinal(task.status)) return { kind: "final", task };
+  const cancellation = { ...noSteps, reason: item.reason ?? "" };
   if (task.status !== "running") {
-    partition.move(record, "cancel", { readyAt: undefined });
+    const changes = { readyAt: undefined, cancelRequestedAt: now, cancellation };
+    partition.move(record, "cancel", changes);
     return { kind: "cancelled", transition: partition.log(record, undefined) };
   }
-  if (task.cancelRequestedAt === undefined) {
-    record.task = { ...task, cancelRequestedAt: now };
-    record.cancelDue.key = now + item.graceMs;
+  const first = task.cancelRequestedAt === undefined;
+  const dueAt = now + item.graceMs;
+  if (first) {
+    record.task = { ...task, version: task.version + 1, cancelRequestedAt: now, cancellation };
+  }
+  if (first || dueAt < record.cancelDue.key) {
+    partition.cancels.remove(record.cancelDue);
+    record.cancelDue.key = dueAt;
     partition.cancels.push(record.cancelDue);
     partition.news("changed", task.id);
   }
-  partition.hint({ kind: "cancel", sessionId: task.sessionId, taskId: task.id });
-  return { kind: "requested", task: record.task };
+  const transition = first ? partition.log(record, undefined) : undefined;
+  const graceMs = Math.max(0, record.cancelDue.key - now);
+  partition.hint({ kind: "cancel", sessionId: task.sessionId, taskId: task.id, graceMs });
+  return { kind: "requested", task: record.task, transition };
+}
+
+const noSteps: Cancellation = Object.freeze({
+  reason: "",
+  deliveredAt: undefined,
+  acknowledgedAt: undefined,
+  forcedAt: undefined,
+});
+
+/** The proof with the time of a step, the first time it is taken. */
+export const withStep = (
+  proof: Cancellation | undefined,
+  step: "deliveredAt" | "acknowledgedAt" | "forcedAt",
+  now: number,
+): Cancellation => ({ ...noSteps, ...proof, [step]: proof?.[step] ?? now });
+
+/** The request to stop went out on the stream of the session that runs the task. */
+export function delivered(partition: Partition | undefined, item: DeliveredItem): void {
+  const taskId = decodeLeaseToken(item.token)?.taskId;
+  const record = taskId === undefined ? undefined : partition?.records.get(taskId);
+  if (!partition || !record || !partition.holdsToken(record, item.token)) return;
+  const { task } = record;
+  const runs = task.status === "running" && task.sessionId === item.sessionId;
+  if (!runs || task.cancelRequestedAt === undefined) return;
+  const cancellation = withStep(task.cancellation, "deliveredAt", partition.now());
+  record.task = { ...task, cancellation };
+  partition.news("changed", task.id);
 }
 
 /**

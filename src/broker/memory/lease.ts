@@ -1,4 +1,5 @@
 import { limits } from "../../limits.js";
+import { isOver } from "../../task/times.js";
 import { encodeLeaseToken, slotOfId } from "../../task/ids.js";
 import type { Priority } from "../../task/task.js";
 import type { Lease, LeaseReply, LeaseRequest } from "../broker.js";
@@ -31,6 +32,7 @@ export class Leasing {
   private bytes = 0;
   private cursor = 0;
   private takerCursor = 0;
+  private readonly now: number;
 
   constructor(
     partition: Partition,
@@ -43,6 +45,7 @@ export class Leasing {
     this.request = request;
     this.lanes = lanes.filter((lane) => !lane.queue.paused && lane.ready > 0);
     const now = partition.now();
+    this.now = now;
     for (const { sessionId, generation, slots } of request.sessions) {
       const session = partition.sessions.get(sessionId);
       if (!partition.sessions.isLive(session, now) || session.generation !== generation) {
@@ -99,12 +102,22 @@ export class Leasing {
     return picks[Math.floor(queue.grants / limits.starvationEvery) % Math.max(1, picks.length)];
   }
 
+  /** What must not be leased any more goes out of the way; a sweep ends it. */
+  private liveHead(lane: LaneState, priority: Priority, skipped?: Flow): Flow | undefined {
+    const level = lane.level(priority);
+    for (let flow = level.head(skipped); flow; flow = level.head(skipped)) {
+      const record = flow.tasks.peek()!;
+      if (!isOver(record.task, this.now)) return flow;
+      this.partition.setAside(record);
+    }
+    return undefined;
+  }
+
   /** The flow to serve; the quarantine only if a session with room holds none of its tasks. */
   private headOf(lane: LaneState, priority: Priority): Flow | undefined {
-    const level = lane.level(priority);
-    const flow = level.head();
+    const flow = this.liveHead(lane, priority);
     if (flow?.name !== quarantineFlow || this.takerFor(lane, true)) return flow;
-    return level.head(flow);
+    return this.liveHead(lane, priority, flow);
   }
 
   private takerFor(lane: LaneState, quarantined: boolean): Taker | undefined {
@@ -159,9 +172,9 @@ export class Leasing {
   }
 
   private leftFor(lane: LaneState, priority: Priority): boolean {
-    const head = lane.level(priority).head();
+    const head = this.liveHead(lane, priority);
     if (head?.name !== quarantineFlow) return head !== undefined;
-    if (lane.level(priority).head(head)) return true;
+    if (this.liveHead(lane, priority, head)) return true;
     return this.takers.every((taker) => !taker.session.quarantine.has(lane));
   }
 }

@@ -1,6 +1,7 @@
 import { limits } from "../../limits.js";
 import { fencingEpochUnit } from "../../task/ids.js";
 import { mustNext, type StatusEvent } from "../../task/status.js";
+import { attemptEnd, waitEnd } from "../../task/times.js";
 import { isFinal, type Attempt, type AttemptOutcome, type Task } from "../../task/task.js";
 import type { Hint, Lane, QueueCount, Transition } from "../broker.js";
 import { ExpiringMap } from "./expiring-map.js";
@@ -54,6 +55,7 @@ export class Partition {
   readonly delayed = new Heap<TaskRecord>();
   readonly deadlines = new Heap<Deadline>();
   readonly cancels = new Heap<Deadline>();
+  readonly waits = new Heap<Deadline>();
   readonly sessions = new Sessions();
   readonly tombstones = new ExpiringMap<Tombstone>(limits.tombstoneMs);
   readonly keys = new ExpiringMap<string>(limits.idempotencyKeyMs);
@@ -215,6 +217,7 @@ export class Partition {
     this.count(task, 1);
     if (!isFinal(task.status)) lane.live += 1;
     if (task.status === "running") return this.placeRunning(record);
+    if (!isFinal(task.status)) this.watchWait(record);
     if (task.status === "pending") {
       record.key = record.order;
       lane.add(record);
@@ -226,10 +229,40 @@ export class Partition {
     }
   }
 
+  /** A wait that must end by some time. */
+  private watchWait(record: TaskRecord): void {
+    const { task, waitDue } = record;
+    const endsAt = waitEnd(task) ?? Infinity;
+    const asked = task.cancelRequestedAt !== undefined;
+    // Asked to stop before the store forgot it: only the worker that runs it may still have it.
+    waitDue.key = Math.min(endsAt, asked ? this.now() + limits.sessionLeaseMs : Infinity);
+    if (waitDue.key < Infinity) this.waits.push(waitDue);
+  }
+
+  /** Past its time: out of the way of leases. A sweep ends it. */
+  setAside(record: TaskRecord): void {
+    const { lane } = record;
+    lane.remove(record);
+    if (lane.ready === 0) this.readyLanes.delete(lane);
+  }
+
+  /** The attempt that runs was heard of. */
+  heard(record: TaskRecord): void {
+    if (record.task.terms?.heartbeatTimeoutMs === undefined) return;
+    this.deadlines.remove(record.deadline);
+    record.deadline.key = attemptEnd(record.task, this.now());
+    this.deadlines.push(record.deadline);
+  }
+
   private placeRunning(record: TaskRecord): void {
     const { task } = record;
-    record.deadline.key = (task.startedAt ?? this.now()) + task.timeoutMs;
+    record.deadline.key = attemptEnd(task, this.now());
     this.deadlines.push(record.deadline);
+    if (task.cancelRequestedAt !== undefined) {
+      // Brought back by history: its grace begins anew.
+      record.cancelDue.key = this.now() + limits.cancelGraceMs;
+      this.cancels.push(record.cancelDue);
+    }
     const session = this.sessions.get(task.sessionId);
     if (session) this.sessions.attach(session, record);
   }
@@ -242,7 +275,10 @@ export class Partition {
       this.deadlines.remove(record.deadline);
       this.cancels.remove(record.cancelDue);
       this.sessions.detach(record);
-    } else if (task.status === "pending") {
+      return;
+    }
+    this.waits.remove(record.waitDue);
+    if (task.status === "pending") {
       lane.remove(record);
       if (lane.ready === 0) this.readyLanes.delete(lane);
     } else {

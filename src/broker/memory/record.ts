@@ -1,5 +1,6 @@
 import { limits } from "../../limits.js";
 import type { Attempt, AttemptOutcome, Task } from "../../task/task.js";
+import { runEnd } from "../../task/times.js";
 import type { Lease, Settlement } from "../broker.js";
 import type { HeapNode } from "./heap.js";
 import type { LaneState } from "./lanes.js";
@@ -26,6 +27,8 @@ export interface TaskRecord extends HeapNode {
   /** Outbox entries of it that history has not confirmed. */
   unrecorded: number;
   readonly deadline: Deadline;
+  /** Stands among the waits that must end, while it waits and has to. */
+  readonly waitDue: Deadline;
   readonly cancelDue: Deadline;
 }
 
@@ -51,9 +54,10 @@ export function createRecord(
     key: order,
     tie: order,
     heapAt: -1,
-  } as Omit<TaskRecord, "deadline" | "cancelDue"> as TaskRecord;
+  } as Omit<TaskRecord, "deadline" | "waitDue" | "cancelDue"> as TaskRecord;
   return Object.assign(record, {
     deadline: { record, key: 0, tie: order, heapAt: -1 },
+    waitDue: { record, key: 0, tie: order, heapAt: -1 },
     cancelDue: { record, key: 0, tie: order, heapAt: -1 },
   });
 }
@@ -63,8 +67,8 @@ export const sameBytes = (one: Uint8Array | undefined, other: Uint8Array | undef
 
 export function leaseOf(record: TaskRecord, now: number): Lease {
   const { task, token } = record;
-  const endsAt = (task.startedAt ?? now) + task.timeoutMs;
-  return { token: token!, sessionId: task.sessionId, task, timeoutMs: Math.max(0, endsAt - now) };
+  const timeoutMs = Math.max(0, runEnd(task, now) - now);
+  return { token: token!, sessionId: task.sessionId, task, timeoutMs };
 }
 
 export function attemptOf(

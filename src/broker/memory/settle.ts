@@ -3,6 +3,8 @@ import { decodeLeaseToken } from "../../task/ids.js";
 import { next, type StatusEvent } from "../../task/status.js";
 import { isFinal, type AttemptOutcome, type Task, type TaskError } from "../../task/task.js";
 import type { ProgressItem, Settlement, SettleReply } from "../broker.js";
+import { isPastDeadline } from "../../task/times.js";
+import { withStep } from "./cancel.js";
 import type { Partition } from "./partition.js";
 import { attemptOf, outcomeOf, type TaskRecord } from "./record.js";
 
@@ -76,7 +78,9 @@ function ending(
       return ["cancel", { releases: 0 }];
     case "fail": {
       const { error, retryInMs } = settlement;
-      if (retryInMs === undefined) return ["fail", { error, releases: 0 }];
+      // A retry that could only begin when the task must have ended is none.
+      const late = retryInMs === undefined || isLate(task, now + retryInMs);
+      if (late) return ["fail", { error, releases: 0 }];
       const retryCount = task.retryCount + 1;
       return ["retry", { error, retryCount, releases: 0, readyAt: now + retryInMs }];
     }
@@ -96,6 +100,9 @@ function ending(
   }
 }
 
+const isLate = (task: Task, at: number): boolean =>
+  task.cancelRequestedAt === undefined && isPastDeadline(task, at);
+
 function accept(
   partition: Partition,
   record: TaskRecord,
@@ -108,9 +115,16 @@ function accept(
   const error = settlement.kind === "fail" ? settlement.error : undefined;
   record.ended = outcome;
   if (settlement.kind === "lose" && settlement.then === "quarantine") record.quarantined = true;
-  partition.move(record, event, changes);
+  partition.move(record, event, { ...changes, ...proofOf(before, settlement, partition.now()) });
   const attempt = attemptOf(before, outcome, error, partition.now());
   return { verdict: "accepted", transition: partition.log(record, attempt), recorded: false };
+}
+
+/** Of a cancel that was asked for: whoever ends the lease answers it, or forces it. */
+function proofOf(task: Task, { sessionId }: Settlement, now: number): Partial<Task> {
+  if (task.status !== "running" || task.cancelRequestedAt === undefined) return {};
+  const step = sessionId === undefined ? "forcedAt" : "acknowledgedAt";
+  return { cancellation: withStep(task.cancellation, step, now) };
 }
 
 const poison = (losses: number): TaskError => ({
@@ -126,5 +140,6 @@ export function progress(partition: Partition | undefined, item: ProgressItem): 
     return;
   if (record.task.sessionId !== item.sessionId) return;
   record.task = { ...record.task, progress: item.progress };
+  partition.heard(record);
   partition.news("changed", taskId!);
 }

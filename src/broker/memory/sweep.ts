@@ -1,5 +1,7 @@
 import { limits } from "../../limits.js";
-import type { RecordedItem, SweepReply } from "../broker.js";
+import { endOfWait, overdueCause } from "../../task/times.js";
+import type { RecordedItem, SweepReply, Transition } from "../broker.js";
+import { withStep } from "./cancel.js";
 import type { Deadline } from "./record.js";
 import type { Heap } from "./heap.js";
 import type { Partition } from "./partition.js";
@@ -12,6 +14,7 @@ export function sweep(partition: Partition): SweepReply {
   noteGap(partition, now);
   partition.tombstones.expire(now);
   partition.keys.expire(now);
+  const ended = endOverdue(partition, now);
   const promoted = promoteDue(partition, now);
   for (const lane of partition.readyLanes) partition.wake(lane);
   const mayReap = now >= partition.noReapBefore;
@@ -23,8 +26,11 @@ export function sweep(partition: Partition): SweepReply {
   return {
     lost: mayReap ? offer(partition.sessions.endingLeases(false, limits.sweepBatch)) : [],
     left: offer(partition.sessions.endingLeases(true, limits.sweepBatch)),
-    timedOut: offer(due(partition.deadlines, timeoutsUntil)),
+    timedOut: due(partition.deadlines, timeoutsUntil).map((record) => {
+      return { ...leaseOf(record, now), cause: overdueCause(record.task, now) };
+    }),
     cancelOverdue: offer(due(partition.cancels, now)),
+    ended,
     promoted,
     nextDueInMs: nextDue ? Math.max(0, nextDue.key - now) : undefined,
     nextEndInMs: nextEnd === undefined ? undefined : Math.max(0, nextEnd - now),
@@ -51,6 +57,30 @@ function promoteDue(partition: Partition, now: number): number {
     promoted += 1;
   }
   return promoted;
+}
+
+/** Held back while history is behind: nothing leases them meanwhile. */
+function endOverdue(partition: Partition, now: number): Transition[] {
+  const ended: Transition[] = [];
+  while (!partition.outbox.full && ended.length < limits.sweepBatch) {
+    const first = partition.waits.peek();
+    if (!first || first.key > now) break;
+    ended.push(endWaiting(partition, first.record, now));
+  }
+  return ended;
+}
+
+function endWaiting(partition: Partition, record: TaskRecord, now: number): Transition {
+  const { task } = record;
+  if (task.cancelRequestedAt !== undefined) {
+    const cancellation = withStep(task.cancellation, "forcedAt", now);
+    partition.move(record, "cancel", { readyAt: undefined, cancellation });
+  } else {
+    const { status, error } = endOfWait(task);
+    const event = status === "expired" ? "expire" : "outlive";
+    partition.move(record, event, { readyAt: undefined, error });
+  }
+  return partition.log(record, undefined);
 }
 
 export const promote = (partition: Partition, record: TaskRecord): void =>

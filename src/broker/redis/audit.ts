@@ -33,10 +33,12 @@ const scanCount = 500;
 const slice = 100;
 
 /** Keys that stand for themselves: fixed names, and those that expire. */
-const plain = new Set("m x k F ne lid ln lc qid qn nq sl lv mk ob co wt skew d dl cd t".split(" "));
+const plain = new Set(
+  "m x k F ne lid ln lc qid qn nq sl lv mk ob co wt skew d dl cd ex t".split(" "),
+);
 const owned = new Set(["p", "r", "s", "sh", "z", "v", "L", "W", "c", "q", "ll"]);
 /** Hold tasks, as members of a sorted set or a set. */
-const holders = new Set(["d", "dl", "cd", "W", "sh"]);
+const holders = new Set(["d", "dl", "cd", "ex", "W", "sh"]);
 
 /**
  * Walks the keys of these partitions by SCAN: each task must stand where its record says and

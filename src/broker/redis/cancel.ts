@@ -29,8 +29,9 @@ async function cancelChunk(
   replies: CancelReply[],
 ): Promise<void> {
   const args = chunk.flatMap(({ item }): Argument[] => {
-    const { taskId, namespace, graceMs, run = 1 } = item;
-    return [idBytes(taskId), namespaceText(namespace), String(Math.floor(graceMs)), String(run)];
+    const { taskId, namespace, graceMs, run = 1, reason = "" } = item;
+    const grace = String(Math.floor(graceMs));
+    return [idBytes(taskId), namespaceText(namespace), grace, String(run), reason];
   });
   const rows = asList(await store.scripts.run("cancel", store.base(partition), args));
   rows.forEach((row, i) => {
@@ -40,14 +41,18 @@ async function cancelChunk(
 }
 
 function readReply(partition: number, id: string, row: readonly Reply[]): CancelReply {
-  const [kind, record, payload, result] = row;
+  const [kind, first, payload, result] = row;
   switch (asText(kind)) {
     case "cancelled":
       return { kind: "cancelled", transition: readTransition(partition, id, row) };
     case "requested":
-      return { kind: "requested", task: taskOf(id, record, payload) };
+      return {
+        kind: "requested",
+        task: taskOf(id, row[7], row[8]),
+        transition: asText(first) === "" ? undefined : readTransition(partition, id, row),
+      };
     case "final":
-      return { kind: "final", task: taskOf(id, record, payload, result) };
+      return { kind: "final", task: taskOf(id, first, payload, result) };
     default:
       return { kind: "unknown" };
   }

@@ -54,7 +54,8 @@ function readHints(message: Buffer): Hint[] {
       return idsIn(message).map((taskId) => ({ kind: "logged", taskId }));
     case "c": {
       const taskId = uuidText(message.subarray(1, 17));
-      return [{ kind: "cancel", taskId, sessionId: message.toString("utf8", 17) }];
+      const graceMs = message.readUInt32BE(17);
+      return [{ kind: "cancel", taskId, graceMs, sessionId: message.toString("utf8", 21) }];
     }
     case "l":
       return [{ kind: "lanes", ...queueOfText(message.toString("utf8", 1)) }];

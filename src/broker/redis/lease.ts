@@ -1,5 +1,6 @@
 import { limits } from "../../limits.js";
 import { slotOfId, uuidText } from "../../task/ids.js";
+import { runEnd } from "../../task/times.js";
 import type { Lease, LeaseReply, LeaseRequest } from "../broker.js";
 import type { Argument } from "./connection.js";
 import { laneText } from "./keys.js";
@@ -60,12 +61,12 @@ export function readLease(
   payload: Buffer | null = null,
 ): Lease {
   const task = unpackTask(uuidText(id), record, { payload });
-  const ranMs = now === undefined ? 0 : now - (task.startedAt ?? now);
+  const from = now ?? task.startedAt ?? 0;
   return {
     token: tokenOf(task.id, record),
     sessionId: task.sessionId,
     task,
-    timeoutMs: Math.max(0, task.timeoutMs - ranMs),
+    timeoutMs: Math.max(0, runEnd(task, from) - from),
   };
 }
 

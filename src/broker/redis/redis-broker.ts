@@ -21,7 +21,7 @@ import {
   openSession,
   renewSessions,
 } from "./session.js";
-import { progress, settle } from "./settle.js";
+import { delivered, progress, settle } from "./settle.js";
 import { createStore, type Store } from "./store.js";
 import { close, now, open, status, sweep } from "./sweep.js";
 import { createWaits } from "./wake.js";
@@ -101,6 +101,7 @@ function compose(store: Store): Broker {
     settle: (settlements) => settle(store, settlements),
     progress: (items) => progress(store, items),
     cancel: (items) => cancel(store, items),
+    delivered: (items) => delivered(store, items),
     bury: (tasks) => bury(store, tasks),
     promoteNow: (taskId) => promoteNow(store, taskId),
     get: (taskIds) => get(store, taskIds),

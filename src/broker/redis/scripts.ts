@@ -7,6 +7,7 @@ export const scriptNames = [
   "audit",
   "bury",
   "cancel",
+  "delivered",
   "end_session",
   "enqueue",
   "lease",

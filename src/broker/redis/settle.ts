@@ -1,7 +1,13 @@
 import { limits } from "../../limits.js";
 import { uuidText } from "../../task/ids.js";
 import type { AttemptOutcome, Attempt, Task, TaskError } from "../../task/task.js";
-import type { ProgressItem, SettleReply, Settlement, Transition } from "../broker.js";
+import type {
+  DeliveredItem,
+  ProgressItem,
+  SettleReply,
+  Settlement,
+  Transition,
+} from "../broker.js";
 import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
 import { unpackTask } from "./record.js";
@@ -215,6 +221,21 @@ export async function progress(store: Store, items: readonly ProgressItem[]): Pr
         return [split.id, split.proof, item.sessionId, packProgress(item.progress)];
       });
       calls.push(store.scripts.run("progress", store.base(partition), args));
+    }
+  }
+  await Promise.all(calls);
+}
+
+export async function delivered(store: Store, items: readonly DeliveredItem[]): Promise<void> {
+  const splits = items.map(({ token }) => splitToken(store, token));
+  const calls: Promise<unknown>[] = [];
+  for (const [partition, group] of byPartition(items, (_, i) => splits[i]?.partition)) {
+    for (const chunk of inChunks(group, chunkItems)) {
+      const args = chunk.flatMap(({ item, index }): Argument[] => {
+        const split = splits[index]!;
+        return [split.id, split.proof, item.sessionId];
+      });
+      calls.push(store.scripts.run("delivered", store.base(partition), args));
     }
   }
   await Promise.all(calls);

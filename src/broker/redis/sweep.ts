@@ -1,18 +1,23 @@
-import type { PartitionStatus, SweepReply } from "../broker.js";
+import { uuidText } from "../../task/ids.js";
+import { overdueCause } from "../../task/times.js";
+import type { Lease, OverdueLease, PartitionStatus, SweepReply, Transition } from "../broker.js";
 import { readOffered } from "./lease.js";
-import { asList, asNumber, asText, type Reply } from "./scripts.js";
+import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
+import { readTransition } from "./settle.js";
 import type { Store } from "./store.js";
 
 export async function sweep(store: Store, partition: number): Promise<SweepReply> {
   const args = [store.connection.storeId];
   const row = asList(await store.scripts.run("sweep", store.base(partition), args));
-  const [promoted, time, nextDue, nextEnd, entries, oldest, lost, left, timedOut, overdue] = row;
+  const [promoted, time, nextDue, nextEnd, entries, oldest] = row;
+  const [lost, left, timedOut, overdue, ended] = row.slice(6);
   const now = asNumber(time);
   return {
     lost: readOffered(lost, now),
     left: readOffered(left, now),
-    timedOut: readOffered(timedOut, now),
+    timedOut: readOffered(timedOut, now).map((lease) => overdueLease(lease, now)),
     cancelOverdue: readOffered(overdue, now),
+    ended: asList(ended).map((change) => readEnded(partition, asList(change))),
     promoted: asNumber(promoted),
     nextDueInMs: msOrNone(nextDue),
     nextEndInMs: msOrNone(nextEnd),
@@ -20,6 +25,17 @@ export async function sweep(store: Store, partition: number): Promise<SweepReply
     oldestOutboxMs: asNumber(oldest),
   };
 }
+
+const overdueLease = (lease: Lease, now: number): OverdueLease => ({
+  token: lease.token,
+  sessionId: lease.sessionId,
+  task: lease.task,
+  timeoutMs: lease.timeoutMs,
+  cause: overdueCause(lease.task, now),
+});
+
+const readEnded = (partition: number, row: readonly Reply[]): Transition =>
+  readTransition(partition, uuidText(asBytes(row[0])), row);
 
 function msOrNone(reply: Reply | undefined): number | undefined {
   const ms = asNumber(reply);

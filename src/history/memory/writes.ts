@@ -76,11 +76,12 @@ export function cancelLive(
   store: MemoryHistoryStore,
   namespace: string,
   taskId: string,
+  reason: string | undefined,
   now: number,
 ): Task | undefined {
   const row = find(store, namespace, taskId);
   if (!row || row.endedAt !== undefined) return undefined;
-  const task = cancelled(row.task, now);
+  const task = cancelled(row.task, now, reason);
   putTask(store, task, now);
   return task;
 }

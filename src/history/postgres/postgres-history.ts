@@ -53,7 +53,8 @@ export function createPostgresHistory(options: PostgresHistoryOptions): History 
     clearMarkers: (markers) => clearMarkers(database, markers),
     staleMarkers: (idleMs, limit) => staleMarkers(database, idleMs, limit),
     record: (transitions) => record(database, transitions, shard),
-    cancelLive: (namespace, taskId) => cancelLive(database, namespace, taskId, shard),
+    cancelLive: (namespace, taskId, reason) =>
+      cancelLive(database, namespace, taskId, reason, shard),
     revive: (namespace, taskId) => revive(database, namespace, taskId, newMarker(), shard),
     get: (namespace, taskIds) => reads.get(database, namespace, taskIds),
     list: (query) => list(database, query),

@@ -16,12 +16,13 @@ export async function cancelLive(
   database: Database,
   namespace: string,
   taskId: string,
+  reason: string | undefined,
   shard: number,
 ): Promise<Task | undefined> {
   return database.transaction(async (tx) => {
     const row = await lock(tx, namespace, taskId);
     if (!row || isFinal(row.task.status)) return undefined;
-    const task = cancelled(row.task, row.now);
+    const task = cancelled(row.task, row.now, reason);
     await tx.rows(updateTasks, updateParameters([task]));
     await addCounts(tx, countsOf([task]), shard);
     return task;

@@ -309,7 +309,7 @@ export const settleChecks: readonly Check[] = [
     expect(reply).toMatchObject({ kind: "requested", task: { status: "running" } });
     const seen = await kit.get(lease.task);
     expect(seen!.cancelRequestedAt).toBeGreaterThanOrEqual(lease.task.startedAt!);
-    expect(seen!.version).toBe(lease.task.version);
+    expect(seen!.version).toBe(lease.task.version + 1);
     expect((await kit.cancel(lease.task)).kind).toBe("requested");
     expect((await kit.end(lease, done)).task.status).toBe("completed");
     expect(await kit.cancel(lease.task)).toMatchObject({

@@ -10,6 +10,7 @@ import { choiceOf, followGrants } from "./grants.js";
 import {
   hex,
   laneNameOf,
+  viewOfEnd,
   type ModelLease,
   type ModelTask,
   type ReferenceBroker,
@@ -65,6 +66,9 @@ const indexes = fc.nat({ max: 999 });
 
 // --- tasks come in
 
+const rarely = (...values: number[]) =>
+  fc.option(fc.constantFrom(...values), { nil: undefined, freq: 4 });
+
 const taskInput = fc.record({
   queue: fc.constantFrom(...queues),
   type: fc.constantFrom(...types),
@@ -73,6 +77,9 @@ const taskInput = fc.record({
   delayMs: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: delays }),
   durability: fc.constantFrom("durable", "relaxed"),
   timeoutMs: fc.constantFrom(25_000, 900_000),
+  expireInMs: rarely(15_000, 25_000),
+  deadlineInMs: rarely(15_000, 35_000),
+  heartbeatTimeoutMs: rarely(15_000),
 });
 
 type TaskInput = typeof taskInput extends fc.Arbitrary<infer T> ? T : never;
@@ -84,14 +91,22 @@ async function enqueueBoth(
   eager: string | undefined,
 ): Promise<void> {
   const now = await real.broker.now();
-  const tasks = inputs.map(({ delayMs, ...spec }) =>
-    real.make({ ...spec, ...(delayMs > 0 ? { runAt: now + delayMs } : {}) } as Partial<Task>),
+  const tasks = inputs.map(({ delayMs, expireInMs, deadlineInMs, heartbeatTimeoutMs, ...spec }) =>
+    real.make({
+      ...spec,
+      ...(delayMs > 0 ? { runAt: now + delayMs } : {}),
+      terms: {
+        expireAt: expireInMs && now + expireInMs,
+        deadline: deadlineInMs && now + deadlineInMs,
+        heartbeatTimeoutMs,
+      },
+    } as Partial<Task>),
   );
   real.made.push(...tasks);
   const waiting = new Set(
     model
       .all()
-      .filter(isReady)
+      .filter((task) => isReady(task) && !model.isOver(task))
       .map((task) => task.lane),
   );
   const items = tasks.map((task) => ({ task, origin: "submit" as const }));
@@ -104,7 +119,7 @@ async function enqueueBoth(
   };
   const reply = await real.broker.enqueue(items, eager ? request : undefined);
   for (const [index, task] of tasks.entries()) {
-    const kind = model.enqueue(task, "submit", inputs[index]!.delayMs);
+    const kind = model.enqueue(task, "submit", inputs[index]!);
     const outcome = reply.outcomes[index]!;
     expect(outcome.kind).toBe(kind);
     const told = outcome.kind === "enqueued" && outcome.outboxId !== undefined;
@@ -125,7 +140,9 @@ const enqueue = fc
 /** A backlog on two levels, so that grants from below the top one become due. */
 const flood = fc.record({ queue: fc.constantFrom(...queues) }).map((input) =>
   command("flood", input, async (model, real) => {
-    const rest = { groupKey: "", delayMs: 0, durability: "durable", timeoutMs: 900_000 } as const;
+    const plain = { groupKey: "", delayMs: 0, durability: "durable", timeoutMs: 900_000 } as const;
+    const times = { expireInMs: undefined, deadlineInMs: undefined };
+    const rest = { ...plain, ...times, heartbeatTimeoutMs: undefined };
     const inputs = Array.from({ length: 24 }, (_, n) => ({
       ...rest,
       queue: input.queue,
@@ -173,10 +190,11 @@ const again = fc
       const run = (model.tasks.get(task.id)?.run ?? task.run) + (input.newRun ? 1 : 0);
       const grants = model.leases.filter(({ taskId }) => taskId === task.id);
       const fencingToken = Math.max(0, ...grants.map((grant) => grant.fencingToken));
-      const item = { task: { ...task, run, fencingToken, readyAt: undefined, runAt: undefined } };
+      const none = { readyAt: undefined, runAt: undefined, terms: undefined };
+      const item = { task: { ...task, run, fencingToken, ...none } };
       const asOf = await real.broker.now();
       const reply = await real.broker.enqueue([{ ...item, origin: input.origin, asOf }]);
-      expect(reply.outcomes[0]!.kind).toBe(model.enqueue(item.task, input.origin, 0));
+      expect(reply.outcomes[0]!.kind).toBe(model.enqueue(item.task, input.origin, { delayMs: 0 }));
     }),
   );
 
@@ -285,6 +303,18 @@ const loseAll = fc
       }
     }),
   );
+
+/** A word of any attempt ever granted, by its session or another. */
+const progress = fc.record({ at: indexes, own: fc.constantFrom(true, true, false) }).map((input) =>
+  command("progress", input, async (model, real) => {
+    const held = pick(model.leases, input.at);
+    if (!held) return;
+    const sessionId = input.own ? held.sessionId : "somebody";
+    const said = { fraction: 0.5, message: "" };
+    await real.broker.progress([{ token: held.token, sessionId, progress: said }]);
+    model.progress(held.token, held.taskId, sessionId);
+  }),
+);
 
 const cancel = fc
   .record({ at: indexes, graceMs: delays, foreign: fc.integer({ min: 0, max: 9 }) })
@@ -399,9 +429,13 @@ const leave = sessionInput.map((input) =>
 
 const byId = (leases: readonly Lease[]): string[] => leases.map(({ task }) => task.id).toSorted();
 
+const endsOf = ({ ended }: SweepReply): string[] =>
+  ended.map(({ task }) => viewOfEnd(task)).toSorted();
+
 async function sweepBoth(model: ReferenceBroker, real: Real): Promise<SweepReply> {
   const reply = await real.broker.sweep(0);
-  const { promoted, ...offered } = model.sweep();
+  const { promoted, ended, ...offered } = model.sweep();
+  expect(endsOf(reply)).toEqual(ended);
   const { lost, left, timedOut, cancelOverdue } = reply;
   const seen = { lost, left, timedOut, cancelOverdue };
   expect(Object.fromEntries(Object.entries(seen).map(([k, v]) => [k, byId(v)]))).toEqual(offered);
@@ -429,12 +463,18 @@ const advance = fc.record({ swept: fc.constantFrom(true, true, false) }).map((in
       return void (await sweepBoth(model, real));
     }
     let promoted = 0;
+    const ended: { seen: string[]; wanted: string[] } = { seen: [], wanted: [] };
     for (let second = 1; second < 10; second += 1) {
       await real.harness.advance(1_000);
       model.now += 1_000;
-      promoted += (await real.broker.sweep(0)).promoted - model.sweep().promoted;
+      const reply = await real.broker.sweep(0);
+      const wanted = model.sweep();
+      promoted += reply.promoted - wanted.promoted;
+      ended.seen.push(...endsOf(reply));
+      ended.wanted.push(...wanted.ended);
     }
     expect(promoted, "promotions on the way").toBe(0);
+    expect(ended.seen.toSorted(), "ends on the way").toEqual(ended.wanted.toSorted());
     await real.harness.advance(1_000);
     model.now += 1_000;
     await sweepBoth(model, real);
@@ -501,6 +541,7 @@ export const steps = [
   ...Array.from({ length: 2 }, () => cancel),
   ...Array.from({ length: 2 }, () => recorded),
   ...Array.from({ length: 2 }, () => loseAll),
+  ...Array.from({ length: 2 }, () => progress),
   ...Array.from({ length: 3 }, () => renew),
   ...Array.from({ length: 2 }, () => advance),
   flood,

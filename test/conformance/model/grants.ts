@@ -19,6 +19,7 @@ export function choiceOf(
   const ready = model
     .all()
     .filter(({ status, lane }) => status === "pending" && lanes.includes(lane))
+    .filter((task) => !model.isOver(task))
     .filter(({ spec }) => !model.paused.has(spec.queue));
   return { sessionId, slots, ready };
 }

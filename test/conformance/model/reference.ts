@@ -21,7 +21,13 @@ export interface ModelTask {
   sessionId: string;
   errorCode: string | undefined;
   readyAt: number;
-  timesOutAt: number;
+  /** Its times on the model's clock, Infinity: none. */
+  readonly expireAt: number;
+  readonly deadline: number;
+  started: boolean;
+  /** Of the attempt that runs. */
+  startedAt: number;
+  heardAt: number;
   cancelDueAt: number | undefined;
   token: string | undefined;
   ended: AttemptOutcome | undefined;
@@ -49,7 +55,15 @@ interface ModelTombstone {
   readonly sessionId: string;
 }
 
+export interface ModelTimes {
+  readonly delayMs: number;
+  readonly expireInMs?: number | undefined;
+  readonly deadlineInMs?: number | undefined;
+}
+
 export interface SweepView {
+  /** Id, status and version of what was ended while it waited. */
+  readonly ended: string[];
   readonly lost: string[];
   readonly left: string[];
   readonly timedOut: string[];
@@ -89,7 +103,8 @@ export class ReferenceBroker {
     return session !== undefined && !session.left && session.endsAt > this.now;
   }
 
-  enqueue(task: Task, origin: "submit" | "restore", delayMs: number): "enqueued" | "known" {
+  enqueue(task: Task, origin: "submit" | "restore", times: ModelTimes): "enqueued" | "known" {
+    const { delayMs, expireInMs = Infinity, deadlineInMs = Infinity } = times;
     const known = this.tasks.get(task.id);
     if (known && (known.run >= task.run || !isFinal(known.status))) return "known";
     const tombstone = this.tombstones.get(task.id);
@@ -114,7 +129,11 @@ export class ReferenceBroker {
       sessionId: task.sessionId,
       errorCode: task.error?.code,
       readyAt: this.now + delayMs,
-      timesOutAt: 0,
+      expireAt: task.run === 1 ? this.now + expireInMs : Infinity,
+      deadline: task.run === 1 ? this.now + deadlineInMs : Infinity,
+      started: task.startedAt !== undefined,
+      startedAt: 0,
+      heardAt: 0,
       cancelDueAt: undefined,
       token: undefined,
       ended: undefined,
@@ -140,8 +159,26 @@ export class ReferenceBroker {
       token: hex(token),
       ended: undefined,
       cancelDueAt: undefined,
-      timesOutAt: this.now + task.spec.timeoutMs,
+      started: true,
+      startedAt: this.now,
+      heardAt: this.now,
     });
+  }
+
+  /** Whether it may be leased no more though it waits. */
+  isOver({ started, expireAt, deadline }: ModelTask): boolean {
+    return this.now >= Math.min(started ? Infinity : expireAt, deadline);
+  }
+
+  private attemptEnd({ startedAt, heardAt, deadline, spec }: ModelTask): number {
+    const silentAt = heardAt + (spec.terms?.heartbeatTimeoutMs ?? Infinity);
+    return Math.min(startedAt + spec.timeoutMs, deadline, silentAt);
+  }
+
+  progress(token: Uint8Array, taskId: string, by: string): void {
+    const task = this.tasks.get(taskId);
+    const own = task?.token === hex(token) && task.sessionId === by;
+    if (own && task.status === "running") task.heardAt = this.now;
   }
 
   settle(token: Uint8Array, taskId: string, ending: Ending, by: string | undefined): string {
@@ -177,7 +214,11 @@ export class ReferenceBroker {
     if (task.spec.namespace !== namespace) return "unknown";
     if (isFinal(task.status)) return "final";
     if (task.status === "running") {
-      task.cancelDueAt ??= this.now + graceMs;
+      if (task.cancelDueAt === undefined) {
+        this.step(task, "running");
+        this.tell(task);
+      }
+      task.cancelDueAt = Math.min(task.cancelDueAt ?? Infinity, this.now + graceMs);
       return "requested";
     }
     this.step(task, "cancelled");
@@ -199,6 +240,7 @@ export class ReferenceBroker {
       this.noReapBefore = this.now + limits.reapGraceMs;
       this.noTimeoutBefore = this.now + limits.timeoutGraceMs;
     }
+    const ended = this.endOverdue();
     let promoted = 0;
     for (const task of this.all()) {
       const waits = task.status === "scheduled" || task.status === "retrying";
@@ -218,12 +260,27 @@ export class ReferenceBroker {
     return {
       lost: idsOf((task) => mayReap && !hasLeft(task) && !this.isLive(task.sessionId)),
       left: idsOf(hasLeft),
-      timedOut: idsOf((task) => mayTimeOut && task.timesOutAt <= this.now),
+      ended,
+      timedOut: idsOf((task) => mayTimeOut && this.attemptEnd(task) <= this.now),
       cancelOverdue: idsOf(
         (task) => task.cancelDueAt !== undefined && task.cancelDueAt <= this.now,
       ),
       promoted,
     };
+  }
+
+  private endOverdue(): string[] {
+    const ended: string[] = [];
+    for (const task of this.all()) {
+      const waits = ["scheduled", "pending", "retrying"].includes(task.status);
+      if (!waits || !this.isOver(task)) continue;
+      const expired = !task.started && task.expireAt < task.deadline;
+      task.errorCode = expired ? "expired" : "deadline";
+      this.step(task, task.started ? "failed" : "expired");
+      this.tell(task);
+      ended.push(viewOfEnd(task));
+    }
+    return ended.toSorted();
   }
 
   /** The entry at `index` is confirmed in `version`. */
@@ -258,6 +315,8 @@ export class ReferenceBroker {
         this.step(task, "running");
         task.ended = undefined;
         task.cancelDueAt = undefined;
+        task.started = true;
+        task.heardAt = this.now;
         kept.push(hex(token));
       } else revoked.push(hex(token));
     }
@@ -283,6 +342,9 @@ export class ReferenceBroker {
       case "fail":
         task.errorCode = ending.error.code;
         if (ending.retryInMs === undefined) return "failed";
+        if (task.cancelDueAt === undefined && this.now + ending.retryInMs >= task.deadline) {
+          return "failed";
+        }
         task.retryCount += 1;
         task.readyAt = this.now + ending.retryInMs;
         return "retrying";
@@ -331,3 +393,6 @@ export function outcomeOf(ending: Ending): AttemptOutcome {
   } as const;
   return outcomes[ending.kind];
 }
+
+export const viewOfEnd = (task: Pick<Task, "id" | "status" | "version">): string =>
+  `${task.id} ${task.status} v${task.version}`;

@@ -17,12 +17,16 @@
 -- @include book
 -- @include shelf
 local function is_delayed(t) return t[STATUS] == SCHEDULED or t[STATUS] == RETRYING end
+local function is_waiting(t) return is_delayed(t) or t[STATUS] == PENDING end
+-- Past its time: leases take it out of their way, the next sweep ends it.
+local function is_set_aside(t) return t[STATUS] == PENDING and is_over(t, now_ms()) end
 
 local function expected_of(t)
   local places = {}
   if is_delayed(t) then places[1] = 'delayed' end
   if t[STATUS] == PENDING then places[1] = 'ready' end
   if t[STATUS] == RUNNING then places = { 'running', 'held' } end
+  if is_waiting(t) and (wait_end(t) > 0 or t[CANCEL] > 0) then places[#places + 1] = 'timed' end
   if has(t, PAYLOAD_APART) then places[#places + 1] = 'payload' end
   if has(t, RESULT_APART) then places[#places + 1] = 'result' end
   return table.concat(places, ',')
@@ -35,9 +39,10 @@ local function found_of(id, rec, t)
   end
   local session = tail_of(rec, t)[1]
   note(call('ZSCORE', K .. 'd', id), 'delayed')
-  note(call('ZSCORE', flow_key(t[LANE], flow_of(rec, t)), id), 'ready')
+  note(is_set_aside(t) or call('ZSCORE', flow_key(t[LANE], flow_of(rec, t)), id), 'ready')
   note(call('ZSCORE', K .. 'dl', id), 'running')
   note(session ~= '' and call('SISMEMBER', K .. 'sh:' .. session, id) == 1, 'held')
+  note(call('ZSCORE', K .. 'ex', id), 'timed')
   note(call('EXISTS', K .. 'p:' .. id) == 1, 'payload')
   note(call('EXISTS', K .. 'r:' .. id) == 1, 'result')
   return table.concat(places, ',')
@@ -61,6 +66,7 @@ local function belongs(name, rec)
   local t = parse(rec)
   if name == 'd' then return is_delayed(t) end
   if name == 'dl' then return t[STATUS] == RUNNING end
+  if name == 'ex' then return is_waiting(t) and (wait_end(t) > 0 or t[CANCEL] > 0) end
   if name == 'cd' then return t[STATUS] == RUNNING and t[CANCEL] > 0 end
   if string.sub(name, 1, 2) == 'W:' then
     return t[STATUS] == PENDING and flow_key(t[LANE], flow_of(rec, t)) == K .. name

@@ -2,9 +2,9 @@
 -- Ends what waits, asks what runs to stop, and plants a tombstone for what is not here (B8).
 -- KEYS  1 start of the partition's keys
 -- ARGV  per item: task id, start of the namespace's queue names, grace in ms, run of a tombstone to
--- plant
--- Returns per item { 'cancelled', as settle.lua's accepted from 2 } | { 'requested', record,
--- payload apart }
+-- plant, reason
+-- Returns per item { 'cancelled', as settle.lua's accepted from 2 }
+--       | { 'requested', the same or nothing to tell, then from 8 record, payload apart }
 --       | { 'final', record, payload apart, result apart } | { 'unknown' }
 -- @include base
 -- @include record
@@ -14,18 +14,30 @@
 -- @include settle
 local now = now_ms()
 
-local function request(id, rec, t, grace)
+-- The first request is told to history, and so outlives the store; later ones repeat the hint and
+-- may shorten the grace.
+local function request(id, rec, t, grace, reason)
+  local x = tail_of(rec, t)
+  local row = { 'requested', '', '', 0, 0, '', '' }
   if t[CANCEL] == 0 then
-    t[CANCEL] = now
+    t[CANCEL], t[VERSION] = now, t[VERSION] + 1
+    x[6] = string.rep('\0', 18) .. reason
+    local entry, snap, with_payload = tell(id, rec, t, x, 0, now)
+    local apart = with_payload and payload_apart(id, t) or ''
+    row = { 'requested', entry, digits(now), 0, with_payload and 0 or 1, snap, apart }
+    rec = assemble(rec, t, x)
+    call('SET', record_key(id), rec)
     call('ZADD', K .. 'cd', now + grace, id)
-    call('SETRANGE', record_key(id), 0, head_of(t))
-    news[#news + 1] = id
+  else
+    call('ZADD', K .. 'cd', 'LT', now + grace, id)
   end
-  publish('c' .. id .. tail_of(rec, t)[1])
-  return { 'requested', head_of(t) .. string.sub(rec, HEAD_BYTES + 1), payload_apart(id, t) }
+  local left = tonumber(call('ZSCORE', K .. 'cd', id)) - now
+  publish('c' .. id .. struct.pack('>I4', math.max(0, left)) .. x[1])
+  row[8], row[9] = rec, payload_apart(id, t)
+  return row
 end
 
-local function cancel(id, namespace, grace, run)
+local function cancel(id, namespace, grace, run, reason)
   local rec = call('GET', record_key(id))
   if not rec then
     plant(id, run, now)
@@ -38,9 +50,10 @@ local function cancel(id, namespace, grace, run)
     local result = has(t, RESULT_APART) and call('GET', K .. 'r:' .. id) or ''
     return { 'final', rec, payload_apart(id, t), result }
   end
-  if t[STATUS] == RUNNING then return request(id, rec, t, grace) end
+  if t[STATUS] == RUNNING then return request(id, rec, t, grace, reason) end
   unshelve(id, rec, t)
   local x = tail_of(rec, t)
+  t[CANCEL], x[6] = now, string.rep('\0', 18) .. reason
   finish(t, CANCELLED, now)
   t[READY] = 0
   clear(t, LOST)
@@ -51,8 +64,9 @@ local function cancel(id, namespace, grace, run)
 end
 
 local replies = {}
-for i = 1, #ARGV, 4 do
-  replies[#replies + 1] = cancel(ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
+for i = 1, #ARGV, 5 do
+  local grace, run = tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3])
+  replies[#replies + 1] = cancel(ARGV[i], ARGV[i + 1], grace, run, ARGV[i + 4])
 end
 close_shelves()
 close_books()

@@ -170,6 +170,8 @@ local function admit(item)
     t[STATUS] = PENDING
     put_ready(item.id, item.rec, t)
   end
+  -- Asked to stop before the store forgot it: only the worker that runs it may still have it.
+  if t[CANCEL] > 0 then call('ZADD', K .. 'ex', 'LT', now + SESSION_LEASE_MS, item.id) end
   recount(t, nil, t[STATUS])
   if item.claims then
     local holder = struct.pack('>c16d', item.id, now + IDEMPOTENCY_KEY_MS)

@@ -39,7 +39,9 @@ local function adopt(id, rec, t, x, token)
   x[1], x[2] = session, worker
   local counter = math.max(tonumber(call('HGET', META, 'fc') or 0), fencing_of(token))
   call('HSET', META, 'fc', digits(counter))
-  hold(id, t, session, t[STARTED] + t[TIMEOUT])
+  hold(id, t, session, attempt_end(t, now))
+  -- A request to stop that history brought back: its grace begins anew.
+  if t[CANCEL] > 0 then call('ZADD', K .. 'cd', now + CANCEL_GRACE_MS, id) end
   local after = assemble(rec, t, x)
   call('SET', record_key(id), after)
   return after

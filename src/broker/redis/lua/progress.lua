@@ -5,6 +5,7 @@
 -- Returns how many were noted
 -- @include base
 -- @include record
+local now = now_ms()
 local noted = 0
 for i = 1, #ARGV, 4 do
   local id = ARGV[i]
@@ -15,6 +16,7 @@ for i = 1, #ARGV, 4 do
     if x[1] == ARGV[i + 2] then
       x[4] = ARGV[i + 3]
       call('SET', record_key(id), assemble(rec, t, x))
+      if t[HEARTBEAT] > 0 then call('ZADD', K .. 'dl', 'XX', attempt_end(t, now), id) end
       noted = noted + 1
       news[noted] = id
     end

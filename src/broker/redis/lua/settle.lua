@@ -18,11 +18,9 @@ local COMPLETE, FAIL, TIMED_OUT, RELEASE, CANCEL_NOW, LOSE = 1, 2, 3, 4, 5, 6
 local QUARANTINED, POISON = 1, 2
 local now = now_ms()
 
--- As record.ts packs an error: flags, code, message; both shorter than 128 bytes.
 local function poison(losses)
   local message = losses .. ' workers were lost while they ran this task; at most '
-  message = message .. LEASE_LOSSES_MAX .. ' may be'
-  return '\0' .. string.char(6) .. 'poison' .. string.char(#message) .. message
+  return packed_error('poison', message .. LEASE_LOSSES_MAX .. ' may be')
 end
 
 -- Records by id: read at once, changed here, written at the end.
@@ -43,7 +41,9 @@ ends[COMPLETE] = function(item, t, x)
 end
 ends[FAIL] = function(item, t, x)
   t[RELEASES], x[3] = 0, item.data
-  if item.delay < 0 then return finish(t, FAILED, now) end
+  -- A retry that could only begin when the task must have ended is none.
+  local late = t[CANCEL] == 0 and is_past_deadline(t, now + item.delay)
+  if item.delay < 0 or late then return finish(t, FAILED, now) end
   t[RETRIES] = t[RETRIES] + 1
   wait_again(item.id, item.rec, t, RETRYING, now + item.delay, now)
 end
@@ -75,6 +75,7 @@ local function apply(item, t, x)
     unshelve(item.id, item.rec, t)
   end
   clear(t, LOST)
+  if t[CANCEL] > 0 then note_step(x, item.session and ACKNOWLEDGED or FORCED, now) end
   ends[item.kind](item, t, x)
   t[SETTLED_BY], t[SETTLED_AT] = item.kind, t[VERSION]
   local entry, snap, with_payload = tell(item.id, item.rec, t, x, item.kind, now)

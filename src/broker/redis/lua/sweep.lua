@@ -5,13 +5,15 @@
 -- ARGV  1 store id
 -- Returns { promoted, time, ms to the next due task or -1, ms to the first end of a session's
 --           lease or -1, outbox entries, age of the oldest, lost, left, timed out,
---           cancel overdue: each { id, record } per lease }
+--           cancel overdue: each { id, record } per lease; ended while they waited: id, then as
+--           settle.lua's accepted from 2 }
 -- @include base
 -- @include record
 -- @include book
 -- @include shelf
 -- @include grant
 -- @include session
+-- @include settle
 local now = now_ms()
 local store_id = ARGV[1]
 local budget = SWEEP_BATCH
@@ -22,7 +24,7 @@ local reap_at, timeout_at = tonumber(last[3] or 0), tonumber(last[4] or 0)
 local since = now - swept
 
 -- What every sweep tells, whether it did the work or another coordinator just has.
-local function reply(promoted, lost, left, timed_out, overdue)
+local function reply(promoted, lost, left, timed_out, overdue, ended)
   local due = call('ZRANGE', K .. 'd', 0, 0, 'WITHSCORES')[2]
   local oldest = call('XRANGE', K .. 'ob', '-', '+', 'COUNT', 1)[1]
   local age = oldest and now - select(4, struct.unpack('>I4BBd', oldest[2][2])) or 0
@@ -32,7 +34,7 @@ local function reply(promoted, lost, left, timed_out, overdue)
   local entries = call('XLEN', K .. 'ob')
   return {
     promoted, digits(now), due_in, ends_in, entries, math.max(0, age),
-    lost, left, timed_out, overdue,
+    lost, left, timed_out, overdue, ended,
   }
 end
 
@@ -42,7 +44,7 @@ local function has_news()
   return last[5] == '1' or (ends > swept and ends <= now)
 end
 if same_store and since >= 0 and since < SWEEP_GUARD_MS and not has_news() then
-  return reply(0, {}, {}, {}, {})
+  return reply(0, {}, {}, {}, {}, {})
 end
 
 -- After a gap, a stepped clock or another store nobody had the chance to renew: a while of grace.
@@ -92,6 +94,57 @@ end
 offer_due(overdue, K .. 'cd')
 if now >= timeout_at then offer_due(timed_out, K .. 'dl') end
 
+-- How a waiting task ends whose time is over; nil: it is not.
+local function fate_of(t, x)
+  if t[CANCEL] > 0 then
+    note_step(x, FORCED, now)
+    return CANCELLED
+  end
+  local at = wait_end(t)
+  if at == 0 or at > now then return nil end
+  if at == t[DEADLINE] then
+    x[3] = packed_error('deadline', 'it had not ended by its deadline')
+    return t[STARTED] > 0 and FAILED or EXPIRED
+  end
+  x[3] = packed_error('expired', 'it had not started by its expire_at')
+  return EXPIRED
+end
+
+local function is_waiting(t)
+  return t[STATUS] == PENDING or t[STATUS] == SCHEDULED or t[STATUS] == RETRYING
+end
+
+local function end_waiting(id)
+  local rec = call('GET', record_key(id))
+  local t = rec and parse(rec)
+  local x = t and is_waiting(t) and tail_of(rec, t)
+  local status = x and fate_of(t, x)
+  if not status then
+    call('ZREM', K .. 'ex', id)
+    return nil
+  end
+  unshelve(id, rec, t)
+  finish(t, status, now)
+  t[READY] = 0
+  clear(t, LOST)
+  local entry, snap, with_payload = tell(id, rec, t, x, 0, now)
+  call('SET', record_key(id), assemble(rec, t, x))
+  local apart = with_payload and payload_apart(id, t) or ''
+  return { id, entry, digits(now), 0, with_payload and 0 or 1, snap, apart }
+end
+
+-- Held back while history is behind, as promotions are: nothing leases them meanwhile.
+local function end_overdue()
+  local ended = {}
+  if outbox_full() then return ended end
+  local most = math.max(0, budget)
+  for _, id in ipairs(call('ZRANGEBYSCORE', K .. 'ex', '-inf', digits(now), 'LIMIT', 0, most)) do
+    ended[#ended + 1] = end_waiting(id)
+    budget = budget - 1
+  end
+  return ended
+end
+
 local function arm_lanes()
   for _, lane in ipairs(call('SRANDMEMBER', K .. 'ne', WAKE_LANES)) do
     local name = call('HGET', K .. 'ln', lane)
@@ -105,10 +158,11 @@ local function arm_lanes()
   end
 end
 
+local ended = end_overdue()
 local promoted = outbox_full() and 0 or promote_due(now, SWEEP_BATCH)
 close_shelves()
 close_books()
 arm_lanes()
 local full = budget <= 0 or promoted >= SWEEP_BATCH
 call('HSET', META, 'swept_full', full and '1' or '0')
-return reply(promoted, lost, left, timed_out, overdue)
+return reply(promoted, lost, left, timed_out, overdue, ended)

@@ -50,9 +50,10 @@ local function grant(id, rec, t, session, token, now)
   clear(t, RESTORED)
   clear(t, SEEN_RUNNING)
   t[SETTLED_BY], t[TOKEN] = 0, token
+  unwatch_wait(id, t)
   t[STARTED], t[CANCEL] = now, 0
   local x = tail_of(rec, t)
   x[1], x[2], x[4] = session.id, session.worker, ''
-  hold(id, t, session.id, now + t[TIMEOUT])
+  hold(id, t, session.id, attempt_end(t, now))
   return assemble(rec, t, x)
 end

@@ -15,7 +15,7 @@ local EXPIRE, DEADLINE, HEARTBEAT = 24, 25, 26
 local SPEC_BYTES, PAYLOAD_BYTES, TAIL_BYTES = 27, 28, 29
 
 local SCHEDULED, PENDING, RUNNING, RETRYING = 1, 2, 3, 4
-local DONE, FAILED, CANCELLED = 5, 6, 7
+local DONE, FAILED, CANCELLED, EXPIRED = 5, 6, 7, 8
 
 local IN_HISTORY, RELAXED, QUARANTINE, LOST = 1, 2, 4, 8
 local PAYLOAD_APART, RESTORED, RESULT_APART, SEEN_RUNNING = 16, 32, 64, 128
@@ -103,4 +103,33 @@ end
 
 local function fencing_of(token)
   return (struct.unpack('>d', token))
+end
+
+-- When a waiting task must end, 0: never. Both times bound the first run; whoever begins another
+-- one wants it to run.
+local function wait_end(t)
+  if t[RUN] > 1 then return 0 end
+  local at = t[DEADLINE]
+  if t[EXPIRE] > 0 and t[STARTED] == 0 and (at == 0 or t[EXPIRE] < at) then at = t[EXPIRE] end
+  return at
+end
+
+-- A waiting task that may not be leased any more.
+local function is_over(t, now)
+  if t[CANCEL] > 0 then return true end
+  if t[EXPIRE] == 0 and t[DEADLINE] == 0 then return false end
+  local at = wait_end(t)
+  return at > 0 and at <= now
+end
+
+local function is_past_deadline(t, at)
+  return t[DEADLINE] > 0 and t[RUN] == 1 and at >= t[DEADLINE]
+end
+
+-- When the attempt that runs must end, if it is not heard of after `heard`.
+local function attempt_end(t, heard)
+  local at = t[STARTED] + t[TIMEOUT]
+  if t[HEARTBEAT] > 0 then at = math.min(at, heard + t[HEARTBEAT]) end
+  if is_past_deadline(t, at) then at = t[DEADLINE] end
+  return at
 end

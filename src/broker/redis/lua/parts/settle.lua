@@ -4,6 +4,21 @@ local function finish(t, status, now)
   t[STATUS], t[VERSION], t[COMPLETED] = status, t[VERSION] + 1, now
 end
 
+-- As record.ts packs an error that is not retryable: flags, code, message; both shorter than 128
+-- bytes.
+local function packed_error(code, message)
+  return '\0' .. string.char(#code) .. code .. string.char(#message) .. message
+end
+
+-- Notes in the proof of a cancel (see packCancellation of sections.ts) the time of a step, once.
+local DELIVERED, ACKNOWLEDGED, FORCED = 1, 2, 3
+local function note_step(x, step, now)
+  if x[6] == '' then x[6] = string.rep('\0', 18) end
+  local times = { struct.unpack('>I6I6I6', x[6]) }
+  if times[step] == 0 then times[step] = now end
+  x[6] = struct.pack('>I6I6I6', times[1], times[2], times[3]) .. string.sub(x[6], 19)
+end
+
 -- Back among the waiting, unless somebody asked for its end: then this is it.
 local function wait_again(id, rec, t, status, at, now)
   if t[CANCEL] > 0 then

@@ -49,8 +49,20 @@ local function ensure_reference(lane, level, ref)
   call('ZADD', key, level * LEVEL + tag, ref)
 end
 
+-- A waiting task that must end by some time stands in `ex` as well. The others pay two comparisons.
+local function watch_wait(id, t)
+  if t[EXPIRE] == 0 and t[DEADLINE] == 0 then return end
+  local at = wait_end(t)
+  if at > 0 then call('ZADD', K .. 'ex', at, id) end
+end
+
+local function unwatch_wait(id, t)
+  if t[EXPIRE] > 0 or t[DEADLINE] > 0 or t[CANCEL] > 0 then call('ZREM', K .. 'ex', id) end
+end
+
 -- May be leased from now on.
 local function put_ready(id, rec, t)
+  watch_wait(id, t)
   local lane, ref = t[LANE], flow_of(rec, t)
   local key = flow_key(lane, ref)
   local list = shelved[key]
@@ -65,6 +77,7 @@ local function put_ready(id, rec, t)
 end
 
 local function put_delayed(id, t, at)
+  watch_wait(id, t)
   t[READY] = at
   call('ZADD', K .. 'd', at, id)
 end
@@ -92,6 +105,7 @@ end
 
 -- Takes a waiting task from wherever it stands.
 local function unshelve(id, rec, t)
+  unwatch_wait(id, t)
   if t[STATUS] ~= PENDING then
     call('ZREM', K .. 'd', id)
     return

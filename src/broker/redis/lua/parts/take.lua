@@ -30,7 +30,7 @@ local function new_run(sessions, max_bytes, seen, secrets, now)
     sessions = sessions, at = 1, now = now, bytes = max_bytes,
     room = math.min(room, LEASE_BATCH, #secrets / 8),
     counter = math.max(tonumber(state[1] or 0), base, seen), secrets = secrets, used = 0,
-    out = {}, store = {}, queues = {}, barren = {},
+    out = {}, store = {}, queues = {}, barren = {}, ghosts = 0,
   }
 end
 
@@ -73,18 +73,19 @@ local function give(run, id, rec, t, s)
   return true
 end
 
--- The record of a task that stands ready, or nil for a ghost.
-local function pending(rec)
+-- The header of a task that stands ready, or nil for a ghost. One whose time is over is a ghost
+-- too: a sweep finds it in `ex`.
+local function pending(rec, now)
   if not rec then return nil end
   local t = parse(rec)
-  if t[STATUS] ~= PENDING then return nil end
+  if t[STATUS] ~= PENDING or is_over(t, now) then return nil end
   return t
 end
 
 -- The next ready task of a flow: id, record, header. Ids read stay in the set until `close_flow`;
--- ghosts go with them.
-local function next_of(flow)
-  while true do
+-- ghosts go with them, so many at most in one call.
+local function next_of(run, flow)
+  while run.ghosts < LEASE_GHOSTS do
     flow.at = flow.at + 1
     if flow.at > #flow.ids then
       local ids = call('ZRANGE', flow.key, #flow.ids, #flow.ids + flow.chunk - 1)
@@ -97,10 +98,12 @@ local function next_of(flow)
       for _, rec in ipairs(call('MGET', unpack(keys))) do flow.recs[#flow.recs + 1] = rec end
     end
     local id, rec = flow.ids[flow.at], flow.recs[flow.at]
-    local t = pending(rec)
+    local t = pending(rec, run.now)
     if t then return id, rec, t end
     flow.gone[#flow.gone + 1] = id
+    run.ghosts = run.ghosts + 1
   end
+  run.full = true
 end
 
 local function close_flow(lane, level, flow)
@@ -135,7 +138,7 @@ end
 
 -- One grant from a flow. Answers 'served', 'empty', 'skip' (no session may have it) or 'full'.
 local function serve_flow(run, lane, flow)
-  local id, rec, t = next_of(flow)
+  local id, rec, t = next_of(run, flow)
   if not id then return 'empty' end
   local s = pick_session(run, is_quarantine(flow.ref), lane.id)
   if not s then return 'skip' end
