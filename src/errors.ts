@@ -114,7 +114,6 @@ export const catalog = Object.freeze({
     code: Code.aborted,
     hint: "A newer stream of this session exists; use that one.",
   },
-  session_unknown: { code: Code.notFound, hint: "Open a Work stream with a hello frame first." },
   slow_consumer: {
     code: Code.resourceExhausted,
     hint: "Read the stream faster, or offer fewer slots; a watch goes on from its last cursor.",

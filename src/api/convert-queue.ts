@@ -120,7 +120,11 @@ export const toWireWorker = (info: SessionInfo): OpaqueInit<Worker> => ({
   coordinatorId: info.coordinatorId,
   host: info.host,
   sdk: info.sdk,
-  subscriptions: info.subscriptions.map(({ queue, types }) => ({ queue, types: [...types] })),
+  subscriptions: info.subscriptions.map(({ queue, types, weight }) => ({
+    queue,
+    types: [...types],
+    weight,
+  })),
   labels: { ...info.labels },
   slots: info.slots,
   running: info.running,

@@ -99,14 +99,14 @@ interface PageParts {
   readonly openapi: string;
 }
 
-/** /health: the process lives. /ready: it can take work now. */
+/** /health: the process lives. /ready: it takes submissions, and what else does not work. */
 function pageReply(path: string, { coordinator, openapi }: PageParts): Reply | undefined {
   if (path === "/openapi.json") return { status: 200, body: openapi };
   if (path === "/health") return { status: 200, body: JSON.stringify({ status: "ok" }) };
   if (path !== "/ready") return undefined;
   const reason = coordinator.notReady();
   return reason === undefined
-    ? { status: 200, body: JSON.stringify({ status: "ready" }) }
+    ? { status: 200, body: JSON.stringify({ status: "ready", degraded: coordinator.degraded() }) }
     : { status: 503, body: JSON.stringify({ status: "not ready", reason }) };
 }
 

@@ -54,7 +54,11 @@ export interface SessionInfo {
   readonly coordinatorId: string;
   readonly host: string;
   readonly sdk: string;
-  readonly subscriptions: readonly { readonly queue: string; readonly types: readonly string[] }[];
+  readonly subscriptions: readonly {
+    readonly queue: string;
+    readonly types: readonly string[];
+    readonly weight: number;
+  }[];
   readonly labels: Readonly<Record<string, string>>;
   readonly slots: number;
   readonly running: number;

@@ -13,6 +13,8 @@ export class DroverClientError extends Error {
   readonly hint: string | undefined;
   /** When to try again, in ms. */
   readonly retryAfterMs: number | undefined;
+  /** What the task is instead, e.g. `completed`, where that is why the call was refused. */
+  readonly status: string | undefined;
 
   constructor(of: Refusal, options?: ErrorOptions) {
     super(of.message, options);
@@ -22,6 +24,7 @@ export class DroverClientError extends Error {
     this.field = of.field;
     this.hint = of.hint;
     this.retryAfterMs = of.retryAfterMs;
+    this.status = of.status;
   }
 }
 

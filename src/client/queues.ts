@@ -57,7 +57,12 @@ export interface WorkerInfo {
   readonly coordinatorId: string;
   readonly host: string;
   readonly sdk: string;
-  readonly subscriptions: readonly { readonly queue: string; readonly types: readonly string[] }[];
+  readonly subscriptions: readonly {
+    readonly queue: string;
+    readonly types: readonly string[];
+    /** Share among subscriptions with work, 1 to 100. */
+    readonly weight: number;
+  }[];
   readonly labels: Readonly<Record<string, string>>;
   readonly slots: number;
   readonly running: number;
@@ -150,9 +155,10 @@ function fromWireWorker(worker: WireWorker): WorkerInfo {
     coordinatorId: worker.coordinatorId,
     host: worker.host,
     sdk: worker.sdk,
-    subscriptions: worker.subscriptions.map(({ queue, types }) => ({
+    subscriptions: worker.subscriptions.map(({ queue, types, weight }) => ({
       queue: queue || "default",
       types,
+      weight,
     })),
     labels: worker.labels,
     slots: worker.slots,

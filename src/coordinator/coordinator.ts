@@ -18,8 +18,10 @@ export interface Coordinator {
   /** Readiness off, GoAway to every session, waits for them to move (at most 25 s), flushes. */
   drain(): Promise<void>;
   stop(): Promise<void>;
-  /** Undefined: ready. Otherwise one line for people. */
+  /** Undefined: it takes submissions. Otherwise one line for people. */
   notReady(): string | undefined;
+  /** What does not work though it is ready, in one line; undefined: nothing. */
+  degraded(): string | undefined;
 
   /** One outcome per item, in order; never rejects for one item's sake. */
   submit(namespace: string, items: readonly Submission[]): Promise<SubmitOutcome[]>;

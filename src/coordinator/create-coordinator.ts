@@ -110,10 +110,12 @@ export function createCoordinator(parts: Parts): { coordinator: Coordinator; des
     },
     notReady: () => {
       if (state !== "serving") return `the coordinator is ${state}`;
-      if (!parts.history.available) return "history (Postgres) does not answer";
-      // DURABLE submits go on without Redis, and stay acknowledged; leasing waits.
-      return parts.broker.available ? undefined : "the broker (Redis) does not answer";
+      return parts.history.available ? undefined : "history (Postgres) does not answer";
     },
+    degraded: () =>
+      parts.broker.available
+        ? undefined
+        : "the broker (Redis) does not answer: DURABLE submissions go on, leasing waits",
     submit: (namespace, items) => inner.submitter.submit(namespace, items),
     get: (namespace, taskId) => reader.get(namespace, taskId),
     list: (query) => reader.list(query),

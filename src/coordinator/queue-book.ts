@@ -1,3 +1,4 @@
+import type { SessionInfo } from "../broker/broker.js";
 import { isFinal, type QueueSettings, type Status } from "../task/task.js";
 import { DroverError } from "../errors.js";
 import { defaultQueueSettings } from "../task/validate.js";
@@ -110,9 +111,14 @@ export class QueueBook {
     const found = await this.#parts.history.queues(namespace, after, page.pageSize + 1);
     const shown = found.slice(0, page.pageSize);
     const queues: QueueView[] = [];
-    const all = await this.#counts(namespace);
-    for (const settings of shown)
-      queues.push({ ...settings, stats: statsOf(all, settings.name, 0) });
+    const [all, sessions] = await Promise.all([
+      this.#counts(namespace),
+      this.#parts.broker.listSessions(),
+    ]);
+    for (const settings of shown) {
+      const workers = workersOf(sessions, namespace, settings.name);
+      queues.push({ ...settings, stats: statsOf(all, settings.name, workers) });
+    }
     const last = shown.at(-1);
     const nextPageToken =
       found.length > page.pageSize && last ? encodePageToken("queues", last.name) : "";
@@ -146,8 +152,7 @@ export class QueueBook {
 
   async stats(namespace: string, queue: string | undefined): Promise<Stats> {
     const sessions = await this.#parts.broker.listSessions();
-    const workers = sessions.filter((session) => session.namespace === namespace).length;
-    return statsOf(await this.#counts(namespace), queue, workers);
+    return statsOf(await this.#counts(namespace), queue, workersOf(sessions, namespace, queue));
   }
 
   async #counts(namespace: string): Promise<{ queue: string; status: Status; tasks: number }[]> {
@@ -168,6 +173,18 @@ export class QueueBook {
 }
 
 const keyOf = (namespace: string, name: string): string => `${namespace}\0${name}`;
+
+/** Sessions of the namespace; with a queue, those that take tasks from it. */
+const workersOf = (
+  sessions: readonly SessionInfo[],
+  namespace: string,
+  queue: string | undefined,
+): number =>
+  sessions.filter(
+    (session) =>
+      session.namespace === namespace &&
+      (queue === undefined || session.subscriptions.some((it) => it.queue === queue)),
+  ).length;
 
 function statsOf(
   counts: readonly { queue: string; status: Status; tasks: number }[],

@@ -36,7 +36,11 @@ export class Reader {
     const [live] = await this.#parts.broker.get([taskId]).catch(() => [undefined]);
     if (live && live.namespace !== namespace) return undefined;
     if (live && !(isFinal(live.status) && live.durability === "durable")) return live;
-    const [stored] = await this.#parts.history.get(namespace, [taskId]);
+    const [stored] = await this.#parts.history.get(namespace, [taskId]).catch((error: unknown) => {
+      // What ended there meanwhile cannot be known; that it is not shown as ended yet can.
+      if (live) return [undefined];
+      throw error;
+    });
     if (live && (!stored || stored.version < live.version)) return unsettled(live);
     return stored;
   }

@@ -209,7 +209,7 @@ export class WorkerSession implements Session {
       coordinatorId: this.#owner.coordinatorId,
       host: this.hello.host,
       sdk: this.hello.sdk,
-      subscriptions: this.offer.subscriptions.map(({ queue, types }) => ({ queue, types })),
+      subscriptions: this.offer.subscriptions,
       labels: this.hello.labels,
       slots: this.offer.slots,
       running: this.leases.size,

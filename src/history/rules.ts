@@ -1,4 +1,5 @@
 import type { Transition } from "../broker/broker.js";
+import { mayBecome, mustNext } from "../task/status.js";
 import { type Attempt, isFinal, type Status, type Task } from "../task/task.js";
 import type { RecordOutcome } from "./history.js";
 
@@ -75,7 +76,7 @@ const older = (a: Task, b: Task): number => a.run - b.run || a.version - b.versi
 
 function judge(row: Guarded | undefined, { task, payloadOmitted }: Transition): RecordOutcome {
   if (!row) return payloadOmitted ? "missing" : "applied";
-  if (isFinal(row.status) && row.run === task.run) {
+  if (row.run === task.run && !mayBecome(row.status, task.status)) {
     // The same settlement told again is a replay; any other end of this run is a second one.
     if (task.status === row.status && task.fencingToken === row.fencingToken) return "superseded";
     return isFinal(task.status) || task.version > row.version ? "refused" : "superseded";
@@ -96,7 +97,7 @@ export function asRead(task: Task, now: number): Task {
 /** A new run: budgets are reset, grants and versions go on. */
 export const revived = (task: Task): Task => ({
   ...task,
-  status: "pending",
+  status: mustNext(task.status, "revive"),
   version: task.version + 1,
   run: task.run + 1,
   retryCount: 0,
@@ -115,7 +116,7 @@ export const revived = (task: Task): Task => ({
 
 export const cancelled = (task: Task, now: number, reason = ""): Task => ({
   ...task,
-  status: "cancelled",
+  status: mustNext(task.status, "cancel"),
   version: task.version + 1,
   readyAt: undefined,
   completedAt: now,

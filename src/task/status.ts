@@ -1,4 +1,4 @@
-import type { Status } from "./task.js";
+import { isFinal, type Status } from "./task.js";
 
 /*
  * The one transition table. Both brokers move tasks by it, and history refuses what it does not
@@ -108,6 +108,25 @@ export function mustNext(status: Status, event: StatusEvent): Status {
     throw new Error(`status table: ${event} is not allowed for a ${status} task`);
   }
   return to;
+}
+
+/**
+ * Whether a run that stood in `from` may stand in `to` later, however many events lie between: what
+ * is told late or in part is judged by this. A live status may stay; an end is left by no event of
+ * its run.
+ */
+export const mayBecome = (from: Status, to: Status): boolean => later[from].has(to);
+
+const later: Readonly<Record<Status, ReadonlySet<Status>>> = laterStatuses();
+
+function laterStatuses(): Record<Status, Set<Status>> {
+  const found = {} as Record<Status, Set<Status>>;
+  for (const from of Object.keys(table) as Status[]) {
+    const reached = new Set<Status>(isFinal(from) ? [] : [from]);
+    for (const status of reached) for (const to of Object.values(table[status])) reached.add(to);
+    found[from] = reached;
+  }
+  return found;
 }
 
 /** The status of a task that comes in: it waits for its time only if that is still to come. */

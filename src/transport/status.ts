@@ -18,6 +18,8 @@ export interface Refusal {
   readonly field: string | undefined;
   readonly hint: string | undefined;
   readonly retryAfterMs: number | undefined;
+  /** What the task is instead, e.g. `completed`, where that is why the call was refused. */
+  readonly status: string | undefined;
 }
 
 const codeNames = new Map<number, string>(
@@ -44,6 +46,7 @@ export function refusalOfStatus(status: Partial<StatusObject>): Refusal {
     field: info?.["field"],
     hint: info?.["hint"] ?? (id in catalog ? catalog[id as ErrorId].hint : undefined),
     retryAfterMs: retry && durationMs(retry),
+    status: info?.["status"],
   };
 }
 
@@ -57,11 +60,13 @@ export function refusalOfError(error: WireError): Refusal {
     field: error.field || undefined,
     hint: error.hint || known?.hint,
     retryAfterMs: error.retryAfter && durationMs(error.retryAfter),
+    status: undefined,
   };
 }
 
 export function refusal(code: Code, id: string, message: string): Refusal {
-  return { code, id, message, field: undefined, hint: undefined, retryAfterMs: undefined };
+  const none = { field: undefined, hint: undefined, retryAfterMs: undefined, status: undefined };
+  return { code, id, message, ...none };
 }
 
 /** UNAVAILABLE and DEADLINE_EXCEEDED: nobody knows whether it happened. */

@@ -11,7 +11,7 @@ export interface DrainOptions {
   leases: LeaseTable;
   results: UnackedResults;
   session: Session;
-  readonly send: (outcome: Outcome) => void;
+  readonly send: (taskId: string, outcome: Outcome) => void;
   /** Running handlers may take this long. */
   graceMs: number;
   /** Ends the grace at once. */
@@ -58,7 +58,7 @@ function handBack({ leases, send }: DrainOptions): void {
   for (const lease of leases.running()) {
     const held = lease.standing === "held";
     leases.abort(lease, "shutdown", message, "over");
-    if (held) send(released(lease.token));
+    if (held) send(lease.taskId, released(lease.token));
   }
 }
 

@@ -4,6 +4,7 @@ import { tokenKey } from "./lease-table.js";
 
 interface Unacked {
   readonly token: Uint8Array;
+  readonly taskId: string;
   readonly result: TaskResult;
   readonly bytes: number;
   /** Generation of the stream it was last sent on; 0: it waits to be sent. */
@@ -34,11 +35,16 @@ export class UnackedResults {
     this.#countLimit = Math.min(countCeiling, wanted);
   }
 
-  add(result: TaskResult, bytes: number): void {
-    const entry = { token: result.leaseToken, result, bytes, sentOn: 0 };
+  add(taskId: string, result: TaskResult, bytes: number): void {
+    const entry = { token: result.leaseToken, taskId, result, bytes, sentOn: 0 };
     this.#entries.set(tokenKey(result.leaseToken), entry);
     this.#unsent.add(entry);
     this.#bytes += bytes;
+  }
+
+  /** Undefined when its result is acked, or there is none. */
+  taskOf(token: Uint8Array): string | undefined {
+    return this.#entries.get(tokenKey(token))?.taskId;
   }
 
   has(token: Uint8Array): boolean {

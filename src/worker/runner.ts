@@ -35,7 +35,7 @@ export interface RunnerOptions {
   /** Undefined: the lease ended and nobody waits for its result. */
   onEnd(lease: RunningLease, outcome: Outcome | undefined): void;
   /** A lease that is not run at all is handed back. */
-  readonly onRefused: (outcome: Outcome) => void;
+  readonly onRefused: (taskId: string, outcome: Outcome) => void;
   readonly onProgress: (lease: RunningLease, fraction: number, message: string) => void;
 }
 
@@ -58,16 +58,16 @@ export class Runner {
     if (!task || this.#options.finished(leaseToken) || leases.get(leaseToken)) return;
     // Copied where it is kept: the token would keep its whole frame in memory.
     const token = Uint8Array.from(leaseToken);
-    if (!this.#options.accepting()) return onRefused(released(token));
+    if (!this.#options.accepting()) return onRefused(task.id, released(token));
     if (leases.held >= concurrency) {
       logger.warn({ task_id: task.id }, "got more leases than offered; handing one back");
-      return onRefused(released(token));
+      return onRefused(task.id, released(token));
     }
     const queue = task.queue || defaultQueue;
     const handler = registry.find(queue, task.type);
     if (!handler) {
       logger.warn({ task_id: task.id, type: task.type, queue }, "no such handler; handing back");
-      return onRefused(released(token, strangeTypeDelayMs));
+      return onRefused(task.id, released(token, strangeTypeDelayMs));
     }
     const lease = leases.add(token, task.id);
     if (lease) void this.#run(lease, wire, handler);

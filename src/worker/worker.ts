@@ -122,7 +122,7 @@ class SessionWorker implements Worker {
       accepting: () => this.#phase === "running",
       finished: (token) => this.#results.has(token),
       onEnd: (lease, outcome) => this.#onEnd(lease, outcome),
-      onRefused: (outcome) => this.#send(outcome),
+      onRefused: (taskId, outcome) => this.#send(taskId, outcome),
       onProgress: ({ token }, fraction, message) =>
         this.#session.outbox.progress(token, fraction, message),
     });
@@ -202,7 +202,7 @@ class SessionWorker implements Worker {
       leases: this.#leases,
       results: this.#results,
       session: this.#session,
-      send: (outcome) => this.#send(outcome),
+      send: (taskId, outcome) => this.#send(taskId, outcome),
       graceMs,
       hasten: this.#hasten.signal,
     });
@@ -230,8 +230,8 @@ class SessionWorker implements Worker {
     if (this.#slots() !== this.#offeredSlots) this.#session.outbox.offerChanged();
   }
 
-  #send({ result, bytes }: Outcome): void {
-    this.#results.add(result, bytes);
+  #send(taskId: string, { result, bytes }: Outcome): void {
+    this.#results.add(taskId, result, bytes);
     this.#session.outbox.poke();
     this.#refreshOffer();
   }
@@ -239,16 +239,18 @@ class SessionWorker implements Worker {
   #onEnd(lease: RunningLease, outcome: Outcome | undefined): void {
     this.#leases.remove(lease);
     this.#session.outbox.forgetProgress(lease.token);
-    if (outcome) this.#send(outcome);
+    if (outcome) this.#send(lease.taskId, outcome);
     else this.#refreshOffer();
   }
 
   #onAck(ack: ResultAck, generation: number): AckEffect {
+    const taskId = this.#results.taskOf(ack.leaseToken);
     const effect = this.#results.ack(ack, generation);
     if (effect === "ignored") return effect;
     if (ack.status !== ResultStatus.ACCEPTED && ack.status !== ResultStatus.DUPLICATE) {
       const status = (ResultStatus[ack.status] ?? "unspecified").toLowerCase();
-      this.#settings.logger.warn({ status, reason: ack.message }, "a result was not recorded");
+      const fields = { task_id: taskId, status, reason: ack.message };
+      this.#settings.logger.warn(fields, "a result was not recorded");
     }
     this.#refreshOffer();
     return effect;

@@ -65,6 +65,8 @@ export class FakeCoordinator implements Coordinator {
   readonly submitted: number[] = [];
   /** Why it is not ready. */
   reason: string | undefined;
+  /** What does not work though it is ready. */
+  trouble: string | undefined;
   /** Refuses every submission, while set. */
   refusal: DroverError | undefined;
   /** Submits wait for it, while set. */
@@ -79,6 +81,7 @@ export class FakeCoordinator implements Coordinator {
   async drain() {}
   async stop() {}
   notReady = () => this.reason;
+  degraded = () => this.trouble;
 
   /** Changes a task as a worker would. */
   change(id: string, change: Partial<TaskView>): void {

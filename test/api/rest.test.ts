@@ -132,6 +132,14 @@ describe("the samples of the contract, word for word", () => {
   it("health answers while the process lives, ready says why not", async () => {
     expect(await call("GET", "/health")).toMatchObject({ status: 200 });
     expect(await call("GET", "/ready")).toMatchObject({ status: 200 });
+    expect((await call("GET", "/ready")).json).toEqual({ status: "ready" });
+    doors.coordinator.trouble = "the broker does not answer";
+    const degraded = await call("GET", "/ready");
+    expect(degraded).toMatchObject({
+      status: 200,
+      json: { degraded: "the broker does not answer" },
+    });
+    doors.coordinator.trouble = undefined;
     doors.coordinator.reason = "history does not answer";
     const reply = await call("GET", "/ready");
     expect(reply).toMatchObject({ status: 503, json: { reason: "history does not answer" } });

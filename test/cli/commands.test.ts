@@ -170,7 +170,9 @@ describe("drover task", () => {
   it("a task that ended otherwise cannot be cancelled", async () => {
     const id = await submit("double", '{"n":1}');
     await drover(["task", "wait", id]);
-    expect(exitCodeOf(await failure(["task", "cancel", id]))).toBe(Exit.refused);
+    const refused = await failure(["task", "cancel", id]);
+    expect(exitCodeOf(refused)).toBe(Exit.refused);
+    expect(refused).toMatchObject({ id: "task_already_final", status: "completed" });
   });
 });
 
@@ -189,6 +191,21 @@ describe("the other nouns", () => {
     expect(lines.some((line) => line.startsWith("mail\topen\t0\t0"))).toBe(true);
   });
 
+  it("queues tell how many workers take tasks from them", async () => {
+    await drover(["queue", "set", "mail", "--no-paused"]);
+    await drover(["queue", "set", "default", "--no-paused"]);
+    const { queues } = (await json(["queue", "list"])) as {
+      queues: { name: string; stats: { workers: number } }[];
+    };
+    const workers = Object.fromEntries(queues.map(({ name, stats }) => [name, stats.workers]));
+    expect(workers).toMatchObject({ default: 1, mail: 0 });
+    for (const name of ["default", "mail"]) {
+      const stats = { workers: workers[name] };
+      expect(await json(["queue", "get", name])).toMatchObject({ stats });
+      expect(await json(["stats", "--queue", name])).toMatchObject(stats);
+    }
+  });
+
   it("workers are listed with what they handle and where", async () => {
     expect(await json(["worker", "list"])).toMatchObject({
       workers: [
@@ -196,7 +213,7 @@ describe("the other nouns", () => {
           worker_id: "cli-worker",
           slots: 10,
           labels: { region: "eu" },
-          subscriptions: [{ queue: "default", types: ["double", "break"] }],
+          subscriptions: [{ queue: "default", types: ["double", "break"], weight: 1 }],
           coordinator_id: server.coordinatorId,
         },
       ],

@@ -12,6 +12,7 @@ const refusal = (code: Code, id: string, message: string, more: object = {}): Dr
     field: undefined,
     hint: undefined,
     retryAfterMs: undefined,
+    status: undefined,
     ...more,
   });
 

@@ -110,6 +110,15 @@ export function exerciseRecord(scene: () => HistoryScene): void {
       expect((await history.get(namespace, [one.id]))[0]?.status).toBe("failed");
     });
 
+    test("what the table of statuses does not hold is refused, and changes nothing (H2)", async () => {
+      const { history, namespace, task } = scene();
+      const one = task();
+      await history.insert([one]);
+      const unblocked = told(one, { status: "blocked", version: 9 });
+      expect(await history.record([unblocked])).toEqual(["refused"]);
+      expect((await history.get(namespace, [one.id]))[0]).toMatchObject({ version: one.version });
+    });
+
     test("two ends of a run at once: one is applied, the other refused (H2)", async () => {
       const { history, other, namespace, tasks, query } = scene();
       const batch = tasks(40);

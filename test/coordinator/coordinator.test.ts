@@ -27,6 +27,31 @@ describe("Coordinator", () => {
     expect(task).toMatchObject({ status: "completed", attempt: 1, retryCount: 0, workerId: "w" });
   });
 
+  it("shows a DURABLE task that ended while history is away as it was last shown", async () => {
+    const node = await world.node();
+    const worker = await world.open(node, world.worker(), { offer: offer(1) });
+    const [id] = await world.submit(node, draft());
+    await world.until("leased", () => worker.leases.length === 1);
+    const { history } = world;
+    const real = { get: history.get.bind(history), record: history.record.bind(history) };
+    const away = () => Promise.reject(new DroverError("history_unavailable", "no answer"));
+    Object.assign(history, { get: away, record: away });
+    worker.succeed(worker.leases[0]!);
+    const inBroker = async () => (await world.wait("broker", node.broker.get([id!])))[0]?.status;
+    while ((await inBroker()) === "running") await world.clock.advance(5);
+    expect(await inBroker()).toBe("completed");
+    const shown = await world.wait("get", node.coordinator.get("default", id!));
+    expect(shown).toMatchObject({ status: "running", result: undefined, completedAt: undefined });
+    const unheldId = createTaskFactory(createSeededRandom(4), () => world.clock.now()).task().id;
+    const unheld = world.wait("get", node.coordinator.get("default", unheldId));
+    await expect(unheld).rejects.toMatchObject({ id: "history_unavailable" });
+    expect(worker.acks).toEqual([]);
+    Object.assign(history, real);
+    await world.until("acked", () => worker.acks.length === 1);
+    const ended = await world.wait("get", node.coordinator.get("default", id!));
+    expect(ended).toMatchObject({ status: "completed" });
+  });
+
   it("serves a task that was there before the worker", async () => {
     const node = await world.node();
     const [id] = await world.submit(node, draft());

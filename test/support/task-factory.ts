@@ -96,7 +96,7 @@ export const sessionInfo = (change: Partial<SessionInfo> = {}): SessionInfo => (
   coordinatorId: "coordinator-1",
   host: "localhost",
   sdk: "drover-ts/0.1.0",
-  subscriptions: [{ queue: "default", types: ["send_email"] }],
+  subscriptions: [{ queue: "default", types: ["send_email"], weight: 1 }],
   labels: {},
   slots: 10,
   running: 0,

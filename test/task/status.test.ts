@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { firstStatus, mustNext, next, type StatusEvent } from "../../src/task/status.js";
+import { firstStatus, mayBecome, mustNext, next, type StatusEvent } from "../../src/task/status.js";
 import { finalStatuses, isFinal, type Status } from "../../src/task/task.js";
 
 const allowed: readonly [Status, StatusEvent, Status][] = [
@@ -85,6 +85,29 @@ describe("next", () => {
         return ends - revivals === (isFinal(status) ? 1 : 0);
       }),
     );
+  });
+});
+
+describe("mayBecome", () => {
+  it("holds for all that a run can still come to, and for staying while it is live", () => {
+    for (const from of statuses.filter((status) => !isFinal(status))) {
+      expect(mayBecome(from, from), from).toBe(true);
+      for (const event of events) {
+        const to = next(from, event);
+        if (to !== undefined) expect(mayBecome(from, to), `${from} to ${to}`).toBe(true);
+      }
+    }
+    expect(mayBecome("blocked", "completed")).toBe(true);
+    expect(mayBecome("retrying", "scheduled")).toBe(true);
+  });
+
+  it("holds for nothing after an end, and for nothing back to before the first enqueue", () => {
+    for (const from of finalStatuses) {
+      for (const to of statuses) expect(mayBecome(from, to), `${from} to ${to}`).toBe(false);
+    }
+    for (const from of statuses.filter((status) => status !== "blocked")) {
+      expect(mayBecome(from, "blocked"), from).toBe(false);
+    }
   });
 });
 

@@ -8,7 +8,7 @@ import {
 } from "../../gen/drover/v1/task_pb.js";
 import { UnackedResults } from "../../src/worker/results.js";
 import { startFakeCoordinator } from "../support/fake-coordinator.js";
-import { jsonLease, nameOf, testWorker, tokenOf } from "../support/worker-kit.js";
+import { jsonLease, nameOf, quietLogger, testWorker, tokenOf } from "../support/worker-kit.js";
 
 const resultOf = (name: string): TaskResult =>
   create(TaskResultSchema, { leaseToken: tokenOf(name) });
@@ -18,8 +18,8 @@ const ackOf = (name: string, status: ResultStatus) =>
 describe("results without an ack", () => {
   it("go out in frames of at most 64 and 256 KiB, each once per stream", () => {
     const results = new UnackedResults(10);
-    for (let n = 0; n < 100; n += 1) results.add(resultOf(`small-${n}`), 100);
-    for (let n = 0; n < 3; n += 1) results.add(resultOf(`large-${n}`), 200 * 1024);
+    for (let n = 0; n < 100; n += 1) results.add("id", resultOf(`small-${n}`), 100);
+    for (let n = 0; n < 3; n += 1) results.add("id", resultOf(`large-${n}`), 200 * 1024);
     const frames: number[] = [];
     while (results.unsent > 0) frames.push(results.take(1).length);
     expect(frames).toEqual([64, 37, 1, 1]);
@@ -30,29 +30,29 @@ describe("results without an ack", () => {
 
   it("fill up at 1,000 or 4 for each slot, or at 16 MiB", () => {
     const few = new UnackedResults(10);
-    for (let n = 0; n < 999; n += 1) few.add(resultOf(`${n}`), 10);
+    for (let n = 0; n < 999; n += 1) few.add("id", resultOf(`${n}`), 10);
     expect(few.full).toBe(false);
-    few.add(resultOf("last"), 10);
+    few.add("id", resultOf("last"), 10);
     expect(few.full).toBe(true);
     few.ack(ackOf("last", ResultStatus.ACCEPTED), 1);
     expect(few.full).toBe(false);
 
     const many = new UnackedResults(500);
-    for (let n = 0; n < 1_999; n += 1) many.add(resultOf(`${n}`), 10);
+    for (let n = 0; n < 1_999; n += 1) many.add("id", resultOf(`${n}`), 10);
     expect(many.full).toBe(false);
-    many.add(resultOf("last"), 10);
+    many.add("id", resultOf("last"), 10);
     expect(many.full).toBe(true);
 
     const large = new UnackedResults(10);
-    for (let n = 0; n < 63; n += 1) large.add(resultOf(`${n}`), 256 * 1024);
+    for (let n = 0; n < 63; n += 1) large.add("id", resultOf(`${n}`), 256 * 1024);
     expect(large.full).toBe(false);
-    large.add(resultOf("last"), 256 * 1024);
+    large.add("id", resultOf("last"), 256 * 1024);
     expect(large.full).toBe(true);
   });
 
   it("heed a RETRY only if it is about the latest send", () => {
     const results = new UnackedResults(10);
-    results.add(resultOf("a"), 10);
+    results.add("id", resultOf("a"), 10);
     results.take(1);
     expect(results.ack(ackOf("a", ResultStatus.RETRY), 1)).toBe("kept");
     results.resendAll();
@@ -61,6 +61,28 @@ describe("results without an ack", () => {
     expect(results.ack(ackOf("b", ResultStatus.ACCEPTED), 2)).toBe("ignored");
     expect(results.ack(ackOf("a", ResultStatus.ACCEPTED), 1)).toBe("settled");
     expect(results.size).toBe(0);
+  });
+
+  it("tell whose was not recorded", async () => {
+    const warned: unknown[] = [];
+    const coordinator = await startFakeCoordinator();
+    const warn = (...line: unknown[]) => void warned.push(line);
+    const worker = testWorker({
+      address: coordinator.address,
+      logger: { ...quietLogger, warn },
+    });
+    worker.handle("task", () => null);
+    await worker.start();
+    const stream = await coordinator.nextStream();
+    stream.lease(jsonLease("a", "task"));
+    await stream.frames.next("result", (frame) => frame.results.length > 0);
+    const status = ResultStatus.STALE;
+    stream.send({ acks: [{ leaseToken: tokenOf("a"), status, message: "leased again" }] });
+    await expect
+      .poll(() => warned)
+      .toEqual([
+        [{ task_id: "id-a", status: "stale", reason: "leased again" }, "a result was not recorded"],
+      ]);
   });
 
   it("make the worker offer nothing once they are full, and again when acks come", async () => {

@@ -29,10 +29,13 @@ export const probePaths: Record<string, Schema> = {
   "/health": get("health", "Whether the process lives.", {
     "200": json("It lives.", object({ status: { const: "ok" } })),
   }),
-  "/ready": get("ready", "Whether it can take work now.", {
-    "200": json("It can.", object({ status: { const: "ready" } })),
+  "/ready": get("ready", "Whether it takes submissions now.", {
+    "200": json("It does; `degraded` says what else does not work.", {
+      ...object({ status: { const: "ready" } }),
+      properties: { status: { const: "ready" }, degraded: { type: "string" } },
+    }),
     "503": json(
-      "It cannot.",
+      "It does not.",
       object({ status: { const: "not ready" }, reason: { type: "string" } }),
     ),
   }),

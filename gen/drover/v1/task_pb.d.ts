@@ -1453,7 +1453,7 @@ export declare type Stats = Message<"drover.v1.Stats"> & {
   expired: bigint;
 
   /**
-   * Worker sessions connected, over all coordinators.
+   * Worker sessions connected, over all coordinators; of a queue, those that take tasks from it.
    *
    * @generated from field: int64 workers = 10;
    */
