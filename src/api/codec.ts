@@ -21,6 +21,14 @@ export const inputBytesMax = (method: DescMethod): number =>
     : limits.messageBytes;
 
 export function decode(method: DescMethod, bytes: Uint8Array): Message {
+  checkSize(method, bytes);
+  const message = decodeAs(method.input, bytes);
+  refuseLostKeys(method, bytes, message);
+  return message;
+}
+
+/** Throws if it is too large, or holds more than can be decoded in a bearable time. */
+export function checkSize(method: DescMethod, bytes: Uint8Array): void {
   const most = inputBytesMax(method);
   if (bytes.length > most) {
     const message = `${method.name}: expected at most ${most} bytes a message, got ${bytes.length}`;
@@ -30,13 +38,13 @@ export function decode(method: DescMethod, bytes: Uint8Array): Message {
     const message = `${method.name}: expected at most ${elementsMax} fields in a message`;
     throw new DroverError("too_many_items", message);
   }
-  const message = decodeAs(method.input, bytes);
-  refuseLostKeys(method, bytes, message);
-  return message;
 }
 
 /** A map key `__proto__` on the wire: protobuf-es would drop the entry without a word. */
 const lostKey = Buffer.from("\n\t__proto__");
+
+/** Whether a map may have the key; most bytes hold it nowhere. */
+export const mayLoseKeys = (bytes: Buffer): boolean => bytes.includes(lostKey);
 
 /** Inside payloads, which stay bytes, the key is a key like any other. */
 function refuseLostKeys(method: DescMethod, bytes: Uint8Array, message: Message): void {

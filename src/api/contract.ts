@@ -6,6 +6,7 @@ import {
   type DescField,
   type DescFile,
   type DescMessage,
+  type DescMethod,
   type DescService,
   type Message,
   type MessageShape,
@@ -107,6 +108,12 @@ export const isValueField = (field: DescField): boolean =>
 /** The opaque description of a published message; the same one if it holds no drover message. */
 export const opaque = (published: DescMessage): DescMessage =>
   registry.getMessage(published.typeName) ?? published;
+
+/** The same method over opaque messages. */
+export const opaqueMethod = (published: DescMethod): DescMethod =>
+  registry
+    .getService(published.parent.typeName)
+    ?.methods.find(({ name }) => name === published.name) ?? published;
 
 function opaqueRegistry() {
   const files = new Map<string, DescFile>();

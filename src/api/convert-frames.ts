@@ -6,6 +6,7 @@ import {
   type Lease as WireLease,
   type Offer as WireOffer,
   type Subscription as WireSubscription,
+  type TaskProgress,
   type WorkRequest,
   type WorkResponse,
 } from "../../gen/drover/v1/task_pb.js";
@@ -104,11 +105,7 @@ export function toWorkerFrame(frame: Opaque<WorkRequest>): WorkerFrame {
   const { heartbeat } = frame;
   return {
     results: frame.results.map(toWorkerResult),
-    progress: frame.progress.map((it) => ({
-      token: it.leaseToken,
-      fraction: Math.min(1, Math.max(0, it.fraction || 0)),
-      message: it.message.slice(0, 1_024),
-    })),
+    progress: frame.progress.map(toProgress),
     offer: frame.offer && toOffer(frame.offer, "offer"),
     heartbeat: heartbeat && {
       number: Number(heartbeat.number),
@@ -121,6 +118,16 @@ export function toWorkerFrame(frame: Opaque<WorkRequest>): WorkerFrame {
     leaving: frame.leaving,
   };
 }
+
+export const toProgress = ({
+  leaseToken,
+  fraction,
+  message,
+}: Pick<TaskProgress, "leaseToken" | "fraction" | "message">): WorkerFrame["progress"][number] => ({
+  token: leaseToken,
+  fraction: Math.min(1, Math.max(0, fraction || 0)),
+  message: message.slice(0, 1_024),
+});
 
 export const toWireFrame = (frame: CoordinatorFrame): OpaqueInit<WorkResponse> => ({
   welcome: frame.welcome && {
@@ -143,7 +150,12 @@ export const toWireFrame = (frame: CoordinatorFrame): OpaqueInit<WorkResponse> =
   goAway: frame.goAway && toWireGoAway(frame.goAway),
 });
 
-function toWireLease({ token, task, timeoutMs, traceContext }: Lease): OpaqueInit<WireLease> {
+export function toWireLease({
+  token,
+  task,
+  timeoutMs,
+  traceContext,
+}: Lease): OpaqueInit<WireLease> {
   const { payload } = task;
   const typed = payload && payload.contentType !== "";
   return {
@@ -171,9 +183,11 @@ const verdicts: Readonly<Record<ResultAck["verdict"], ResultStatus>> = {
   invalid: ResultStatus.INVALID,
 };
 
+export const toResultStatus = (verdict: ResultAck["verdict"]): ResultStatus => verdicts[verdict];
+
 const toWireAck = (ack: ResultAck) => ({
   leaseToken: ack.token,
-  status: verdicts[ack.verdict],
+  status: toResultStatus(ack.verdict),
   message: ack.message,
 });
 

@@ -8,7 +8,7 @@ import type { WorkerOutcome, WorkerResult } from "../coordinator/frames.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 import { checkDuration } from "../task/rules.js";
-import type { TaskError } from "../task/task.js";
+import type { Payload, TaskError } from "../task/task.js";
 import { checkPayload } from "../task/validate.js";
 import type { Opaque } from "./contract.js";
 import { toPayload } from "./convert-task.js";
@@ -22,9 +22,16 @@ const unnamedFailure = "error";
  * attempt fails.
  */
 export function toWorkerResult(result: Opaque<TaskResult>): WorkerResult {
-  const token = result.leaseToken;
+  return judged(result.leaseToken, () => toOutcome(result.outcome));
+}
+
+/** As `toWorkerResult`, of a success that is read already. */
+export const toWorkerSuccess = (token: Uint8Array, result: Payload | undefined): WorkerResult =>
+  judged(token, () => succeeded(result));
+
+function judged(token: Uint8Array, outcome: () => WorkerOutcome): WorkerResult {
   try {
-    return { token, outcome: toOutcome(result.outcome) };
+    return { token, outcome: outcome() };
   } catch (error) {
     if (!(error instanceof DroverError)) throw error;
     return { token, outcome: { kind: "invalid", reason: error.message } };
@@ -47,7 +54,10 @@ function toOutcome(outcome: Opaque<TaskResult>["outcome"]): WorkerOutcome {
 }
 
 function toSuccess(success: Opaque<TaskSuccess>): WorkerOutcome {
-  const result = toPayload("result", success.result, success.resultBlob);
+  return succeeded(toPayload("result", success.result, success.resultBlob));
+}
+
+function succeeded(result: Payload | undefined): WorkerOutcome {
   checkPayload("result", result);
   return { kind: "success", result };
 }

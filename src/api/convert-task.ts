@@ -1,5 +1,6 @@
 import {
   PendingReason as WireReason,
+  SubmitStatus,
   TaskStatus,
   type Attempt as WireAttempt,
   type Blob,
@@ -7,7 +8,7 @@ import {
   type RetryPolicy as WireRetry,
   type Task as WireTask,
 } from "../../gen/drover/v1/task_pb.js";
-import type { PendingReason, TaskView } from "../coordinator/coordinator.js";
+import type { PendingReason, SubmitOutcome, TaskView } from "../coordinator/coordinator.js";
 import { DroverError } from "../errors.js";
 import type { TaskDraft } from "../task/draft.js";
 import { checkName, refuse } from "../task/rules.js";
@@ -264,6 +265,9 @@ export const toItemError = (error: DroverError): OpaqueInit<WireError> => ({
   hint: error.hint,
   retryAfter: error.retryAfterMs === undefined ? undefined : toDuration(error.retryAfterMs),
 });
+
+export const toSubmitStatus = (kind: Exclude<SubmitOutcome["kind"], "refused">): SubmitStatus =>
+  kind === "existing" ? SubmitStatus.EXISTING : SubmitStatus.SUBMITTED;
 
 export const toWireAttempt = (attempt: Attempt): OpaqueInit<WireAttempt> => ({
   attempt: attempt.attempt,

@@ -20,6 +20,7 @@ import type { Clock } from "../clock.js";
 import { breakOffKey } from "./context.js";
 import type { MountedService } from "./contract.js";
 import { decode, encode } from "./codec.js";
+import { GrpcRawStream, rawStreamKey } from "./raw-stream.js";
 import { toConnectError, wellFormed } from "./interceptors/errors.js";
 import { DroverError } from "../errors.js";
 
@@ -109,6 +110,7 @@ function streamHandler(
       context.abort(reason);
       resetStream(call);
     });
+    context.values.set(rawStreamKey, new GrpcRawStream(call));
     try {
       const writer = new Writer(call, context.signal);
       for await (const response of invoke(context, requestsOf(spec.method, call))) {

@@ -1,19 +1,20 @@
 import type { ConnectError } from "@connectrpc/connect";
-import type { Lease } from "../broker/broker.js";
 import type { CoordinatorFrame, SessionPort } from "../coordinator/frames.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
+import { FrameQueue, sizeOf } from "./frame-queue.js";
+import { writeFrame } from "./hot/write-work.js";
 import { toConnectError } from "./interceptors/errors.js";
-import { Mailbox } from "./mailbox.js";
-
-/** Leaves room for what `sizeOf` rounds. */
-const frameBytes = limits.frameBytes - 16 * 1024;
+import type { RawStream } from "./raw-stream.js";
 
 export interface StreamPortOptions {
-  /** Breaks the stream off, even if its writer waits for a peer that does not read. */
+  readonly stream: RawStream;
+  /** Breaks the stream off, even if what was written waits for a peer that does not read. */
   abort(reason: ConnectError): void;
   /** The peer reads again after `writable` was false. */
   onWritable(): void;
+  /** All is written and the port was closed, with this error if any. Once. */
+  onOver(error: unknown): void;
 }
 
 /**
@@ -23,28 +24,35 @@ export interface StreamPortOptions {
  */
 export class StreamPort implements SessionPort {
   readonly #options: StreamPortOptions;
-  readonly #unsent = new Mailbox<CoordinatorFrame>();
+  readonly #unsent = new FrameQueue();
+  /** Encoded, and not taken by the stream yet. */
+  #encoded: Buffer[] = [];
+  #scheduled = false;
   #held = false;
   #heldBytes = 0;
+  #closed = false;
+  #over = false;
+  #error: unknown;
 
   constructor(options: StreamPortOptions) {
     this.#options = options;
   }
 
   get writable(): boolean {
-    return !this.#held && !this.#unsent.closed;
+    return !this.#held && !this.#closed;
   }
 
   get closed(): boolean {
-    return this.#unsent.closed;
+    return this.#closed;
   }
 
   send(frame: CoordinatorFrame): void {
-    if (this.#unsent.closed) return;
-    for (const part of splitLeases(frame)) this.#unsent.put(part);
-    if (!this.#held) return;
-    this.#heldBytes += sizeOf(frame);
-    if (this.#heldBytes > limits.outboundBytes) this.#breakOff();
+    if (this.#closed) return;
+    this.#unsent.add(frame);
+    if (this.#held) {
+      this.#heldBytes += sizeOf(frame);
+      if (this.#heldBytes > limits.outboundBytes) this.#breakOff();
+    } else this.#schedule();
   }
 
   close(error?: DroverError): void {
@@ -53,126 +61,64 @@ export class StreamPort implements SessionPort {
 
   /** As `close`, with any error: of the reading side, say. */
   fail(error: unknown): void {
-    this.#unsent.close(error);
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#error = error;
+    this.#schedule();
+  }
+
+  /** The stream takes more. */
+  drained(): void {
+    this.#flush();
+    if (!this.#held || !this.#options.stream.writable) return;
+    this.#held = false;
+    if (!this.#closed) this.#options.onWritable();
   }
 
   #breakOff(): void {
     const message = `over ${limits.outboundBytes} bytes wait for a worker that does not read`;
     const error = toConnectError(new DroverError("slow_consumer", message));
-    this.#unsent.close(error);
+    this.fail(error);
     this.#options.abort(error);
   }
 
-  /** The frames to write, one at a time. Ends, or throws, as the port was closed. */
-  async *frames(signal: AbortSignal): AsyncGenerator<CoordinatorFrame> {
-    for (;;) {
-      const parts = await this.#unsent.take(signal);
-      if (!parts) return;
-      // The rest of the tick rides along.
-      await tick();
-      if (this.#unsent.size > 0) parts.push(...(await this.#unsent.take(signal))!);
-      for (const frame of merge(parts)) {
-        const released = this.#watch();
-        yield frame;
-        released();
-      }
-    }
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    // After everything that was settled by what has just come in.
+    process.nextTick(() => {
+      this.#scheduled = false;
+      this.#flush();
+    });
   }
 
-  /** A frame that is not taken within its tick is held back by the peer. */
-  #watch(): () => void {
-    let waiting = true;
+  #flush(): void {
+    const { stream } = this.#options;
+    while (stream.writable) {
+      const bytes = this.#encoded.shift();
+      if (bytes) {
+        stream.write(bytes);
+        continue;
+      }
+      const frame = this.#unsent.take();
+      if (!frame) return this.#endIfClosed();
+      this.#encoded = writeFrame(frame);
+    }
+    this.#watch();
+  }
+
+  #endIfClosed(): void {
+    if (!this.#closed || this.#over) return;
+    this.#over = true;
+    this.#options.onOver(this.#error);
+  }
+
+  /** What is not taken within its tick is held back by the peer. */
+  #watch(): void {
     setImmediate(() => {
-      if (!waiting) return;
+      if (this.#held || this.#options.stream.writable) return;
       this.#held = true;
       this.#heldBytes = 0;
     });
-    return () => {
-      waiting = false;
-      if (!this.#held) return;
-      this.#held = false;
-      this.#options.onWritable();
-    };
   }
-}
-
-const tick = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
-export function* merge(parts: readonly CoordinatorFrame[]): Generator<CoordinatorFrame> {
-  let frame: Merged = {};
-  let bytes = 0;
-  for (const part of parts) {
-    const size = sizeOf(part);
-    if (bytes > 0 && (bytes + size > frameBytes || collides(frame, part))) {
-      yield frame;
-      frame = {};
-      bytes = 0;
-    }
-    frame = join(frame, part);
-    bytes += size;
-  }
-  if (bytes > 0) yield frame;
-}
-
-type Merged = CoordinatorFrame;
-
-/** Single parts cannot ride twice in a frame. */
-const collides = (a: CoordinatorFrame, b: CoordinatorFrame): boolean =>
-  (a.welcome !== undefined && b.welcome !== undefined) ||
-  (a.heartbeatAck !== undefined && b.heartbeatAck !== undefined) ||
-  (a.goAway !== undefined && b.goAway !== undefined);
-
-function join(a: CoordinatorFrame, b: CoordinatorFrame): Merged {
-  return {
-    ...a,
-    ...b,
-    ...(a.leases && b.leases && { leases: [...a.leases, ...b.leases] }),
-    ...(a.acks && b.acks && { acks: [...a.acks, ...b.acks] }),
-    ...(a.commands && b.commands && { commands: [...a.commands, ...b.commands] }),
-  };
-}
-
-export function splitLeases(frame: CoordinatorFrame): CoordinatorFrame[] {
-  if (!frame.leases || sizeOf(frame) <= frameBytes) return [frame];
-  const { leases, ...rest } = frame;
-  const parts: CoordinatorFrame[] = Object.keys(rest).length > 0 ? [rest] : [];
-  let chunk: Lease[] = [];
-  let bytes = 0;
-  for (const lease of leases) {
-    const size = leaseSize(lease);
-    if (bytes + size > frameBytes && chunk.length > 0) {
-      parts.push({ leases: chunk });
-      chunk = [];
-      bytes = 0;
-    }
-    chunk.push(lease);
-    bytes += size;
-  }
-  parts.push({ leases: chunk });
-  return parts;
-}
-
-/** Upper bounds of encoded sizes: cheap, and never below the truth. */
-export function sizeOf(frame: CoordinatorFrame): number {
-  let size = 64;
-  if (frame.welcome) size += 512 + 48 * frame.welcome.revokedTokens.length;
-  for (const lease of frame.leases ?? []) size += leaseSize(lease);
-  for (const ack of frame.acks ?? []) size += 64 + 3 * ack.message.length;
-  for (const command of frame.commands ?? []) {
-    size += 80 + (command.kind === "revoke" ? 3 * command.reason.length : 0);
-  }
-  if (frame.heartbeatAck) size += 64 + 48 * frame.heartbeatAck.unknownTokens.length;
-  return size;
-}
-
-function leaseSize({ task, traceContext = task.traceContext }: Lease): number {
-  let texts = task.type.length + task.queue.length + task.groupKey.length;
-  texts += task.idempotencyKey.length;
-  for (const tag of task.tags) texts += tag.length + 4;
-  for (const [name, value] of Object.entries(traceContext)) {
-    texts += name.length + value.length + 8;
-  }
-  const { error, payload } = task;
-  if (error) texts += error.code.length + error.message.length + (error.stack?.length ?? 0);
-  return 512 + 3 * texts + (payload ? payload.data.length + 3 * payload.contentType.length : 0);
 }

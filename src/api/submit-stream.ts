@@ -1,111 +1,119 @@
-import type {
-  SubmitOutcome as WireOutcome,
-  SubmitStreamItem,
-  SubmitStreamOutcome,
-  SubmitStreamRequest,
-  SubmitStreamResponse,
-} from "../../gen/drover/v1/task_pb.js";
-import { SubmitStatus } from "../../gen/drover/v1/task_pb.js";
-import type { Coordinator, Submission, SubmitOutcome } from "../coordinator/coordinator.js";
+import type { SubmitOutcome as WireOutcome } from "../../gen/drover/v1/task_pb.js";
+import type { Coordinator, SubmitOutcome } from "../coordinator/coordinator.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
-import type { Opaque, OpaqueInit } from "./contract.js";
-import { toDraft, toItemError } from "./convert-task.js";
-import { Mailbox } from "./mailbox.js";
-
-type Answer = OpaqueInit<SubmitStreamOutcome>;
-interface Waiting {
-  readonly number: number;
-  readonly submission: Submission;
-}
+import type { OpaqueInit } from "./contract.js";
+import { toItemError, toSubmitStatus } from "./convert-task.js";
+import {
+  readSubmitFrame,
+  writeAnswers,
+  type Answer,
+  type SubmitFrame,
+} from "./hot/submit-frames.js";
+import type { RawEvents, RawStream } from "./raw-stream.js";
 
 export const toWireOutcome = (outcome: SubmitOutcome): OpaqueInit<WireOutcome> =>
   outcome.kind === "refused"
     ? { error: toItemError(outcome.error) }
-    : {
-        taskId: outcome.taskId,
-        status: outcome.kind === "existing" ? SubmitStatus.EXISTING : SubmitStatus.SUBMITTED,
-      };
+    : { taskId: outcome.taskId, status: toSubmitStatus(outcome.kind) };
 
 /**
- * One SubmitStream: what arrives in one tick is one call of the coordinator; answers go out as they
- * come.
+ * One SubmitStream: a frame is one call of the coordinator; the answers of a tick are one frame, in
+ * any order.
  */
-class SubmitStream {
-  readonly answers = new Mailbox<Answer>();
+class SubmitStream implements RawEvents {
   readonly #coordinator: Coordinator;
   readonly #namespace: string;
-  #waiting: Waiting[] = [];
-  #unanswered = 0;
+  readonly #stream: RawStream;
+  readonly #onOver: (error?: unknown) => void;
+  #answers: Answer[] = [];
+  /** Items without an answer, and answers the peer has not taken. */
+  #open = 0;
   #ended = false;
-  #roomy: (() => void) | undefined;
+  #paused = false;
+  #scheduled = false;
 
-  constructor(coordinator: Coordinator, namespace: string) {
+  constructor(
+    coordinator: Coordinator,
+    namespace: string,
+    stream: RawStream,
+    onOver: (error?: unknown) => void,
+  ) {
     this.#coordinator = coordinator;
     this.#namespace = namespace;
+    this.#stream = stream;
+    this.#onOver = onOver;
   }
 
-  /** Reads until the peer half-closes; stops reading while too many items are unanswered. */
-  async read(requests: AsyncIterable<Opaque<SubmitStreamRequest>>): Promise<void> {
-    try {
-      for await (const { items } of requests) {
-        if (items.length > limits.submitItems) throw tooMany(items.length);
-        for (const item of items) this.#accept(item);
-        if (this.#unanswered >= limits.pendingSubmits) await this.#room();
-      }
-      this.#ended = true;
-      this.#endIfDone();
-    } catch (error) {
-      this.answers.close(error);
-      this.#roomy?.();
+  onMessage(bytes: Buffer): void {
+    const frame = readSubmitFrame(bytes);
+    const count = frame.submissions.length + frame.refused.length;
+    if (count > limits.submitItems) throw tooMany(count);
+    this.#open += count;
+    if (this.#open >= limits.pendingSubmits && !this.#paused) {
+      this.#paused = true;
+      this.#stream.pause();
     }
+    if (frame.refused.length > 0) this.#answer(frame.refused);
+    if (frame.submissions.length > 0) void this.#submit(frame);
   }
 
-  #room(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#roomy = resolve;
-    });
+  onEnd(): void {
+    this.#ended = true;
+    this.#endIfDone();
   }
 
-  #accept(item: Opaque<SubmitStreamItem>): void {
-    this.#unanswered += 1;
-    try {
-      const submission = { draft: toDraft(item.task), requestId: item.requestId };
-      if (this.#waiting.push({ number: item.number, submission }) === 1) {
-        setImmediate(() => void this.#flush());
-      }
-    } catch (thrown) {
-      this.#answer(item.number, { kind: "refused", error: DroverError.from(thrown) });
-    }
+  onFailure(error: unknown): void {
+    // What is answered already still goes out.
+    this.#flush();
+    this.#onOver(error);
   }
 
-  async #flush(): Promise<void> {
-    const batch = this.#waiting;
-    this.#waiting = [];
-    const submissions = batch.map((it) => it.submission);
+  onWritable(): void {
+    this.#flush();
+  }
+
+  async #submit({ numbers, submissions }: SubmitFrame): Promise<void> {
     let outcomes: SubmitOutcome[];
     try {
       outcomes = await this.#coordinator.submit(this.#namespace, submissions);
     } catch (thrown) {
       const error = DroverError.from(thrown);
-      outcomes = batch.map(() => ({ kind: "refused", error }));
+      outcomes = numbers.map(() => ({ kind: "refused", error }));
     }
-    for (const [index, { number }] of batch.entries()) this.#answer(number, outcomes[index]!);
+    this.#answer(numbers.map((number, index) => ({ number, outcome: outcomes[index]! })));
   }
 
-  #answer(number: number, outcome: SubmitOutcome): void {
-    this.#unanswered -= 1;
-    this.answers.put({ number, outcome: toWireOutcome(outcome) });
+  #answer(answers: readonly Answer[]): void {
+    for (const answer of answers) this.#answers.push(answer);
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    // After everything that was settled by what has just come in.
+    process.nextTick(() => {
+      this.#scheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    let sent = 0;
+    while (sent < this.#answers.length && this.#stream.writable) {
+      const to = Math.min(this.#answers.length, sent + limits.submitItems);
+      this.#stream.write(writeAnswers(this.#answers, sent, to));
+      sent = to;
+    }
+    this.#answers = sent === this.#answers.length ? [] : this.#answers.slice(sent);
+    this.#open -= sent;
     // Half empty before reading goes on, so that it does not stutter frame by frame.
-    if (this.#roomy && this.#unanswered < limits.pendingSubmits / 2) {
-      this.#roomy();
-      this.#roomy = undefined;
+    if (this.#paused && this.#open < limits.pendingSubmits / 2) {
+      this.#paused = false;
+      this.#stream.resume();
     }
     this.#endIfDone();
   }
 
   #endIfDone(): void {
-    if (this.#ended && this.#unanswered === 0) this.answers.close();
+    if (this.#ended && this.#open === 0) this.#onOver();
   }
 }
 
@@ -116,19 +124,22 @@ const tooMany = (count: number) =>
     { field: "items" },
   );
 
-export async function* submitStream(
+/** Serves until the peer has half-closed and everything is answered. */
+export function serveSubmitStream(
   coordinator: Coordinator,
   namespace: string,
-  requests: AsyncIterable<Opaque<SubmitStreamRequest>>,
+  stream: RawStream,
   signal: AbortSignal,
-): AsyncGenerator<OpaqueInit<SubmitStreamResponse>> {
-  const stream = new SubmitStream(coordinator, namespace);
-  void stream.read(requests);
-  for (;;) {
-    const answers = await stream.answers.take(signal);
-    if (!answers) return;
-    for (let at = 0; at < answers.length; at += limits.submitItems) {
-      yield { outcomes: answers.slice(at, at + limits.submitItems) };
-    }
-  }
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) return onAbort();
+    signal.addEventListener("abort", onAbort, { once: true });
+    const onOver = (error?: unknown): void => {
+      signal.removeEventListener("abort", onAbort);
+      if (error === undefined) resolve();
+      else reject(error as Error);
+    };
+    stream.listen(new SubmitStream(coordinator, namespace, stream, onOver));
+  });
 }

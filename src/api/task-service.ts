@@ -20,7 +20,8 @@ import { toDraft, toWireAttempt, toWireTask } from "./convert-task.js";
 import { toWireStats } from "./convert-queue.js";
 import { durationMs } from "./convert-time.js";
 import { toPage } from "./page.js";
-import { submitStream, toWireOutcome } from "./submit-stream.js";
+import { rawStreamOf } from "./raw-stream.js";
+import { serveSubmitStream, toWireOutcome } from "./submit-stream.js";
 
 /** Long polls without a timeout of their own. */
 const defaultWaitMs = 30_000;
@@ -41,8 +42,12 @@ export function taskService(coordinator: Coordinator): MountedService {
       const outcomes = await submitAll(coordinator, context, request);
       return { outcomes: outcomes.map(toWireOutcome) };
     },
-    submitStream: (requests, context) =>
-      submitStream(coordinator, namespaceOf(context), requests, context.signal),
+    // Nothing is yielded: answers are written as they come.
+    // oxlint-disable-next-line require-yield
+    async *submitStream(_, context) {
+      const namespace = namespaceOf(context);
+      await serveSubmitStream(coordinator, namespace, rawStreamOf(context), context.signal);
+    },
     async getTask(request, context) {
       return { task: toWireTask(await coordinator.get(namespaceOf(context), idOf(request))) };
     },

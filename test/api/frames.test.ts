@@ -1,14 +1,17 @@
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
 import { createValidator } from "@bufbuild/protovalidate";
 import { fc, test } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
-import { HelloSchema, OfferSchema } from "../../gen/drover/v1/task_pb.js";
+import {
+  HelloSchema,
+  OfferSchema,
+  WorkResponseSchema,
+  type WorkResponse,
+} from "../../gen/drover/v1/task_pb.js";
 import { toHello, toOffer } from "../../src/api/convert-frames.js";
-import { merge, sizeOf, splitLeases } from "../../src/api/session-port.js";
-import { toWireFrame } from "../../src/api/convert-frames.js";
-import { opaque } from "../../src/api/contract.js";
-import { WorkResponseSchema } from "../../gen/drover/v1/task_pb.js";
-import { toBinary } from "@bufbuild/protobuf";
+import { FrameQueue, sizeOf } from "../../src/api/frame-queue.js";
+import { writeFrame } from "../../src/api/hot/write-work.js";
+import { opaque, type Opaque } from "../../src/api/contract.js";
 import { DroverError } from "../../src/errors.js";
 import { createTaskFactory } from "../support/task-factory.js";
 import { createSeededRandom } from "../support/seeded-random.js";
@@ -107,28 +110,38 @@ const part: fc.Arbitrary<CoordinatorFrame> = fc.oneof(
 );
 
 describe("merging", () => {
+  const desc = opaque(WorkResponseSchema);
+  const decoded = (bytes: Buffer) => fromBinary(desc, bytes) as unknown as Opaque<WorkResponse>;
+
   test.prop([fc.array(part, { maxLength: 12 })], { numRuns: 100 })(
     "keeps every part in its order, within 1 MiB a frame, and never underestimates a size",
     (parts) => {
-      const frames = [...merge(parts.flatMap(splitLeases))];
-      for (const frame of frames) {
-        const desc = opaque(WorkResponseSchema);
-        const bytes = toBinary(desc, create(desc, toWireFrame(frame) as Record<string, unknown>));
-        expect(bytes.length).toBeLessThanOrEqual(sizeOf(frame));
-        expect(bytes.length).toBeLessThanOrEqual(limits.frameBytes);
+      const queue = new FrameQueue();
+      for (const one of parts) queue.add(one);
+      const encoded: Buffer[] = [];
+      for (let frame = queue.take(); frame; frame = queue.take()) {
+        const pieces = writeFrame(frame);
+        const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+        expect(bytes).toBeLessThanOrEqual(sizeOf(frame));
+        encoded.push(...pieces);
       }
-      const all = (key: "leases" | "acks" | "commands", from: readonly CoordinatorFrame[]) =>
-        from.flatMap((it): readonly unknown[] => it[key] ?? []);
-      for (const key of ["leases", "acks", "commands"] as const) {
-        expect(all(key, frames)).toEqual(all(key, parts));
+      for (const bytes of encoded) expect(bytes.length).toBeLessThanOrEqual(limits.frameBytes);
+      const frames = encoded.map(decoded);
+      expect(frames.flatMap((it) => it.leases.map(({ task }) => task!.id))).toEqual(
+        parts.flatMap((it) => (it.leases ?? []).map(({ task }) => task.id)),
+      );
+      for (const key of ["acks", "commands"] as const) {
+        const sent = parts.reduce((sum, it) => sum + (it[key]?.length ?? 0), 0);
+        expect(frames.reduce((sum, it) => sum + it[key].length, 0)).toBe(sent);
       }
-      const beats = (from: readonly CoordinatorFrame[]) =>
-        from.flatMap(({ heartbeatAck }) => (heartbeatAck ? [heartbeatAck.number] : []));
-      expect(beats(frames)).toEqual(beats(parts));
+      expect(
+        frames.flatMap((it) => (it.heartbeatAck ? [Number(it.heartbeatAck.number)] : [])),
+      ).toEqual(parts.flatMap((it) => it.heartbeatAck?.number ?? []));
     },
   );
 
   it("nothing sent is no frame", () => {
-    expect([...merge([])]).toEqual([]);
+    expect(new FrameQueue().take()).toBeUndefined();
+    expect(writeFrame({})).toEqual([]);
   });
 });

@@ -1,0 +1,140 @@
+import { create, toBinary, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
+import { LeaseSchema, WorkResponseSchema } from "../../../gen/drover/v1/task_pb.js";
+import type { Lease } from "../../broker/broker.js";
+import type { CoordinatorFrame, ResultAck } from "../../coordinator/frames.js";
+import { limits } from "../../limits.js";
+import type { Task } from "../../task/task.js";
+import { Writer } from "../../wire/writer.js";
+import { opaque } from "../contract.js";
+import { toResultStatus, toWireFrame, toWireLease } from "../convert-frames.js";
+
+const frameDesc: DescMessage = opaque(WorkResponseSchema);
+const leaseDesc: DescMessage = opaque(LeaseSchema);
+const writer = new Writer();
+
+/**
+ * A frame as WorkResponses of at most 1 MiB: one, unless its leases and acks take more. Leases and
+ * acks are written by hand, the rest, which is rare, by protobuf-es: to the same bytes.
+ */
+export function writeFrame(frame: CoordinatorFrame): Buffer[] {
+  const { welcome, leases = [], acks = [], commands, heartbeatAck, goAway } = frame;
+  const full: Buffer[] = [];
+  writer.reset();
+  if (welcome) writer.raw(general({ welcome }));
+  for (const lease of leases) inFrames(full, () => writeLease(lease));
+  for (const ack of acks) inFrames(full, () => writeAck(ack));
+  for (const command of commands ?? []) {
+    inFrames(full, () => writer.raw(general({ commands: [command] })));
+  }
+  if (heartbeatAck || goAway) {
+    inFrames(full, () =>
+      writer.raw(general({ ...(heartbeatAck && { heartbeatAck }), ...(goAway && { goAway }) })),
+    );
+  }
+  if (writer.length > 0) full.push(writer.finish());
+  return full;
+}
+
+/** What goes beyond the bound begins the next frame. */
+function inFrames(full: Buffer[], write: () => void): void {
+  const from = writer.length;
+  write();
+  if (writer.length > limits.frameBytes && from > 0) full.push(writer.finishBefore(from));
+}
+
+const general = (frame: CoordinatorFrame): Uint8Array =>
+  toBinary(frameDesc, create(frameDesc, toWireFrame(frame) as MessageInitShape<DescMessage>));
+
+function writeLease(lease: Lease): void {
+  const { token, task, timeoutMs } = lease;
+  const entry = writer.begin(2);
+  if (isPlain(task)) {
+    if (token.length > 0) writer.data(1, token);
+    whole(2, task.fencingToken);
+    const inner = writer.begin(3);
+    writeTask(task, lease.traceContext ?? task.traceContext);
+    writer.end(inner);
+    span(4, timeoutMs);
+  } else {
+    const message = create(leaseDesc, toWireLease(lease) as MessageInitShape<DescMessage>);
+    writer.raw(toBinary(leaseDesc, message));
+  }
+  writer.end(entry);
+}
+
+/** Has nothing beyond what `writeTask` knows. */
+const isPlain = ({ terms, error, checkpoint }: Task): boolean =>
+  terms === undefined && error === undefined && checkpoint === undefined;
+
+/** In the order of the field numbers; the same fields as `toWireLease`, which a test compares. */
+function writeTask(task: Task, traceContext: Task["traceContext"]): void {
+  text(1, task.id);
+  text(2, task.type);
+  text(3, task.queue);
+  writer.varint(4, task.priority);
+  writePayload(task.payload);
+  writer.varint(7, task.maxRetries);
+  time(9, task.runAt);
+  span(11, task.timeoutMs);
+  text(12, task.groupKey);
+  for (const tag of task.tags) writer.text(14, tag);
+  text(15, task.idempotencyKey);
+  for (const name in traceContext) writeEntry(17, name, traceContext[name]!);
+  whole(32, task.retryCount);
+  whole(33, task.attempt);
+  time(34, task.createdAt);
+  time(35, task.startedAt);
+  whole(42, task.run);
+  whole(43, task.leaseLosses);
+}
+
+function writePayload(payload: Task["payload"]): void {
+  if (!payload) return;
+  const { contentType, data } = payload;
+  if (contentType === "") return writer.data(5, data);
+  const blob = writer.begin(6);
+  writer.text(1, contentType);
+  if (data.length > 0) writer.data(2, data);
+  writer.end(blob);
+}
+
+function writeEntry(field: number, key: string, value: string): void {
+  const entry = writer.begin(field);
+  writer.text(1, key);
+  writer.text(2, value);
+  writer.end(entry);
+}
+
+function writeAck({ token, verdict, message }: ResultAck): void {
+  const entry = writer.begin(3);
+  if (token.length > 0) writer.data(1, token);
+  whole(2, toResultStatus(verdict));
+  text(3, message);
+  writer.end(entry);
+}
+
+/** Fields without presence of their own: what is empty is left out. */
+function text(field: number, value: string): void {
+  if (value !== "") writer.text(field, value);
+}
+
+function whole(field: number, value: number): void {
+  if (value !== 0) writer.varint(field, value);
+}
+
+/** A Duration: both parts carry the sign. */
+function span(field: number, ms: number): void {
+  parts(field, Math.trunc(ms / 1_000), ms);
+}
+
+/** A Timestamp: nanos are never negative. */
+function time(field: number, ms: number | undefined): void {
+  if (ms !== undefined) parts(field, Math.floor(ms / 1_000), ms);
+}
+
+function parts(field: number, seconds: number, ms: number): void {
+  const message = writer.begin(field);
+  whole(1, seconds);
+  whole(2, Math.round((ms - seconds * 1_000) * 1e6));
+  writer.end(message);
+}

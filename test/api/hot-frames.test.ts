@@ -1,0 +1,302 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { fc, test } from "@fast-check/vitest";
+import { describe, expect, it } from "vitest";
+import {
+  SubmitStreamRequestSchema,
+  SubmitStreamResponseSchema,
+  TaskSchema,
+  TaskService,
+  WorkRequestSchema,
+  WorkResponseSchema,
+  type SubmitStreamRequest,
+} from "../../gen/drover/v1/task_pb.js";
+import { decode } from "../../src/api/codec.js";
+import { opaque, opaqueMethod, type Opaque } from "../../src/api/contract.js";
+import { toWireFrame, toWorkerFrame } from "../../src/api/convert-frames.js";
+import { toDraft } from "../../src/api/convert-task.js";
+import { readDraft } from "../../src/api/hot/read-draft.js";
+import { readGeneralFrame, readPlainFrame } from "../../src/api/hot/read-work.js";
+import { readSubmitFrame, writeAnswers, type Answer } from "../../src/api/hot/submit-frames.js";
+import { writeFrame } from "../../src/api/hot/write-work.js";
+import { toWireOutcome } from "../../src/api/submit-stream.js";
+import type { Lease } from "../../src/broker/broker.js";
+import type { CoordinatorFrame } from "../../src/coordinator/frames.js";
+import { DroverError } from "../../src/errors.js";
+import type { Task } from "../../src/task/task.js";
+import { Reader, Unplain } from "../../src/wire/reader.js";
+import { createSeededRandom } from "../support/seeded-random.js";
+import { createTaskFactory } from "../support/task-factory.js";
+import { encoded, rewritten } from "../support/wire-arbitraries.js";
+
+const numRuns = process.env.DROVER_SOAK ? 20_000 : 400;
+
+/** The fields of Task that are read without protobuf-es: all the others are rare, or refused. */
+const plainFields = [
+  "type",
+  "queue",
+  "priority",
+  "payload",
+  "payload_blob",
+  "max_retries",
+  "run_at",
+  "delay",
+  "timeout",
+  "group_key",
+  "required_labels",
+  "tags",
+  "idempotency_key",
+  "retention",
+  "trace_context",
+];
+
+/** A result, or the words of the refusal, so that both can be compared. */
+function outcomeOf<T>(run: () => T): T | string {
+  try {
+    return run();
+  } catch (error) {
+    expect(error).toBeInstanceOf(DroverError);
+    return (error as Error).message;
+  }
+}
+
+describe("a submit frame is read as protobuf-es and toDraft read it", () => {
+  const method = opaqueMethod(TaskService.method.submitStream);
+  const general = (bytes: Buffer) => {
+    const { items } = decode(method, bytes) as Opaque<SubmitStreamRequest>;
+    return items.map(({ number, task, requestId }) => ({
+      number,
+      it: outcomeOf(() => ({ draft: toDraft(task), requestId })),
+    }));
+  };
+  const hot = (bytes: Buffer) => {
+    const { numbers, submissions, refused } = readSubmitFrame(bytes);
+    return [
+      ...numbers.map((number, index) => ({ number, it: submissions[index] })),
+      ...refused.map(({ number, outcome }) => ({
+        number,
+        it: outcome.kind === "refused" ? outcome.error.message : "",
+      })),
+    ];
+  };
+  const byNumber = (list: ReturnType<typeof hot> | ReturnType<typeof general> | string) =>
+    typeof list === "string" ? list : list.toSorted((a, b) => a.number - b.number);
+
+  const task = encoded(opaque(TaskSchema), plainFields);
+  const frames = rewritten(
+    opaque(SubmitStreamRequestSchema),
+    fc.array(task, { maxLength: 4 }).map((tasks) => Buffer.concat(tasks.map(itemOf))),
+  );
+
+  test.prop([frames], { numRuns })("whatever the order, the splits and the damage", (bytes) => {
+    expect(byNumber(outcomeOf(() => hot(bytes)))).toEqual(
+      byNumber(outcomeOf(() => general(bytes))),
+    );
+  });
+
+  it("the key __proto__ is refused in a map, and carried in a payload", () => {
+    const proto = Buffer.from("\n\t__proto__\u0012\u0001x");
+    const labels = Buffer.concat([Buffer.from([(2 << 3) | 2, 1, 65, (13 << 3) | 2, 14]), proto]);
+    expect(outcomeOf(() => hot(itemOf(labels, 1)))).toMatch(/__proto__/);
+    const payload = Buffer.concat([Buffer.from([(2 << 3) | 2, 1, 65, (5 << 3) | 2, 14]), proto]);
+    expect(hot(itemOf(payload, 1))).toHaveLength(1);
+  });
+
+  it("each field of Task is either plain or left to protobuf-es", () => {
+    const plain = TaskSchema.fields.filter((field) => {
+      const single = Buffer.from(sampleOf(field.number));
+      try {
+        readDraft(new Reader(single));
+        return true;
+      } catch (error) {
+        expect(error).toBeInstanceOf(Unplain);
+        return false;
+      }
+    });
+    expect(plain.map((it) => it.name)).toEqual(plainFields);
+  });
+});
+
+/** One field with a value that does no harm: text, bytes, an empty message, or 1. */
+function sampleOf(number: number): Uint8Array {
+  const field = TaskSchema.fields.find((it) => it.number === number)!;
+  const tag = (type: number) => {
+    const value = (number << 3) | type;
+    return value < 128 ? [value] : [(value & 127) | 128, value >>> 7];
+  };
+  if (field.name === "payload") return Uint8Array.from([...tag(2), 2, 0x20, 1]);
+  if (field.name.endsWith("_blob")) return Uint8Array.from([...tag(2), 3, 10, 1, 97]);
+  if (field.fieldKind === "scalar" && field.scalar === 1) {
+    return Uint8Array.from([...tag(1), 0, 0, 0, 0, 0, 0, 0, 0]);
+  }
+  const text = field.fieldKind === "scalar" && field.scalar === 9;
+  if (text) return Uint8Array.from([...tag(2), 1, 97]);
+  if (field.fieldKind === "list") return Uint8Array.from([...tag(2), 1, 97]);
+  if (field.fieldKind === "scalar" || field.fieldKind === "enum") {
+    return Uint8Array.from([...tag(0), 1]);
+  }
+  return Uint8Array.from([...tag(2), 0]);
+}
+
+/** A SubmitStreamItem around an encoded task, as a field of the request. */
+function itemOf(task: Buffer, number: number): Buffer {
+  const desc = opaque(SubmitStreamRequestSchema);
+  const rest = toBinary(desc, create(desc, { items: [{ number, requestId: `r${number}` }] }));
+  const item = Buffer.concat([rest.subarray(2), field(2, task)]);
+  return field(1, item);
+}
+
+function field(number: number, body: Uint8Array): Buffer {
+  const head = [(number << 3) | 2];
+  let length = body.length;
+  for (; length > 0x7f; length >>>= 7) head.push((length & 0x7f) | 0x80);
+  head.push(length);
+  return Buffer.concat([Buffer.from(head), body]);
+}
+
+describe("a frame of a worker is read as protobuf-es and the conversions read it", () => {
+  const desc = opaque(WorkRequestSchema);
+  const frames = rewritten(desc, encoded(desc, ["results", "progress"]));
+
+  test.prop([frames], { numRuns })("whatever the order, the splits and the damage", (bytes) => {
+    const plain = outcomeOf(() => readPlainFrame(bytes));
+    if (plain === undefined) return;
+    expect(plain).toEqual(outcomeOf(() => toWorkerFrame(readGeneralFrame(bytes))));
+  });
+
+  it("results and progress alone are plain, a result of any kind", () => {
+    const frame = create(desc, {
+      results: [
+        { leaseToken: Buffer.from("a"), outcome: { case: "success", value: {} } },
+        { leaseToken: Buffer.from("b"), outcome: { case: "failure", value: {} } },
+      ],
+      progress: [{ leaseToken: Buffer.from("a"), fraction: 0.5, message: "half" }],
+    });
+    expect(readPlainFrame(Buffer.from(toBinary(desc, frame)))?.results).toHaveLength(2);
+  });
+});
+
+const factory = createTaskFactory(createSeededRandom(3), () => 1_700_000_000_000);
+const ms = fc.oneof(fc.constantFrom(0, 1, 999, 1_000, 0.5), fc.integer(), fc.nat(2 ** 40));
+const content = fc.record({
+  contentType: fc.constantFrom("", "application/json", "x".repeat(130)),
+  data: fc.uint8Array({ maxLength: 300 }),
+});
+const words = fc.string({ unit: "grapheme", maxLength: 90 });
+const map = fc.dictionary(words, words, { maxKeys: 3, noNullPrototype: true });
+const rarely = <T>(it: fc.Arbitrary<T>) =>
+  fc.oneof({ weight: 9, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: it });
+/** Every field of a task that a lease may show. */
+const change: fc.Arbitrary<Partial<Task>> = fc.record({
+  id: words,
+  type: words,
+  queue: words,
+  priority: fc.constantFrom(0, 1, 2, 3),
+  payload: fc.option(content, { nil: undefined }),
+  maxRetries: fc.nat(1_000),
+  runAt: fc.option(ms, { nil: undefined }),
+  timeoutMs: ms,
+  groupKey: words,
+  tags: fc.array(words, { maxLength: 4 }),
+  idempotencyKey: words,
+  traceContext: map,
+  retryCount: fc.nat(),
+  attempt: fc.nat(),
+  createdAt: ms,
+  startedAt: fc.option(ms, { nil: undefined }),
+  run: fc.nat(70_000),
+  leaseLosses: fc.nat(3),
+  fencingToken: fc.oneof(fc.nat(), fc.nat(Number.MAX_SAFE_INTEGER)),
+  terms: rarely(
+    fc.record({ batchId: words, deadline: ms, schedule: words, heartbeatTimeoutMs: ms }),
+  ),
+  error: rarely(fc.record({ code: words, message: words, retryable: fc.boolean() })),
+  checkpoint: rarely(content),
+});
+const lease: fc.Arbitrary<Lease> = fc
+  .record({ change, token: fc.uint8Array({ maxLength: 40 }), timeoutMs: ms, trace: rarely(map) })
+  .map(({ change: given, token, timeoutMs, trace }) => ({
+    token,
+    sessionId: "s",
+    task: { ...factory.task(), ...given },
+    timeoutMs,
+    ...(trace && { traceContext: trace }),
+  }));
+const token = fc.uint8Array({ maxLength: 40 });
+const frame: fc.Arbitrary<CoordinatorFrame> = fc.record(
+  {
+    welcome: fc.record({
+      sessionId: words,
+      resumed: fc.boolean(),
+      leaseMs: fc.nat(),
+      heartbeatMs: fc.nat(),
+      revokedTokens: fc.array(token, { maxLength: 2 }),
+      coordinatorId: words,
+    }),
+    leases: fc.array(lease, { maxLength: 4 }),
+    acks: fc.array(
+      fc.record({
+        token,
+        verdict: fc.constantFrom("accepted", "duplicate", "stale", "retry", "invalid"),
+        message: words,
+      }),
+      { maxLength: 4 },
+    ),
+    commands: fc.array(
+      fc.oneof(
+        fc.record({ kind: fc.constant("cancel" as const), token, graceMs: fc.nat() }),
+        fc.record({ kind: fc.constant("revoke" as const), token, reason: words }),
+      ),
+      { maxLength: 2 },
+    ),
+    heartbeatAck: fc.record({
+      number: fc.nat(),
+      renewed: fc.boolean(),
+      unknownTokens: fc.array(token, { maxLength: 2 }),
+    }),
+    goAway: fc.record({ reason: fc.constant("shutdown" as const), reconnectDelayMs: fc.nat() }),
+  },
+  { requiredKeys: [] },
+);
+
+describe("what is written is what protobuf-es writes, byte for byte", () => {
+  test.prop([frame], { numRuns })("frames for workers", (given) => {
+    const desc = opaque(WorkResponseSchema);
+    const general = toBinary(desc, create(desc, toWireFrame(given) as Record<string, unknown>));
+    expect(Buffer.concat(writeFrame(given)).toString("hex")).toBe(
+      Buffer.from(general).toString("hex"),
+    );
+  });
+
+  it("a field that tasks get is given a value here, and shown alike in both ways", () => {
+    const values = fc.sample(change, { numRuns: 300, seed: 1 });
+    const given = new Set(values.flatMap((it) => Object.keys(it)));
+    // Never shown to workers.
+    const hidden = ["namespace", "retry", "requiredLabels", "retentionMs", "durability", "status"];
+    hidden.push("version", "releases", "sessionId", "workerId", "readyAt", "completedAt");
+    hidden.push("cancelRequestedAt", "result", "progress", "cancellation");
+    const missing = Object.keys(factory.task()).filter((it) => !given.has(it));
+    expect(missing.toSorted()).toEqual(hidden.toSorted());
+  });
+
+  const answer: fc.Arbitrary<Answer> = fc.record({
+    number: fc.oneof(fc.constant(0), fc.nat(2 ** 32 - 1)),
+    outcome: fc.oneof(
+      fc.record({ kind: fc.constantFrom("submitted", "existing"), taskId: fc.uuid() }),
+      fc.constantFrom({
+        kind: "refused" as const,
+        error: new DroverError("overloaded", "too many", { retryAfterMs: 500 }),
+      }),
+    ),
+  });
+  test.prop([fc.array(answer, { maxLength: 5 })], { numRuns })("answers to submits", (answers) => {
+    const desc = opaque(SubmitStreamResponseSchema);
+    const outcomes = answers.map(({ number, outcome }) => ({
+      number,
+      outcome: toWireOutcome(outcome),
+    }));
+    const general = toBinary(desc, create(desc, { outcomes } as Record<string, unknown>));
+    expect(writeAnswers(answers, 0, answers.length).toString("hex")).toBe(
+      Buffer.from(general).toString("hex"),
+    );
+  });
+});
