@@ -99,3 +99,7 @@ $(PEERS): bench/package-lock.json bench/.npmrc
 .PHONY: bench
 bench: deps build $(PEERS) ## Measures Drover beside its peers in under 4 minutes; BENCH=--full for the long run
 	@$(BIN)/tsx bench/run.ts $(BENCH)
+
+.PHONY: bench-micro
+bench-micro: deps ## Measures the CPU of the broker's scripts alone; MICRO="--against ../other"
+	@$(BIN)/tsx bench/micro/scripts.ts $(MICRO)
