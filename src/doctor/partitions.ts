@@ -48,12 +48,11 @@ export async function checkPartitions(context: PartitionContext): Promise<Check[
 async function readPartition(context: PartitionContext, number: number): Promise<Partition> {
   const { connection, prefix, redisNow } = context;
   const base = partitionKey(prefix, number);
-  const fields = ["store", "epoch", "closed", "obb"];
-  const [openedOn, epoch, closed, bytes] = asList(
+  const fields = ["store", "epoch", "closed", "obn", "obb"];
+  const [openedOn, epoch, closed, entries, bytes] = asList(
     await connection.send("HMGET", [`${base}m`, ...fields]),
   );
   const key = outboxKey(base);
-  const entries = asNumber(await connection.send("XLEN", [key]));
   const [oldest] = asList(await connection.send("XRANGE", [key, "-", "+", "COUNT", "1"]));
   const at = oldest ? asBytes(asList(asList(oldest)[1])[1]).readDoubleBE(6) : redisNow;
   return {
@@ -61,7 +60,7 @@ async function readPartition(context: PartitionContext, number: number): Promise
     openedOn: openedOn ? asText(openedOn) : "",
     epoch: epoch ? asNumber(epoch) : 0,
     closed: closed ? asText(closed) : undefined,
-    entries,
+    entries: entries ? asNumber(entries) : 0,
     bytes: bytes ? asNumber(bytes) : 0,
     oldestMs: Math.max(0, redisNow - at),
   };

@@ -34,7 +34,7 @@ const slice = 100;
 
 /** Keys that stand for themselves: fixed names, and those that expire. */
 const plain = new Set(
-  "m x k F ne lid ln lc qid qn nq sl lv mk ob co wt skew d dl cd ex t".split(" "),
+  "m x k F ne lid ln lc qid qn nq sl lv mk ob oc co wt skew d dl cd ex t".split(" "),
 );
 const owned = new Set(["p", "r", "s", "sh", "z", "v", "L", "W", "c", "q", "ll"]);
 /** Hold tasks, as members of a sorted set or a set. */
@@ -202,7 +202,7 @@ async function judge(
 /** Ids in keys are raw bytes. */
 function shown(name: Buffer): string {
   const colon = name.indexOf(":");
-  const isId = name.length === colon + 17 && /^[tprx]$/.test(kindOf(name));
+  const isId = name.length === colon + 17 && /^[tpr]$/.test(kindOf(name));
   if (isId) return name.toString("latin1", 0, colon + 1) + uuidText(name.subarray(colon + 1));
   return JSON.stringify(name.toString());
 }

@@ -47,6 +47,17 @@ export class Packer {
     this.at = this.buffer.writeDoubleBE(value, this.at);
   }
 
+  uint16(value: number): void {
+    this.room(2);
+    this.at = this.buffer.writeUInt16BE(value, this.at);
+  }
+
+  /** Up to 2^48. */
+  uint48(value: number): void {
+    this.room(6);
+    this.at = this.buffer.writeUIntBE(value, this.at, 6);
+  }
+
   uint32(value: number): void {
     this.room(4);
     this.at = this.buffer.writeUInt32BE(value, this.at);
@@ -56,6 +67,12 @@ export class Packer {
     this.room(data.length);
     this.buffer.set(data, this.at);
     this.at += data.length;
+  }
+
+  /** The 16 bytes of a UUID. */
+  uuid(text: string): void {
+    this.room(16);
+    this.at += this.buffer.write(text.replaceAll("-", ""), this.at, "hex");
   }
 
   /** Without its length. Returns its bytes. */
@@ -71,9 +88,9 @@ export class Packer {
     this.rawText(text);
   }
 
-  /** Fills in a header at the start once the lengths are known. */
-  patch(write: (buffer: Buffer) => void): void {
-    write(this.buffer);
+  /** What was packed from there on, to fill in a header once the lengths are known. */
+  since(start: number): Buffer {
+    return this.buffer.subarray(start, this.at);
   }
 
   private room(length: number): void {

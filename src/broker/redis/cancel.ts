@@ -4,8 +4,8 @@ import type { CancelItem, CancelReply } from "../broker.js";
 import type { Argument } from "./connection.js";
 import { namespaceText, payloadKey, recordKey, resultKey } from "./keys.js";
 import { idBytes, unpackTask } from "./record.js";
-import { asBytes, asList, asText, type Reply } from "./scripts.js";
-import { readTransition } from "./settle.js";
+import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
+import { readTransition, type Told } from "./settle.js";
 import { byPartition, inChunks, type Store } from "./store.js";
 
 const chunkItems = 200;
@@ -33,23 +33,26 @@ async function cancelChunk(
     const grace = String(Math.floor(graceMs));
     return [idBytes(taskId), namespaceText(namespace), grace, String(run), reason];
   });
-  const rows = asList(await store.scripts.run("cancel", store.base(partition), args));
-  rows.forEach((row, i) => {
+  const [entry, time, rows] = asList(
+    await store.scripts.run("cancel", store.base(partition), args),
+  );
+  const told = { partition, entry: asText(entry), at: asNumber(time) };
+  asList(rows).forEach((row, i) => {
     const { item, index } = chunk[i]!;
-    replies[index] = readReply(partition, item.taskId, asList(row));
+    replies[index] = readReply(told, item.taskId, asList(row));
   });
 }
 
-function readReply(partition: number, id: string, row: readonly Reply[]): CancelReply {
+function readReply(told: Told, id: string, row: readonly Reply[]): CancelReply {
   const [kind, first, payload, result] = row;
   switch (asText(kind)) {
     case "cancelled":
-      return { kind: "cancelled", transition: readTransition(partition, id, row) };
+      return { kind: "cancelled", transition: readTransition(told, id, 0, row, 1) };
     case "requested":
       return {
         kind: "requested",
-        task: taskOf(id, row[7], row[8]),
-        transition: asText(first) === "" ? undefined : readTransition(partition, id, row),
+        task: taskOf(id, first, payload),
+        transition: row.length > 3 ? readTransition(told, id, 0, row, 3) : undefined,
       };
     case "final":
       return { kind: "final", task: taskOf(id, first, payload, result) };

@@ -6,10 +6,11 @@ import type { Lane } from "../broker.js";
  * slot of a Redis Cluster. The scripts form the rest (id: 16 raw bytes; lane, queue: small numbers
  * given out by the partition):
  *
- *   m               hash   store, epoch, fencing counter, outbox bytes, sweep times, last numbers
+ *   m               hash   store, epoch, fencing counter, size of the outbox, sweep times,
+ *                          last numbers
  *   t:id            string packed record (record.ts, lua/parts/record.lua)
  *   p:id  r:id      string payload, result too large for the record
- *   x:id            string tombstone
+ *   x:number        hash   tombstones planted in one stretch of 5 minutes
  *   k:name          string holder of an idempotency key
  *   L:lane          zset   references to the lane's flows
  *   W:lane:flow     zset   ready tasks of a flow;  F:lane:flow  its finish tag
@@ -25,7 +26,8 @@ import type { Lane } from "../broker.js";
  *   s:session       hash   generation, info, worker
  *   sh:session      set    leases it holds;  z:session  hash of its quarantined task by lane
  *   mk:lane name    zset   wake-up marker
- *   ob              stream outbox
+ *   ob              stream outbox, an entry for all that one script told
+ *   oc              hash   entries of which history holds a part -> which
  *   co              hash   coordinators (partition 0)
  *   wt              zset   watched tasks, until when
  *   skew            string added to the store's time, in tests only
@@ -42,6 +44,14 @@ export const recordKey = (base: string, id: Uint8Array): Buffer => withId(`${bas
 export const payloadKey = (base: string, id: Uint8Array): Buffer => withId(`${base}p:`, id);
 export const resultKey = (base: string, id: Uint8Array): Buffer => withId(`${base}r:`, id);
 export const outboxKey = (base: string): string => `${base}ob`;
+/**
+ * The name of one transition: its entry (id, transitions, bytes) as scripts answer it, and its
+ * place there.
+ */
+export const placeIn = (entry: string, place: number): string => `${entry}/${place}`;
+
+/** Which parts of its entries history holds already. */
+export const partlyKey = (base: string): string => `${base}oc`;
 export const markerKey = (base: string, laneText: string): string => `${base}mk:${laneText}`;
 
 const withId = (start: string, id: Uint8Array): Buffer => Buffer.concat([Buffer.from(start), id]);

@@ -38,19 +38,30 @@ export function leaseArguments(store: Store, request: LeaseRequest): Argument[] 
 }
 
 export function readLeases(store: Store, request: LeaseRequest, reply: unknown): LeaseReply {
-  const [kind, more, lost, leases] = asList(reply);
+  const [kind, more, lost, ids, records, aparts] = asList(reply);
   const { sessions } = request;
+  const payloads = payloadsByPlace(asList(aparts));
+  const recs = asList(records);
   return {
     kind: asText(kind) as LeaseReply["kind"],
     more: asNumber(more) === 1,
     lostSessions: asList(lost).map((index) => sessions[asNumber(index)]!.sessionId),
-    leases: asList(leases).map((row) => {
-      const [session, id, record, apart] = asList(row);
-      const granted = readLease(asBytes(id), asBytes(record), undefined, apart as Buffer | null);
+    leases: asList(ids).map((id, n) => {
+      const payload = payloads.get(n);
+      const granted = readLease(asBytes(id), asBytes(recs[n]), undefined, payload);
       store.fencing.saw(request.partition, granted.task.fencingToken);
-      return { ...granted, sessionId: sessions[asNumber(session)]!.sessionId };
+      return granted;
     }),
   };
+}
+
+/** Of the leases at these places; the others have theirs in the record. */
+function payloadsByPlace(pairs: readonly Reply[]): Map<number, Buffer> {
+  const payloads = new Map<number, Buffer>();
+  for (let i = 0; i + 1 < pairs.length; i += 2) {
+    payloads.set(asNumber(pairs[i]), asBytes(pairs[i + 1]));
+  }
+  return payloads;
 }
 
 /** `now`: the store's time; left out for a fresh grant, which has its whole time before it. */
@@ -58,7 +69,7 @@ export function readLease(
   id: Buffer,
   record: Buffer,
   now: number | undefined,
-  payload: Buffer | null = null,
+  payload?: Buffer,
 ): Lease {
   const task = unpackTask(uuidText(id), record, { payload });
   const from = now ?? task.startedAt ?? 0;

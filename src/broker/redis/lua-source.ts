@@ -27,7 +27,7 @@ export function readScript(name: string, options: SourceOptions): Script {
   const [shebang, ...lines] = readFileSync(new URL(`${name}.lua`, folder), "utf8").split("\n");
   const body = lines.map((line) => include(line)).join("\n");
   const skewed = options.testSkew ? body.replace("-- @skew", addSkew) : body;
-  const source = `${shebang}\n${constantsOf(skewed, options)}\n${skewed}`;
+  const source = `${shebang}\n${withConstants(skewed, options)}`;
   return { source, sha: createHash("sha1").update(source).digest("hex") };
 }
 
@@ -38,9 +38,27 @@ function include(line: string): string {
   return part === undefined ? line : readFileSync(new URL(`parts/${part}.lua`, folder), "utf8");
 }
 
-/** Numbers have one home, limits.ts; a script gets those whose names it mentions. */
-function constantsOf(source: string, { bounds, sweepGuardMs }: SourceOptions): string {
-  const constants: Record<string, number> = {
+/**
+ * Numbers take the place of their names: those of limits.ts, and those that lines such as
+ * `local RUN, LOSSES = 18, 19` declare. Locals would cost a script its start, and Lua allows only
+ * 200.
+ */
+function withConstants(source: string, options: SourceOptions): string {
+  const constants = new Map(Object.entries(numbersOf(options)).map(([k, v]) => [k, String(v)]));
+  const rest = source.replaceAll(declaration, (_line, names: string, values: string) => {
+    const list = values.split(", ");
+    names.split(", ").forEach((name, at) => constants.set(name, list[at]!));
+    return "";
+  });
+  return rest.replaceAll(constantName, (name) => constants.get(name) ?? name);
+}
+
+const declaration = /^local ([A-Z][A-Z_]+(?:, [A-Z][A-Z_]+)*) = (\d+(?:, \d+)*)$/gm;
+/** Not in quotes: there it is a command of Redis. */
+const constantName = /(?<!['\w])[A-Z][A-Z_]+(?!['\w])/g;
+
+function numbersOf({ bounds, sweepGuardMs }: SourceOptions): Record<string, number> {
+  return {
     OUTBOX_ENTRIES: bounds.outboxEntries,
     OUTBOX_BYTES: bounds.outboxBytes,
     LANES_PER_QUEUE: bounds.lanesPerQueue,
@@ -61,13 +79,11 @@ function constantsOf(source: string, { bounds, sweepGuardMs }: SourceOptions): s
     GROUP_FINISH_MS: 3_600_000,
     FENCING_UNIT: fencingEpochUnit,
     TOMBSTONE_MS: limits.tombstoneMs,
+    TOMB_BUCKET_MS: 300_000,
     IDEMPOTENCY_KEY_MS: limits.idempotencyKeyMs,
     RESTORE_STALE_MS: limits.restoreStaleMs,
     COORDINATOR_MS: 10_000,
     WATCH_MS: limits.watchMs,
     INLINE_BYTES: inlineBytes,
   };
-  const used = Object.entries(constants).filter(([name]) => source.includes(name));
-  if (used.length === 0) return "";
-  return `local ${used.map(([name]) => name).join(", ")} = ${used.map(([, n]) => n).join(", ")}`;
 }

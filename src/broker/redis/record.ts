@@ -57,28 +57,28 @@ const at = {
   status: 1,
   flags: 2,
   priority: 3,
-  version: 12,
-  run: 16,
-  leaseLosses: 18,
-  attempt: 20,
-  retryCount: 24,
-  releases: 28,
-  groupBytes: 30,
-  token: 41,
-  ready: 63,
-  started: 69,
-  completed: 75,
-  cancel: 81,
-  timeout: 87,
-  expire: 91,
-  deadline: 97,
-  heartbeat: 103,
-  specBytes: 107,
-  payloadBytes: 111,
-  tailBytes: 115,
+  version: 18,
+  attempt: 22,
+  token: 27,
+  started: 43,
+  completed: 49,
+  cancel: 55,
+  releases: 61,
+  tailBytes: 67,
+  run: 71,
+  leaseLosses: 73,
+  retryCount: 75,
+  groupBytes: 79,
+  ready: 85,
+  timeout: 91,
+  expire: 95,
+  deadline: 101,
+  heartbeat: 107,
+  specBytes: 111,
+  payloadBytes: 115,
 } as const;
 
-const packer = new Packer();
+const alone = new Packer();
 
 export interface PackedTask {
   readonly record: Buffer;
@@ -94,30 +94,39 @@ export interface PackOptions {
 }
 
 export function packTask(task: Task, options: PackOptions): PackedTask {
+  appendTask(alone.reset(), task, options);
+  return { record: alone.take(), payloadApart: payloadApart(task) };
+}
+
+/** The payload, if it is too large for the record. */
+export function payloadApart({ payload }: Task): Uint8Array | undefined {
+  return payload && payload.data.length > inlineBytes ? payload.data : undefined;
+}
+
+/** Packs a record behind what a packer holds already. */
+export function appendTask(packer: Packer, task: Task, options: PackOptions): void {
   const data = task.payload?.data;
-  const apart = data !== undefined && data.length > inlineBytes ? data : undefined;
-  packer.reset().skip(headBytes);
+  const apart = payloadApart(task);
+  const start = packer.length;
+  packer.skip(headBytes);
   const groupBytes = packer.rawText(task.groupKey);
   packSpec(packer, task);
-  const specBytes = packer.length - headBytes;
+  const specEnd = packer.length;
   if (data && !apart) packer.raw(data);
-  const payloadBytes = packer.length - headBytes - specBytes;
-  packTail(task);
-  const tailBytes = packer.length - headBytes - specBytes - payloadBytes;
-  packer.patch((head) => {
-    packState(head, task);
-    head[at.flags] =
-      (options.inHistory ? flag.inHistory : 0) |
-      (task.durability === "relaxed" ? flag.relaxed : 0) |
-      (apart ? flag.payloadApart : 0) |
-      (options.restored ? flag.restored : 0) |
-      (options.restored && task.status === "running" ? flag.seenRunning : 0);
-    head.writeUInt16BE(groupBytes, at.groupBytes);
-    head.writeUInt32BE(specBytes, at.specBytes);
-    head.writeUInt32BE(payloadBytes, at.payloadBytes);
-    head.writeUInt32BE(tailBytes, at.tailBytes);
-  });
-  return { record: packer.take(), payloadApart: apart };
+  const payloadEnd = packer.length;
+  packTail(packer, task);
+  const head = packer.since(start);
+  packState(head, task);
+  head[at.flags] =
+    (options.inHistory ? flag.inHistory : 0) |
+    (task.durability === "relaxed" ? flag.relaxed : 0) |
+    (apart ? flag.payloadApart : 0) |
+    (options.restored ? flag.restored : 0) |
+    (options.restored && task.status === "running" ? flag.seenRunning : 0);
+  head.writeUInt16BE(groupBytes, at.groupBytes);
+  head.writeUInt32BE(specEnd - start - headBytes, at.specBytes);
+  head.writeUInt32BE(payloadEnd - specEnd, at.payloadBytes);
+  head.writeUInt32BE(packer.length - payloadEnd, at.tailBytes);
 }
 
 function packState(head: Buffer, task: Task): void {
@@ -131,7 +140,7 @@ function packState(head: Buffer, task: Task): void {
   head.writeUInt32BE(task.retryCount, at.retryCount);
   head.writeUInt16BE(Math.min(task.releases, 0xffff), at.releases);
   head.writeDoubleBE(task.fencingToken, at.token);
-  head.writeUIntBE(task.readyAt ?? task.runAt ?? 0, at.ready, 6);
+  head.writeUIntBE(waitsFor(task), at.ready, 6);
   head.writeUIntBE(task.startedAt ?? 0, at.started, 6);
   head.writeUIntBE(task.completedAt ?? 0, at.completed, 6);
   head.writeUIntBE(task.cancelRequestedAt ?? 0, at.cancel, 6);
@@ -141,7 +150,10 @@ function packState(head: Buffer, task: Task): void {
   head.writeUInt32BE(task.terms?.heartbeatTimeoutMs ?? 0, at.heartbeat);
 }
 
-function packTail(task: Task): void {
+/** The time until which it waits, 0 for none. */
+export const waitsFor = (task: Task): number => task.readyAt ?? task.runAt ?? 0;
+
+function packTail(packer: Packer, task: Task): void {
   const bare = task.attempt === 0 && !task.error && task.sessionId === "";
   if (bare && !task.cancellation) return;
   const sections = [

@@ -43,13 +43,9 @@ export function unpackProgress(block: Buffer): Progress | undefined {
 export function packCancellation(cancellation: Cancellation | undefined): Buffer {
   if (!cancellation) return noBytes;
   const { deliveredAt, acknowledgedAt, forcedAt } = cancellation;
-  packer.reset().skip(18);
-  packer.raw(Buffer.from(cancellation.reason));
-  packer.patch((head) => {
-    head.writeUIntBE(deliveredAt ?? 0, 0, 6);
-    head.writeUIntBE(acknowledgedAt ?? 0, 6, 6);
-    head.writeUIntBE(forcedAt ?? 0, 12, 6);
-  });
+  packer.reset();
+  for (const time of [deliveredAt, acknowledgedAt, forcedAt]) packer.uint48(time ?? 0);
+  packer.rawText(cancellation.reason);
   return packer.take();
 }
 

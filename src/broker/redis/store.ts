@@ -64,12 +64,18 @@ export function splitToken(store: Store, token: Uint8Array): SplitToken | undefi
   };
 }
 
+/** An item, and its place in the request. */
+export interface Placed<T> {
+  readonly item: T;
+  readonly index: number;
+}
+
 /** Items by partition, in order, each with its place in the request. */
 export function byPartition<T>(
   items: readonly T[],
   partitionOf: (item: T, index: number) => number | undefined,
-): Map<number, { item: T; index: number }[]> {
-  const groups = new Map<number, { item: T; index: number }[]>();
+): Map<number, Placed<T>[]> {
+  const groups = new Map<number, Placed<T>[]>();
   items.forEach((item, index) => {
     const partition = partitionOf(item, index);
     if (partition === undefined) return;

@@ -3,21 +3,22 @@ import { overdueCause } from "../../task/times.js";
 import type { Lease, OverdueLease, PartitionStatus, SweepReply, Transition } from "../broker.js";
 import { readOffered } from "./lease.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
-import { readTransition } from "./settle.js";
+import { readTransition, type Told } from "./settle.js";
 import type { Store } from "./store.js";
 
 export async function sweep(store: Store, partition: number): Promise<SweepReply> {
   const args = [store.connection.storeId];
   const row = asList(await store.scripts.run("sweep", store.base(partition), args));
   const [promoted, time, nextDue, nextEnd, entries, oldest] = row;
-  const [lost, left, timedOut, overdue, ended] = row.slice(6);
+  const [lost, left, timedOut, overdue, ended, entry] = row.slice(6);
   const now = asNumber(time);
+  const told = { partition, entry: asText(entry ?? null), at: now };
   return {
     lost: readOffered(lost, now),
     left: readOffered(left, now),
     timedOut: readOffered(timedOut, now).map((lease) => overdueLease(lease, now)),
     cancelOverdue: readOffered(overdue, now),
-    ended: asList(ended).map((change) => readEnded(partition, asList(change))),
+    ended: asList(ended).map((change) => readEnded(told, asList(change))),
     promoted: asNumber(promoted),
     nextDueInMs: msOrNone(nextDue),
     nextEndInMs: msOrNone(nextEnd),
@@ -34,8 +35,8 @@ const overdueLease = (lease: Lease, now: number): OverdueLease => ({
   cause: overdueCause(lease.task, now),
 });
 
-const readEnded = (partition: number, row: readonly Reply[]): Transition =>
-  readTransition(partition, uuidText(asBytes(row[0])), row);
+const readEnded = (told: Told, row: readonly Reply[]): Transition =>
+  readTransition(told, uuidText(asBytes(row[0]!)), 0, row, 1);
 
 function msOrNone(reply: Reply | undefined): number | undefined {
   const ms = asNumber(reply);

@@ -37,7 +37,7 @@ local function found_of(id, rec, t)
   local function note(yes, place)
     if yes then places[#places + 1] = place end
   end
-  local session = tail_of(rec, t)[1]
+  local session = session_of(rec, t)
   note(call('ZSCORE', K .. 'd', id), 'delayed')
   note(is_set_aside(t) or call('ZSCORE', flow_key(t[LANE], flow_of(rec, t)), id), 'ready')
   note(call('ZSCORE', K .. 'dl', id), 'running')
@@ -71,7 +71,7 @@ local function belongs(name, rec)
   if string.sub(name, 1, 2) == 'W:' then
     return t[STATUS] == PENDING and flow_key(t[LANE], flow_of(rec, t)) == K .. name
   end
-  return t[STATUS] == RUNNING and 'sh:' .. tail_of(rec, t)[1] == name
+  return t[STATUS] == RUNNING and 'sh:' .. session_of(rec, t) == name
 end
 
 local function ghosts(name)

@@ -6,6 +6,7 @@
 -- Returns how many were planted
 -- @include base
 -- @include record
+-- @include tomb
 -- @include book
 -- @include shelf
 -- @include grant
@@ -15,12 +16,12 @@ local planted = 0
 
 local function forget(id, rec, t)
   if t[STATUS] == RUNNING then
-    unhold(id, t, tail_of(rec, t)[1])
+    unhold(id, t, session_of(rec, t))
   else
     unshelve(id, rec, t)
   end
-  count(t, t[STATUS], -1)
-  bump(lane_tasks, 'lc', t[LANE], -1)
+  count(t[QUEUE], t[PRIORITY], t[STATUS], -1)
+  live[t[LANE]] = (live[t[LANE]] or 0) - 1
   call('DEL', record_key(id), K .. 'p:' .. id, K .. 'r:' .. id)
 end
 
@@ -36,5 +37,6 @@ for i = 1, #ARGV, 2 do
 end
 close_shelves()
 close_holds()
-close_books()
+close_books(now)
+close_tombs(now)
 return planted

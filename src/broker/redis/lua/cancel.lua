@@ -3,11 +3,12 @@
 -- KEYS  1 start of the partition's keys
 -- ARGV  per item: task id, start of the namespace's queue names, grace in ms, run of a tombstone to
 -- plant, reason
--- Returns per item { 'cancelled', as settle.lua's accepted from 2 }
---       | { 'requested', the same or nothing to tell, then from 8 record, payload apart }
---       | { 'final', record, payload apart, result apart } | { 'unknown' }
+-- Returns { outbox entry, time, per item { 'cancelled', as settle.lua's accepted } | { 'requested',
+-- record, payload apart, and for the first request as settle.lua's accepted } | { 'final', record,
+-- payload apart, result apart } | { 'unknown' } }
 -- @include base
 -- @include record
+-- @include tomb
 -- @include book
 -- @include shelf
 -- @include grant
@@ -17,24 +18,20 @@ local now = now_ms()
 -- The first request is told to history, and so outlives the store; later ones repeat the hint and
 -- may shorten the grace.
 local function request(id, rec, t, grace, reason)
-  local x = tail_of(rec, t)
-  local row = { 'requested', '', '', 0, 0, '', '' }
+  local x, told_of = tail_of(rec, t), {}
   if t[CANCEL] == 0 then
     t[CANCEL], t[VERSION] = now, t[VERSION] + 1
     x[6] = string.rep('\0', 18) .. reason
-    local entry, snap, with_payload = tell(id, rec, t, x, 0, now)
-    local apart = with_payload and payload_apart(id, t) or ''
-    row = { 'requested', entry, digits(now), 0, with_payload and 0 or 1, snap, apart }
     rec = assemble(rec, t, x)
+    told_of = { announce(id, rec, t, 0) }
     call('SET', record_key(id), rec)
     call('ZADD', K .. 'cd', now + grace, id)
   else
     call('ZADD', K .. 'cd', 'LT', now + grace, id)
   end
   local left = tonumber(call('ZSCORE', K .. 'cd', id)) - now
-  publish('c' .. id .. struct.pack('>I4', math.max(0, left)) .. x[1])
-  row[8], row[9] = rec, payload_apart(id, t)
-  return row
+  publish('c' .. id .. pack('>I4', math.max(0, left)) .. x[1])
+  return { 'requested', rec, payload_apart(id, t), unpack(told_of) }
 end
 
 local function cancel(id, namespace, grace, run, reason)
@@ -57,10 +54,9 @@ local function cancel(id, namespace, grace, run, reason)
   finish(t, CANCELLED, now)
   t[READY] = 0
   clear(t, LOST)
-  local entry, snap, with_payload = tell(id, rec, t, x, 0, now)
-  call('SET', record_key(id), assemble(rec, t, x))
-  local apart = with_payload and payload_apart(id, t) or ''
-  return { 'cancelled', entry, digits(now), 0, with_payload and 0 or 1, snap, apart }
+  rec = assemble(rec, t, x)
+  call('SET', record_key(id), rec)
+  return { 'cancelled', announce(id, rec, t, 0) }
 end
 
 local replies = {}
@@ -69,5 +65,5 @@ for i = 1, #ARGV, 5 do
   replies[#replies + 1] = cancel(ARGV[i], ARGV[i + 1], grace, run, ARGV[i + 4])
 end
 close_shelves()
-close_books()
-return replies
+close_tombs(now)
+return { close_books(now), digits(now), replies }

@@ -2,35 +2,49 @@
 -- Takes tasks in (B1), and leases what came into empty lanes at once when asked to. Refused over
 -- maxmemory.
 -- KEYS  1 start of the partition's keys
--- ARGV  1 lanes, each: lane name, queue name, namespace  then lanes..., items count
---       then per item: id, record, payload apart or '', control, idempotency key
---       control: origin (0 submit, 1 restore), claims its key, lane index, run, time read before
---       history was then, for the eager half, as lease.lua's ARGV from 1; nothing without it
--- Returns { { outcome, outbox id or holder's id } per item, lease.lua's reply or nil }
+-- ARGV  1 lanes, each: lane name, queue name, namespace  then lanes...
+--       then the items, packed one after another: id, bits (1 restore, 2 claims its key, 4 a
+--       payload apart, 8 in history), lane index, run, time read before history was, time it
+--       waits for, idempotency key, record
+--       then payloads apart, and their number before them
+--       then, for the eager half, as lease.lua's ARGV from 1; nothing without it
+-- Returns { outbox entry, refusals: place (from 0), outcome, holder's id; lease.lua's reply or nil
+-- }
 -- @include base
 -- @include record
+-- @include tomb
 -- @include book
 -- @include shelf
 -- @include grant
 -- @include take
 local now = now_ms()
 local room, room_bytes = outbox_room()
-local lanes, items, outcomes = {}, {}, {}
+local lanes, items, ids = {}, {}, {}
 local at = 2
 for i = 1, tonumber(ARGV[1]) do
   lanes[i] = { name = ARGV[at], queue = ARGV[at + 1], namespace = ARGV[at + 2] }
   at = at + 3
 end
-local count_items = tonumber(ARGV[at])
-at = at + 1
-for i = 1, count_items do
-  local origin, claims, lane, run, as_of = struct.unpack('>BBI2I4d', ARGV[at + 3])
-  items[i] = {
-    id = ARGV[at], rec = ARGV[at + 1], apart = ARGV[at + 2], key = ARGV[at + 4],
-    restore = origin == 1, claims = claims == 1, lane = lanes[lane + 1], run = run, as_of = as_of,
+local packed = ARGV[at]
+at = at + 2
+local function next_item(from)
+  local id, bits, lane, run, as_of, wait, key, rec, to =
+    read('>c16BI2I4dI6I2c0I4c0', packed, from)
+  local n = #ids + 1
+  ids[n] = id
+  items[n] = {
+    id = id, rec = rec, key = key, run = run, as_of = as_of, wait = wait,
+    restore = bits % 2 == 1, claims = bits % 4 > 1, told = bits % 16 < 8, lane = lanes[lane + 1],
+    apart = '',
   }
-  at = at + 5
+  if bits % 8 > 3 then
+    items[n].apart = ARGV[at]
+    at = at + 1
+  end
+  return to
 end
+local from = 1
+while from <= #packed do from = next_item(from) end
 
 -- Checks first: nothing below this block may refuse.
 local added, unused, claimed, came = {}, {}, {}, {}
@@ -44,9 +58,9 @@ local function unused_lane(queue)
     local wanted, rows = {}, call('HGETALL', K .. 'll:' .. queue)
     for _, lane in ipairs(lanes) do wanted[lane.name] = true end
     for i = 1, #rows, 2 do
-      local live = tonumber(call('HGET', K .. 'lc', rows[i]) or 0)
+      local tasks = tonumber(call('HGET', K .. 'lc', rows[i]) or 0)
       local name = rows[i + 1]
-      if live == 0 and not wanted[name] then list[#list + 1] = { rows[i], name, queue } end
+      if tasks == 0 and not wanted[name] then list[#list + 1] = { rows[i], name, queue } end
     end
   end
   return table.remove(list)
@@ -55,7 +69,8 @@ end
 local function find_lane(lane)
   if lane.checked then return lane.fits end
   lane.checked, lane.fits = true, true
-  if call('HEXISTS', K .. 'lid', lane.name) == 1 then return true end
+  lane.found = call('HGET', K .. 'lid', lane.name)
+  if lane.found then return true end
   local queue = call('HGET', K .. 'qid', lane.queue)
   local known = queue and call('HLEN', K .. 'll:' .. queue) or 0
   local coming = added[lane.queue] or 0
@@ -69,56 +84,50 @@ local function find_lane(lane)
 end
 
 local function key_holder(item)
-  if not item.claims then return nil end
-  local key = K .. 'k:' .. item.key
-  if claimed[key] then return claimed[key] end
-  local holder = call('GET', key)
-  if holder then
-    local id, expires = struct.unpack('>c16d', holder)
-    if expires > now then return id end
-  end
-  return nil
+  if claimed[item.key] then return claimed[item.key] end
+  local holder = call('GET', K .. 'k:' .. item.key)
+  if not holder then return nil end
+  local id, expires = read('>c16d', holder)
+  return expires > now and id
 end
 
-local function is_known(item)
+local recs, keys = read_records(ids)
+local buried = tombs_of(ids, now)
+
+local function is_known(item, rec)
   if came[item.id] then return true end
-  if item.known then
-    local t = parse(item.known)
+  if rec then
+    local t = parse(rec)
     return t[RUN] >= item.run or t[STATUS] < DONE
   end
-  local tomb = read_tombstone(item.tomb, now)
+  local tomb = buried[item.id]
   return tomb and tomb.run >= item.run
 end
 
-local function judge(item)
+local function judge(item, rec)
   local too_old = item.as_of > 0 and item.as_of < now - RESTORE_STALE_MS
   if item.restore and too_old then return 'too_old' end
-  if is_known(item) then return 'known' end
-  item.t = parse(item.rec)
-  local told = not has(item.t, IN_HISTORY)
-  if told and (room <= 0 or room_bytes <= 0) then return 'outbox_full' end
-  local holder = key_holder(item)
+  if is_known(item, rec) then return 'known' end
+  if item.told and (room <= 0 or room_bytes <= 0) then return 'outbox_full' end
+  local holder = item.claims and key_holder(item)
   if holder and holder ~= item.id then return 'key_taken', holder end
   if not find_lane(item.lane) then return 'too_many_lanes' end
   came[item.id] = true
-  if told then room, room_bytes = room - 1, room_bytes - #item.rec - #item.apart - 128 end
-  if item.claims then claimed[K .. 'k:' .. item.key] = item.id end
-  return 'enqueued'
+  if item.claims then claimed[item.key] = item.id end
+  if item.told then room, room_bytes = room - 1, room_bytes - #item.rec - #item.apart - 128 end
+  return nil
 end
 
--- What the store knows of the tasks: two keys each.
-local keys = {}
+local refused = {}
 for i, item in ipairs(items) do
-  keys[i * 2 - 1], keys[i * 2] = record_key(item.id), K .. 'x:' .. item.id
-end
-for from = 1, #keys, 1000 do
-  local values = call('MGET', unpack(keys, from, math.min(from + 999, #keys)))
-  for i = 1, #values, 2 do
-    local item = items[(from + i) / 2]
-    item.known, item.tomb = values[i], values[i + 1]
+  local outcome, holder = judge(item, recs[i])
+  if outcome then
+    item.refused = true
+    refused[#refused + 1] = i - 1
+    refused[#refused + 1] = outcome
+    refused[#refused + 1] = holder or ''
   end
 end
-for i, item in ipairs(items) do outcomes[i] = { judge(item) } end
 
 local function queue_id(lane)
   local id = call('HGET', K .. 'qid', lane.queue)
@@ -132,8 +141,7 @@ end
 
 -- The lane's number, made on first use; remembers whether it was empty before this call.
 local function open_lane(lane)
-  if lane.id then return end
-  local found = call('HGET', K .. 'lid', lane.name)
+  local found = lane.found
   if not found then
     if lane.replaces then
       local old, name, queue = unpack(lane.replaces)
@@ -157,70 +165,60 @@ local function open_lane(lane)
 end
 
 local writes = {}
-local function admit(item)
-  local t = item.t
-  open_lane(item.lane)
-  t[LANE], t[QUEUE] = item.lane.id, item.lane.queue_id
-  t[ORDER] = next_sequence(t[LANE])
+local function admit(item, key, known)
+  local id, lane, t = item.id, item.lane, parse(item.rec)
+  if not lane.id then open_lane(lane) end
+  t[LANE], t[QUEUE] = lane.id, lane.queue_id
+  t[ORDER] = next_sequence(lane.id)
   -- History may show it running, or past its wait: here it waits, for its time or for a worker.
-  if t[READY] > now then
+  if item.wait > now then
     if t[STATUS] ~= RETRYING then t[STATUS] = SCHEDULED end
-    put_delayed(item.id, t, t[READY])
+    put_delayed(id, t, item.wait)
   else
     t[STATUS] = PENDING
-    put_ready(item.id, item.rec, t)
+    put_ready(id, item.rec, t)
   end
   -- Asked to stop before the store forgot it: only the worker that runs it may still have it.
   if t[CANCEL] > 0 then call('ZADD', K .. 'ex', 'LT', now + SESSION_LEASE_MS, item.id) end
   recount(t, nil, t[STATUS])
   if item.claims then
-    local holder = struct.pack('>c16d', item.id, now + IDEMPOTENCY_KEY_MS)
+    local holder = pack('>c16d', id, now + IDEMPOTENCY_KEY_MS)
     call('SET', K .. 'k:' .. item.key, holder, 'PX', IDEMPOTENCY_KEY_MS)
   end
-  if item.known then call('DEL', K .. 'p:' .. item.id, K .. 'r:' .. item.id) end
-  if item.tomb then call('DEL', K .. 'x:' .. item.id) end
-  if item.apart ~= '' then call('SET', K .. 'p:' .. item.id, item.apart) end
-  local rec = head_of(t) .. string.sub(item.rec, HEAD_BYTES + 1)
-  writes[#writes + 1] = record_key(item.id)
+  if known then call('DEL', K .. 'p:' .. id, K .. 'r:' .. id) end
+  if buried[id] then exhume(id, now) end
+  if item.apart ~= '' then call('SET', K .. 'p:' .. id, item.apart) end
+  local rec = with_head(item.rec, t)
+  writes[#writes + 1] = key
   writes[#writes + 1] = rec
-  if item.restore then news[#news + 1] = item.id end
-  if has(t, IN_HISTORY) then return '' end
-  return (tell(item.id, rec, t, tail_of(rec, t), 0, now))
+  if item.restore then news[#news + 1] = id end
+  if item.told then tell(id, rec, t, 0, #item.apart) end
 end
 
 for i, item in ipairs(items) do
-  if outcomes[i][1] == 'enqueued' then outcomes[i][2] = admit(item) end
+  if not item.refused then admit(item, keys[i], recs[i]) end
 end
 set_all(writes)
 close_shelves()
 
 local function eager()
   if at > #ARGV or is_cold(ARGV[at]) or outbox_full() then return nil end
-  local seen, max_bytes, secrets = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2]), ARGV[at + 3]
-  local lane_count, session_count = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
-  local wanted, names, sessions = {}, {}, {}
+  local wanted, names = {}, {}
   for _, lane in ipairs(lanes) do
     if lane.was_empty then wanted[lane.name] = true end
   end
-  at = at + 6
-  for i = at, at + lane_count - 1 do
-    if wanted[ARGV[i]] then names[#names + 1] = ARGV[i] end
-  end
-  at = at + lane_count
-  for i = 1, session_count do
-    local generation, slots = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-    sessions[i] = { index = i - 1, id = ARGV[at], generation = generation, slots = slots }
-    at = at + 3
+  local asked, sessions = read_request(at)
+  for _, name in ipairs(asked) do
+    if wanted[name] then names[#names + 1] = name end
   end
   if #names == 0 then return nil end
   local found, lost = find_sessions(sessions, now)
-  local run = new_run(found, max_bytes, seen, secrets, now)
+  local run = new_run(found, tonumber(ARGV[at + 2]), tonumber(ARGV[at + 1]), ARGV[at + 3], now)
   local more = serve(run, names)
-  return { 'ok', more and 1 or 0, lost, run.out }
+  return { 'ok', more and 1 or 0, lost, run.ids, run.recs, run.aparts }
 end
 
 local leased = eager()
 close_shelves()
 close_holds()
-close_books()
-return { outcomes, leased }
+return { close_books(now), refused, leased }

@@ -10,6 +10,7 @@
 --       tokens.
 -- @include base
 -- @include record
+-- @include tomb
 -- @include book
 -- @include shelf
 -- @include grant
@@ -37,8 +38,7 @@ local function adopt(id, rec, t, x, token)
   clear(t, RESTORED)
   clear(t, SEEN_RUNNING)
   x[1], x[2] = session, worker
-  local counter = math.max(tonumber(call('HGET', META, 'fc') or 0), fencing_of(token))
-  call('HSET', META, 'fc', digits(counter))
+  own().fencing, own().granted = math.max(own().fencing, fencing_of(token)), true
   hold(id, t, session, attempt_end(t, now))
   -- A request to stop that history brought back: its grace begins anew.
   if t[CANCEL] > 0 then call('ZADD', K .. 'cd', now + CANCEL_GRACE_MS, id) end
@@ -86,5 +86,5 @@ for _, id in ipairs(call('SMEMBERS', K .. 'sh:' .. session)) do
 end
 close_shelves()
 close_holds()
-close_books()
+close_books(now)
 return { 'opened', resumed and 1 or 0, digits(now), kept, revoked, missing, in_transit }

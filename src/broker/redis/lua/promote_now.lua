@@ -13,12 +13,13 @@ local id = ARGV[1]
 local rec = call('GET', record_key(id))
 local t = rec and parse(rec)
 if not t or (t[STATUS] ~= SCHEDULED and t[STATUS] ~= RETRYING) then return nil end
+local now = now_ms()
 call('ZREM', K .. 'd', id)
 recount(t, t[STATUS], PENDING)
-t[STATUS], t[VERSION], t[READY] = PENDING, t[VERSION] + 1, now_ms()
+t[STATUS], t[VERSION], t[READY] = PENDING, t[VERSION] + 1, now
 put_ready(id, rec, t)
 call('SETRANGE', record_key(id), 0, head_of(t))
 news[1] = id
 close_shelves()
-close_books()
-return { head_of(t) .. string.sub(rec, HEAD_BYTES + 1), payload_apart(id, t) }
+close_books(now)
+return { with_head(rec, t), payload_apart(id, t) }

@@ -1,15 +1,17 @@
 #!lua flags=allow-oom
 -- The only way out of RUNNING (B5): compares the whole token and the session, then ends the lease.
 -- KEYS  1 start of the partition's keys
--- ARGV  per item: task id, token (fencing number and secret), session or '', control, data
---       control: kind (1 complete 2 fail 3 timeout 4 release 5 cancel 6 lose), then (0 pending 1
---       quarantine 2 poison), whether a session reports it, delay in ms (-1: none); data: the
---       result or the error, packed
--- Returns per item { 'accepted', outbox id, time, outcome, payload omitted, snapshot, payload apart
--- }
---       or { 'duplicate', recorded } or { 'stale' }
+-- ARGV  1 the items, packed one after another: task id, token (fencing number and secret), kind (1
+--       complete 2 fail 3 timeout 4 release 5 cancel 6 lose), then (0 pending 1 quarantine 2
+--       poison), the session that reports it (its place in ARGV from 2; 0: none), delay in ms (-1:
+--       none), the result or the error, packed
+--       then sessions
+-- Returns { outbox entry, time, verdicts, accepted }: a byte per item, 'a' accepted, 'd' duplicate,
+--       'r' duplicate that is recorded, 's' stale; and for each accepted one: place in the entry,
+--       payload omitted, snapshot, payload apart
 -- @include base
 -- @include record
+-- @include tomb
 -- @include book
 -- @include shelf
 -- @include grant
@@ -23,10 +25,24 @@ local function poison(losses)
   return packed_error('poison', message .. LEASE_LOSSES_MAX .. ' may be')
 end
 
+local items, ids = {}, {}
+local function next_item(from)
+  local id, token, kind, following, session, delay, data, to =
+    read('>c16c16BBI2dI4c0', ARGV[1], from)
+  local n = #ids + 1
+  ids[n] = id
+  items[n] = {
+    id = id, token = token, kind = kind, next = following, delay = delay, data = data,
+    session = session > 0 and ARGV[session + 1],
+  }
+  return to
+end
+local from = 1
+while from <= #ARGV[1] do from = next_item(from) end
 -- Records by id: read at once, changed here, written at the end.
-local ids, known, changed = {}, nil, {}
-for i = 1, #ARGV, 5 do ids[#ids + 1] = ARGV[i] end
-known = records_of(ids)
+local recs, keys = read_records(ids)
+local known, dirty, writes = {}, {}, {}
+for i, id in ipairs(ids) do known[id] = recs[i] end
 
 local ends = {}
 ends[COMPLETE] = function(item, t, x)
@@ -68,62 +84,63 @@ ends[LOSE] = function(item, t, x)
   wait_again(item.id, item.rec, t, RETRYING, now + item.delay, now)
 end
 
-local function apply(item, t, x)
+local accepted = {}
+local function apply(item, t, session)
+  local id = item.id
   if t[STATUS] == RUNNING then
-    unhold(item.id, t, x[1])
+    unhold(id, t, session)
   else
-    unshelve(item.id, item.rec, t)
+    unshelve(id, item.rec, t)
   end
   clear(t, LOST)
+  local x = tail_of(item.rec, t)
   if t[CANCEL] > 0 then note_step(x, item.session and ACKNOWLEDGED or FORCED, now) end
   ends[item.kind](item, t, x)
   t[SETTLED_BY], t[SETTLED_AT] = item.kind, t[VERSION]
-  local entry, snap, with_payload = tell(item.id, item.rec, t, x, item.kind, now)
-  known[item.id] = assemble(item.rec, t, x)
-  changed[item.id] = true
-  local apart = with_payload and payload_apart(item.id, t) or ''
-  return { 'accepted', entry, digits(now), item.kind, with_payload and 0 or 1, snap, apart }
+  local rec = assemble(item.rec, t, x)
+  known[id] = rec
+  if not dirty[id] then
+    writes[#writes + 1], writes[#writes + 2] = keys[item.place], rec
+    dirty[id] = #writes
+  else
+    writes[dirty[id]] = rec
+  end
+  local n = #accepted
+  accepted[n + 1], accepted[n + 2], accepted[n + 3], accepted[n + 4] =
+    announce(id, rec, t, item.kind)
+  return 'a'
 end
 
 local function from_tombstone(item)
   local tomb = tombstone_of(item.id, now)
   local same = tomb and tomb.token == item.token and tomb.settled_by == item.kind
-  if same and (not item.session or item.session == tomb.session) then return { 'duplicate', 1 } end
-  return { 'stale' }
+  if same and (not item.session or item.session == tomb.session) then return 'r' end
+  return 's'
 end
 
 local function judge(item)
   item.rec = known[item.id]
   if not item.rec then return from_tombstone(item) end
   local t = parse(item.rec)
-  local x = tail_of(item.rec, t)
-  if t[TOKEN] ~= item.token or (item.session and item.session ~= x[1]) then return { 'stale' } end
+  local session = session_of(item.rec, t)
+  if t[TOKEN] ~= item.token or (item.session and item.session ~= session) then return 's' end
   if t[STATUS] == RUNNING then
-    if item.kind == LOSE and is_live(x[1], now) then return { 'stale' } end
-    return apply(item, t, x)
+    if item.kind == LOSE and is_live(session, now) then return 's' end
+    return apply(item, t, session)
   end
-  if item.kind == COMPLETE and has(t, LOST) and t[STATUS] < DONE then return apply(item, t, x) end
-  if t[SETTLED_BY] == item.kind then
-    return { 'duplicate', t[RECORDED] >= t[SETTLED_AT] and 1 or 0 }
+  if item.kind == COMPLETE and has(t, LOST) and t[STATUS] < DONE then
+    return apply(item, t, session)
   end
-  return { 'stale' }
+  if t[SETTLED_BY] == item.kind then return t[RECORDED] >= t[SETTLED_AT] and 'r' or 'd' end
+  return 's'
 end
 
-local replies = {}
-for i = 1, #ARGV, 5 do
-  local kind, following, reported, delay = struct.unpack('>BBBd', ARGV[i + 3])
-  replies[#replies + 1] = judge({
-    id = ARGV[i], token = ARGV[i + 1], session = reported == 1 and ARGV[i + 2],
-    kind = kind, next = following, delay = delay, data = ARGV[i + 4],
-  })
-end
-local writes = {}
-for id in pairs(changed) do
-  writes[#writes + 1] = record_key(id)
-  writes[#writes + 1] = known[id]
+local verdicts = {}
+for i, item in ipairs(items) do
+  item.place = i
+  verdicts[i] = judge(item)
 end
 set_all(writes)
 close_shelves()
 close_holds()
-close_books()
-return replies
+return { close_books(now), digits(now), table.concat(verdicts), accepted }

@@ -6,9 +6,10 @@
 -- Returns { promoted, time, ms to the next due task or -1, ms to the first end of a session's
 --           lease or -1, outbox entries, age of the oldest, lost, left, timed out,
 --           cancel overdue: each { id, record } per lease; ended while they waited: id, then as
---           settle.lua's accepted from 2 }
+--           settle.lua's accepted; the outbox entry of these }
 -- @include base
 -- @include record
+-- @include tomb
 -- @include book
 -- @include shelf
 -- @include grant
@@ -18,23 +19,22 @@ local now = now_ms()
 local store_id = ARGV[1]
 local budget = SWEEP_BATCH
 
-local last = call('HMGET', META, 'swept', 'swept_on', 'reap_at', 'timeout_at', 'swept_full')
+local last = call('HMGET', META, 'swept', 'swept_on', 'reap_at', 'timeout_at', 'swept_full', 'xb')
 local swept, same_store = tonumber(last[1] or 0), last[2] == store_id
 local reap_at, timeout_at = tonumber(last[3] or 0), tonumber(last[4] or 0)
 local since = now - swept
 
 -- What every sweep tells, whether it did the work or another coordinator just has.
-local function reply(promoted, lost, left, timed_out, overdue, ended)
+local function reply(promoted, lost, left, timed_out, overdue, ended, entry)
   local due = call('ZRANGE', K .. 'd', 0, 0, 'WITHSCORES')[2]
   local oldest = call('XRANGE', K .. 'ob', '-', '+', 'COUNT', 1)[1]
-  local age = oldest and now - select(4, struct.unpack('>I4BBd', oldest[2][2])) or 0
+  local age = oldest and now - select(3, read('>I4I2d', oldest[2][2])) or 0
   local ends = call('ZRANGE', K .. 'sl', 0, 0, 'WITHSCORES')[2]
   local due_in = due and math.ceil(math.max(0, due - now)) or -1
   local ends_in = ends and math.ceil(math.max(0, ends - now)) or -1
-  local entries = call('XLEN', K .. 'ob')
   return {
-    promoted, digits(now), due_in, ends_in, entries, math.max(0, age),
-    lost, left, timed_out, overdue, ended,
+    promoted, digits(now), due_in, ends_in, own().owed, math.max(0, age),
+    lost, left, timed_out, overdue, ended, entry,
   }
 end
 
@@ -44,7 +44,7 @@ local function has_news()
   return last[5] == '1' or (ends > swept and ends <= now)
 end
 if same_store and since >= 0 and since < SWEEP_GUARD_MS and not has_news() then
-  return reply(0, {}, {}, {}, {}, {})
+  return reply(0, {}, {}, {}, {}, {}, '')
 end
 
 -- After a gap, a stepped clock or another store nobody had the chance to renew: a while of grace.
@@ -57,7 +57,7 @@ call('HSET', META, 'swept', digits(now), 'swept_on', store_id)
 local function offer(list, id, session, key)
   local rec = call('GET', record_key(id))
   local t = rec and parse(rec)
-  if t and t[STATUS] == RUNNING and (not session or tail_of(rec, t)[1] == session) then
+  if t and t[STATUS] == RUNNING and (not session or session_of(rec, t) == session) then
     list[#list + 1] = { id, rec }
     budget = budget - 1
     return t
@@ -127,10 +127,9 @@ local function end_waiting(id)
   finish(t, status, now)
   t[READY] = 0
   clear(t, LOST)
-  local entry, snap, with_payload = tell(id, rec, t, x, 0, now)
-  call('SET', record_key(id), assemble(rec, t, x))
-  local apart = with_payload and payload_apart(id, t) or ''
-  return { id, entry, digits(now), 0, with_payload and 0 or 1, snap, apart }
+  rec = assemble(rec, t, x)
+  call('SET', record_key(id), rec)
+  return { id, announce(id, rec, t, 0) }
 end
 
 -- Held back while history is behind, as promotions are: nothing leases them meanwhile.
@@ -161,8 +160,9 @@ end
 local ended = end_overdue()
 local promoted = outbox_full() and 0 or promote_due(now, SWEEP_BATCH)
 close_shelves()
-close_books()
+local entry = close_books(now)
+forget_tombs(now, tonumber(last[6] or nil))
 arm_lanes()
 local full = budget <= 0 or promoted >= SWEEP_BATCH
 call('HSET', META, 'swept_full', full and '1' or '0')
-return reply(promoted, lost, left, timed_out, overdue, ended)
+return reply(promoted, lost, left, timed_out, overdue, ended, entry)

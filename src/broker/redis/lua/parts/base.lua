@@ -1,7 +1,7 @@
 -- KEYS[1] is the common start of every key of the partition; all others are formed from it, so they
 -- share its hash tag.
 local K = KEYS[1]
-local call = redis.call
+local call, pack, read, sub = redis.call, struct.pack, struct.unpack, string.sub
 local META = K .. 'm'
 
 local function now_ms()
@@ -43,14 +43,36 @@ local function set_all(list)
   for i = 1, #list, 1000 do call('MSET', unpack(list, i, math.min(i + 999, #list))) end
 end
 
-local function is_cold(store_id)
-  return call('HGET', META, 'store') ~= store_id
+-- The partition's own numbers: read when first asked for, written once by `close_numbers`.
+local numbers
+local function own()
+  if numbers then return numbers end
+  local row = call('HMGET', META, 'store', 'epoch', 'fc', 'obn', 'obb')
+  numbers = {
+    store = row[1], epoch = tonumber(row[2] or 0), fencing = tonumber(row[3] or 0),
+    owed = tonumber(row[4] or 0), owed_bytes = tonumber(row[5] or 0),
+  }
+  return numbers
 end
 
--- Entries and bytes that still fit into the outbox.
+local function close_numbers()
+  if not numbers then return end
+  local row = {}
+  if numbers.granted then row = { 'fc', digits(numbers.fencing) } end
+  if numbers.told then
+    row[#row + 1], row[#row + 2] = 'obn', digits(numbers.owed)
+    row[#row + 1], row[#row + 2] = 'obb', digits(numbers.owed_bytes)
+  end
+  if #row > 0 then call('HSET', META, unpack(row)) end
+end
+
+local function is_cold(store_id)
+  return own().store ~= store_id
+end
+
+-- Transitions and bytes that still fit into the outbox.
 local function outbox_room()
-  local bytes = tonumber(call('HGET', META, 'obb') or 0)
-  return OUTBOX_ENTRIES - call('XLEN', K .. 'ob'), OUTBOX_BYTES - bytes
+  return OUTBOX_ENTRIES - own().owed, OUTBOX_BYTES - own().owed_bytes
 end
 
 local function outbox_full()

@@ -1,62 +1,71 @@
 -- Needs base, record. What a script owes the shared books, gathered while it runs and written by
 -- `close_books`.
-local counted, lane_tasks, woken = {}, {}, {}
+local counted, live, woken, told, told_bytes = {}, {}, {}, {}, 0
 
-local function bump(book, key, field, by)
-  local row = book[key]
+-- One cell per priority and status: a number, as forming a text for each task is dear.
+local function count(queue, priority, status, by)
+  if status >= DONE then return end
+  local row = counted[queue]
   if not row then
     row = {}
-    book[key] = row
+    counted[queue] = row
   end
-  row[field] = (row[field] or 0) + by
-end
-
-local function count(t, status, by)
-  if status < DONE then bump(counted, t[QUEUE], t[PRIORITY] .. ':' .. status, by) end
+  local cell = priority * 16 + status
+  row[cell] = (row[cell] or 0) + by
 end
 
 -- Moves a task from one status to another in the counts.
 local function recount(t, from, to)
-  if from then count(t, from, -1) end
-  count(t, to, 1)
-  if not from then bump(lane_tasks, 'lc', t[LANE], 1) end
-  if to >= DONE then bump(lane_tasks, 'lc', t[LANE], -1) end
+  local queue, priority, lane = t[QUEUE], t[PRIORITY], t[LANE]
+  if from then count(queue, priority, from, -1) end
+  count(queue, priority, to, 1)
+  if not from then live[lane] = (live[lane] or 0) + 1 end
+  if to >= DONE then live[lane] = (live[lane] or 0) - 1 end
 end
 
 local function wake_lane(t) woken[t[LANE]] = t[QUEUE] end
 
-
--- Tells history. Returns the entry's id and the snapshot it holds.
-local function tell(id, rec, t, x, outcome, now)
-  local with_payload = not has(t, IN_HISTORY)
-  local snap = snapshot(rec, t, x, with_payload)
-  local apart = 0
-  if with_payload and has(t, PAYLOAD_APART) then apart = call('STRLEN', K .. 'p:' .. id) end
-  if has(t, RESULT_APART) then apart = apart + call('STRLEN', K .. 'r:' .. id) end
-  local bytes = #snap + apart + 128
-  local entry = struct.pack('>I4BBdc16', bytes, outcome, with_payload and 0 or 1, now, id) .. snap
-  local entry_id = call('XADD', K .. 'ob', '*', 'e', entry)
-  bump(lane_tasks, 'm', 'obb', bytes)
+-- Tells history of the record as it is now, `apart` bytes of it being in keys of their own. All
+-- that a script tells stands in one entry of the outbox; returns its place there, and the snapshot.
+local function tell(id, rec, t, outcome, apart)
+  local snap = snapshot(rec, t)
+  local n = #told
+  told[n + 1] = pack('>I4BBc16', #snap, outcome, has(t, IN_HISTORY) and 1 or 0, id)
+  told[n + 2] = snap
+  told_bytes = told_bytes + #snap + apart + 128
   -- The end of a DURABLE task is shown, and so told, once history has it: see recorded.lua.
   if t[STATUS] < DONE or has(t, RELAXED) then news[#news + 1] = id end
-  return entry_id, snap, with_payload
+  return n / 2, snap
 end
 
-local function close_books()
+-- Answers the outbox entry: its id, transitions, bytes; or '' if there was nothing to tell.
+local function close_outbox(now)
+  local n = #told / 2
+  if n == 0 then return '' end
+  local entry = pack('>I4I2d', told_bytes, n, now) .. table.concat(told)
+  local mine = own()
+  mine.owed, mine.owed_bytes, mine.told = mine.owed + n, mine.owed_bytes + told_bytes, true
+  return call('XADD', K .. 'ob', '*', 'e', entry) .. '/' .. n .. '/' .. digits(told_bytes)
+end
+
+local function close_books(now)
+  local entry = close_outbox(now)
   for queue, row in pairs(counted) do
-    for field, by in pairs(row) do
-      if by ~= 0 then call('HINCRBY', K .. 'c:' .. queue, field, by) end
+    local key = K .. 'c:' .. queue
+    for cell, by in pairs(row) do
+      local status = cell % 16
+      if by ~= 0 then call('HINCRBY', key, (cell - status) / 16 .. ':' .. status, by) end
     end
   end
-  for key, row in pairs(lane_tasks) do
-    for field, by in pairs(row) do
-      if by ~= 0 then call('HINCRBY', K .. key, field, by) end
-    end
+  for lane, by in pairs(live) do
+    if by ~= 0 then call('HINCRBY', K .. 'lc', lane, by) end
   end
   for lane, queue in pairs(woken) do
     local paused = call('HGET', K .. 'q:' .. queue, 'paused') == '1'
     local name = not paused and call('HGET', K .. 'ln', lane)
     if name then call('ZADD', K .. 'mk:' .. name, 0, '1') end
   end
+  close_numbers()
   tell_watchers('t')
+  return entry
 end

@@ -1,6 +1,8 @@
 -- Needs base, record, book, shelf. One grant, and the end of one; `close_holds` writes what they
 -- gathered.
-local held, deadlines, unheld, undue = {}, {}, {}, {}
+local held, deadlines, unheld, undue, uncancelled = {}, {}, {}, {}, {}
+-- Many attempts of a call end at the same time: its text is formed once.
+local times = {}
 
 local function gather(lists, key, value)
   local list = lists[key]
@@ -10,10 +12,13 @@ local function gather(lists, key, value)
   end
   list[#list + 1] = value
 end
+
 local function hold(id, t, session, deadline)
   news[#news + 1] = id
   gather(held, session, id)
-  deadlines[#deadlines + 1] = deadline
+  local time = times[deadline] or digits(deadline)
+  times[deadline] = time
+  deadlines[#deadlines + 1] = time
   deadlines[#deadlines + 1] = id
   if has(t, QUARANTINE) then call('HSET', K .. 'z:' .. session, t[LANE], id) end
 end
@@ -21,7 +26,7 @@ end
 local function unhold(id, t, session)
   gather(unheld, session, id)
   undue[#undue + 1] = id
-  if t[CANCEL] > 0 then call('ZREM', K .. 'cd', id) end
+  if t[CANCEL] > 0 then uncancelled[#uncancelled + 1] = id end
   if has(t, QUARANTINE) then
     call('HDEL', K .. 'z:' .. session, t[LANE])
     wake_lane(t)
@@ -34,26 +39,10 @@ local function close_holds()
   for session, ids in pairs(unheld) do call_sliced('SREM', K .. 'sh:' .. session, ids) end
   call_sliced('ZADD', K .. 'dl', deadlines)
   call_sliced('ZREM', K .. 'dl', undue)
-  held, deadlines, unheld, undue = {}, {}, {}, {}
+  call_sliced('ZREM', K .. 'cd', uncancelled)
 end
 
 local function is_live(session, now)
   local expires = call('ZSCORE', K .. 'sl', session)
   return expires and tonumber(expires) > now
-end
-
--- The record after the grant; the caller stores it.
-local function grant(id, rec, t, session, token, now)
-  recount(t, t[STATUS], RUNNING)
-  t[STATUS], t[VERSION], t[ATTEMPT] = RUNNING, t[VERSION] + 1, t[ATTEMPT] + 1
-  clear(t, LOST)
-  clear(t, RESTORED)
-  clear(t, SEEN_RUNNING)
-  t[SETTLED_BY], t[TOKEN] = 0, token
-  unwatch_wait(id, t)
-  t[STARTED], t[CANCEL] = now, 0
-  local x = tail_of(rec, t)
-  x[1], x[2], x[4] = session.id, session.worker, ''
-  hold(id, t, session.id, attempt_end(t, now))
-  return assemble(rec, t, x)
 end

@@ -1,18 +1,21 @@
 -- The packed record: header, spec, payload, tail. record.ts holds the same layout; both change
--- together, with the version.
-local HEAD = '>BBBBI4I4I4I2I2I4I4I2I2BI4I4c16I6I6I6I6I6I4I6I6I4I4I4I4'
+-- together, with the version. What every grant and end changes stands first, so that hot paths read
+-- and write that much only.
+local HOT = '>BBBBI4I4I6I4I4Bc16I6I6I6I2I4I4'
+local HEAD = HOT .. 'I2I2I4I2I4I6I4I6I6I4I4I4'
 local HEAD_BYTES = 119
 local HEAD_FIELDS = 29
 local TAIL = '>I4c0I4c0I4c0I4c0I4c0I4c0I4c0'
 -- Places in the unpacked header.
-local STATUS, FLAGS, PRIORITY, LANE, QUEUE = 2, 3, 4, 5, 6
-local VERSION, RUN, LOSSES, ATTEMPT = 7, 8, 9, 10
-local RETRIES, RELEASES, GROUP_BYTES, SETTLED_BY, RECORDED, SETTLED_AT = 11, 12, 13, 14, 15, 16
-local TOKEN, ORDER, READY, STARTED, COMPLETED = 17, 18, 19, 20, 21
-local CANCEL, TIMEOUT = 22, 23
+local STATUS, FLAGS, PRIORITY, LANE, QUEUE, ORDER = 2, 3, 4, 5, 6, 7
+local VERSION, ATTEMPT, SETTLED_BY, TOKEN = 8, 9, 10, 11
+local STARTED, COMPLETED, CANCEL, RELEASES = 12, 13, 14, 15
+local SETTLED_AT, TAIL_BYTES = 16, 17
+local RUN, LOSSES, RETRIES, GROUP_BYTES = 18, 19, 20, 21
+local RECORDED, READY, TIMEOUT = 22, 23, 24
 -- 0: none.
-local EXPIRE, DEADLINE, HEARTBEAT = 24, 25, 26
-local SPEC_BYTES, PAYLOAD_BYTES, TAIL_BYTES = 27, 28, 29
+local EXPIRE, DEADLINE, HEARTBEAT = 25, 26, 27
+local SPEC_BYTES, PAYLOAD_BYTES = 28, 29
 
 local SCHEDULED, PENDING, RUNNING, RETRYING = 1, 2, 3, 4
 local DONE, FAILED, CANCELLED, EXPIRED = 5, 6, 7, 8
@@ -20,51 +23,42 @@ local DONE, FAILED, CANCELLED, EXPIRED = 5, 6, 7, 8
 local IN_HISTORY, RELAXED, QUARANTINE, LOST = 1, 2, 4, 8
 local PAYLOAD_APART, RESTORED, RESULT_APART, SEEN_RUNNING = 16, 32, 64, 128
 
--- Planted for ended tasks: run, when it is forgotten, how the last grant was settled, its token,
--- its session.
-local function entomb(id, run, expires, settled_by, token, session)
-  local tomb = struct.pack('>I4dBc16', run, expires, settled_by, token) .. session
-  call('SET', K .. 'x:' .. id, tomb, 'PX', TOMBSTONE_MS)
-end
+local RECORDS = K .. 't:'
+local function record_key(id) return RECORDS .. id end
 
-local function read_tombstone(tomb, now)
-  if not tomb then return nil end
-  local run, expires, settled_by, token, at = struct.unpack('>I4dBc16', tomb)
-  if expires <= now then return nil end
-  return { run = run, settled_by = settled_by, token = token, session = string.sub(tomb, at) }
-end
-
-local function tombstone_of(id, now)
-  return read_tombstone(call('GET', K .. 'x:' .. id), now)
-end
-
-local function record_key(id) return K .. 't:' .. id end
-
--- Records of many tasks by id, in few calls.
-local function records_of(ids)
-  local recs = {}
-  for from = 1, #ids, 500 do
-    local keys = {}
-    for i = from, math.min(from + 499, #ids) do keys[#keys + 1] = record_key(ids[i]) end
-    for i, rec in ipairs(call('MGET', unpack(keys))) do recs[ids[from + i - 1]] = rec end
+-- The keys of some tasks, and what stands there.
+local function read_records(ids)
+  local keys, recs = {}, {}
+  for i = 1, #ids do keys[i] = RECORDS .. ids[i] end
+  for from = 1, #ids, 1000 do
+    local found = call('MGET', unpack(keys, from, math.min(from + 999, #ids)))
+    if from == 1 then
+      recs = found
+    else
+      for i = 1, #found do recs[from + i - 1] = found[i] end
+    end
   end
-  return recs
+  return recs, keys
 end
 
 local function parse(rec)
-  return { struct.unpack(HEAD, rec) }
+  return { read(HEAD, rec) }
 end
 
 local function head_of(t)
-  return struct.pack(HEAD, unpack(t, 1, HEAD_FIELDS))
+  return pack(HEAD, unpack(t, 1, HEAD_FIELDS))
 end
 
-local function has(t, flag) return bit.band(t[FLAGS], flag) ~= 0 end
-local function set(t, flag) t[FLAGS] = bit.bor(t[FLAGS], flag) end
-local function clear(t, flag) t[FLAGS] = bit.band(t[FLAGS], bit.bnot(flag)) end
+-- The record with another header.
+local function with_head(rec, t) return head_of(t) .. sub(rec, HEAD_BYTES + 1) end
+
+local band, bor, bnot = bit.band, bit.bor, bit.bnot
+local function has(t, flag) return band(t[FLAGS], flag) ~= 0 end
+local function set(t, flag) t[FLAGS] = bor(t[FLAGS], flag) end
+local function clear(t, flag) t[FLAGS] = band(t[FLAGS], bnot(flag)) end
 
 local function group_of(rec, t)
-  return string.sub(rec, HEAD_BYTES + 1, HEAD_BYTES + t[GROUP_BYTES])
+  return sub(rec, HEAD_BYTES + 1, HEAD_BYTES + t[GROUP_BYTES])
 end
 
 -- session, worker, error, progress, result, cancellation, checkpoint. Absent before the first
@@ -72,37 +66,42 @@ end
 local function tail_of(rec, t)
   if t[TAIL_BYTES] == 0 then return { '', '', '', '', '', '', '' } end
   local at = HEAD_BYTES + t[SPEC_BYTES] + t[PAYLOAD_BYTES] + 1
-  return { struct.unpack(TAIL, rec, at) }
+  return { read(TAIL, rec, at) }
+end
+
+-- The first part of the tail alone.
+local function session_of(rec, t)
+  if t[TAIL_BYTES] == 0 then return '' end
+  return (read('>I4c0', rec, HEAD_BYTES + t[SPEC_BYTES] + t[PAYLOAD_BYTES] + 1))
 end
 
 local function pack_tail(x)
   local a, b, c, d, e, f, g = unpack(x, 1, 7)
-  return struct.pack(TAIL, #a, a, #b, b, #c, c, #d, d, #e, e, #f, f, #g, g)
+  return pack(TAIL, #a, a, #b, b, #c, c, #d, d, #e, e, #f, f, #g, g)
 end
 
--- The whole record with this header and tail.
-local function assemble(rec, t, x)
-  local body = string.sub(rec, HEAD_BYTES + 1, HEAD_BYTES + t[SPEC_BYTES] + t[PAYLOAD_BYTES])
-  local tail = pack_tail(x)
+-- The whole record with this header and packed tail.
+local function with_tail(rec, t, tail)
   t[TAIL_BYTES] = #tail
+  local body = sub(rec, HEAD_BYTES + 1, HEAD_BYTES + t[SPEC_BYTES] + t[PAYLOAD_BYTES])
   return head_of(t) .. body .. tail
 end
 
+local function assemble(rec, t, x) return with_tail(rec, t, pack_tail(x)) end
+
 -- A record as history is told of it: without the payload where history has the row already.
-local function snapshot(rec, t, x, with_payload)
-  if with_payload then return assemble(rec, t, x) end
-  local spec = string.sub(rec, HEAD_BYTES + 1, HEAD_BYTES + t[SPEC_BYTES])
-  local tail = pack_tail(x)
-  local payload_bytes = t[PAYLOAD_BYTES]
-  t[TAIL_BYTES] = #tail
+local function snapshot(rec, t)
+  if t[PAYLOAD_BYTES] == 0 or not has(t, IN_HISTORY) then return rec end
+  local payload_bytes, spec_end = t[PAYLOAD_BYTES], HEAD_BYTES + t[SPEC_BYTES]
   t[PAYLOAD_BYTES] = 0
+  local spec, tail = sub(rec, HEAD_BYTES + 1, spec_end), sub(rec, spec_end + payload_bytes + 1)
   local snap = head_of(t) .. spec .. tail
   t[PAYLOAD_BYTES] = payload_bytes
   return snap
 end
 
 local function fencing_of(token)
-  return (struct.unpack('>d', token))
+  return (read('>d', token))
 end
 
 -- When a waiting task must end, 0: never. Both times bound the first run; whoever begins another

@@ -39,9 +39,13 @@ local function payload_apart(id, t)
   return call('GET', K .. 'p:' .. id) or ''
 end
 
--- Stands where an ended task would stand; one of a later run is left alone.
-local function plant(id, run, now)
-  local known = tombstone_of(id, now)
-  if known and known.run >= run then return end
-  entomb(id, run, now + TOMBSTONE_MS, 0, string.rep('\0', 16), '')
+-- Tells history of a task that a call ended or moved, and whom it answers: place in the outbox
+-- entry, payload omitted, snapshot, payload apart.
+local function announce(id, rec, t, outcome)
+  local omitted = has(t, IN_HISTORY)
+  local apart = omitted and '' or payload_apart(id, t)
+  local bytes = #apart
+  if has(t, RESULT_APART) then bytes = bytes + call('STRLEN', K .. 'r:' .. id) end
+  local place, snap = tell(id, rec, t, outcome, bytes)
+  return place, omitted and 1 or 0, snap, apart
 end

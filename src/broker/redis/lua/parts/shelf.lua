@@ -8,7 +8,7 @@
 -- served at the level; a flow that fills gets max(V, F), and F = tag + stride when it is served. 51
 -- bits of tag last 7 years at 10,000 grants a second in one lane.
 local LEVEL = 2251799813685248
-local clocks, shelved = {}, {}
+local clocks, shelved, plain_shelves = {}, {}, {}
 
 local function lane_key(lane) return K .. 'L:' .. lane end
 
@@ -46,7 +46,19 @@ local function ensure_reference(lane, level, ref)
   local key = lane_key(lane)
   if call('ZSCORE', key, ref) then return end
   local tag = math.max(clock_of(lane).v[level], tonumber(call('GET', finish_key(lane, ref)) or 0))
-  call('ZADD', key, level * LEVEL + tag, ref)
+  call('ZADD', key, digits(level * LEVEL + tag), ref)
+  call('SADD', K .. 'ne', lane)
+end
+
+-- What this script puts into a flow.
+local function shelf_of(lane, level, ref)
+  local key = flow_key(lane, ref)
+  local list = shelved[key]
+  if list then return list end
+  list = {}
+  shelved[key] = list
+  ensure_reference(lane, level, ref)
+  return list
 end
 
 -- A waiting task that must end by some time stands in `ex` as well. The others pay two comparisons.
@@ -63,17 +75,20 @@ end
 -- May be leased from now on.
 local function put_ready(id, rec, t)
   watch_wait(id, t)
-  local lane, ref = t[LANE], flow_of(rec, t)
-  local key = flow_key(lane, ref)
-  local list = shelved[key]
-  if not list then
-    list = {}
-    shelved[key] = list
-    ensure_reference(lane, 3 - t[PRIORITY], ref)
+  local lane, level, list = t[LANE], 3 - t[PRIORITY]
+  if t[GROUP_BYTES] > 0 or has(t, QUARANTINE) then
+    list = shelf_of(lane, level, flow_of(rec, t))
+  else
+    local cell = lane * 4 + level
+    list = plain_shelves[cell]
+    if not list then
+      list = shelf_of(lane, level, level .. 'u')
+      plain_shelves[cell] = list
+    end
   end
-  list[#list + 1] = t[ORDER]
-  list[#list + 1] = id
-  wake_lane(t)
+  local n = #list
+  list[n + 1], list[n + 2] = t[ORDER], id
+  woken[lane] = t[QUEUE]
 end
 
 local function put_delayed(id, t, at)
@@ -93,12 +108,13 @@ end
 -- Writes what put_ready gathered: before any read of a lane, and at the end.
 local function close_shelves()
   for key, list in pairs(shelved) do call_sliced('ZADD', key, list) end
-  shelved = {}
-  for lane in pairs(woken) do call('SADD', K .. 'ne', lane) end
+  shelved, plain_shelves = {}, {}
   for lane, c in pairs(clocks) do
+    local row = {}
     for field, value in pairs(c.changed) do
-      call('HSET', K .. 'v:' .. lane, field, digits(value))
+      row[#row + 1], row[#row + 2] = field, digits(value)
     end
+    if #row > 0 then call('HSET', K .. 'v:' .. lane, unpack(row)) end
     c.changed = {}
   end
 end
@@ -124,16 +140,16 @@ end
 local function promote_due(now, limit)
   local ids = call('ZRANGEBYSCORE', K .. 'd', '-inf', digits(now), 'LIMIT', 0, limit)
   if #ids == 0 then return 0 end
-  local keys = {}
-  for i, id in ipairs(ids) do keys[i] = record_key(id) end
+  local recs, keys = read_records(ids)
   local promoted = 0
-  for i, rec in ipairs(call('MGET', unpack(keys))) do
+  for i, id in ipairs(ids) do
+    local rec = recs[i]
     local t = rec and parse(rec)
     if t and (t[STATUS] == SCHEDULED or t[STATUS] == RETRYING) then
       recount(t, t[STATUS], PENDING)
       t[STATUS], t[VERSION] = PENDING, t[VERSION] + 1
-      put_ready(ids[i], rec, t)
-      news[#news + 1] = ids[i]
+      put_ready(id, rec, t)
+      news[#news + 1] = id
       call('SETRANGE', keys[i], 0, head_of(t))
       promoted = promoted + 1
     end

@@ -21,24 +21,46 @@ local function find_sessions(list, now)
   return found, lost
 end
 
+-- The lanes and sessions of a request whose arguments, as in lease.lua, stand from `from` on.
+local function read_request(from)
+  local lane_count, session_count = tonumber(ARGV[from + 4]), tonumber(ARGV[from + 5])
+  local names, sessions, at = {}, {}, from + 6
+  for i = 1, lane_count do names[i] = ARGV[at + i - 1] end
+  at = at + lane_count
+  for i = 1, session_count do
+    local generation, slots = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+    sessions[i] = { id = ARGV[at], generation = generation, slots = slots }
+    at = at + 3
+  end
+  return names, sessions
+end
+
+-- The tail of a record after its first grant to a session is the same for all.
+local function fresh_tail(session, worker)
+  return pack('>I4c0I4c0I4I4I4I4I4', #session, session, #worker, worker, 0, 0, 0, 0, 0)
+end
+
 local function new_run(sessions, max_bytes, seen, secrets, now)
   local room = 0
-  for _, s in ipairs(sessions) do room = room + s.slots end
-  local state = call('HMGET', META, 'fc', 'epoch')
-  local base = tonumber(state[2] or 0) * FENCING_UNIT
+  for _, s in ipairs(sessions) do
+    room = room + s.slots
+    s.tail = fresh_tail(s.id, s.worker)
+  end
+  local base = own().epoch * FENCING_UNIT
   return {
     sessions = sessions, at = 1, now = now, bytes = max_bytes,
     room = math.min(room, LEASE_BATCH, #secrets / 8),
-    counter = math.max(tonumber(state[1] or 0), base, seen), secrets = secrets, used = 0,
-    out = {}, store = {}, queues = {}, barren = {}, ghosts = 0,
+    counter = math.max(own().fencing, base, seen), secrets = secrets, used = 0, ghosts = 0,
+    ids = {}, recs = {}, aparts = {}, store = {}, queues = {}, barren = {},
   }
 end
 
 -- The next session with room; for a quarantined task one that holds no other of its lane.
 local function pick_session(run, quarantined, lane)
-  for step = 0, #run.sessions - 1 do
-    local at = (run.at + step - 1) % #run.sessions + 1
-    local s = run.sessions[at]
+  local sessions = run.sessions
+  for step = 0, #sessions - 1 do
+    local at = (run.at + step - 1) % #sessions + 1
+    local s = sessions[at]
     local fits = s.slots > 0
     if fits and quarantined then fits = call('HEXISTS', K .. 'z:' .. s.id, lane) == 0 end
     if fits then
@@ -49,57 +71,68 @@ local function pick_session(run, quarantined, lane)
   return nil
 end
 
+local AFTER_GRANT = 255 - LOST - RESTORED - SEEN_RUNNING
+
+-- The record after the grant.
+local function grant(id, rec, t, s, token, now)
+  recount(t, t[STATUS], RUNNING)
+  t[STATUS], t[VERSION], t[ATTEMPT] = RUNNING, t[VERSION] + 1, t[ATTEMPT] + 1
+  t[FLAGS] = band(t[FLAGS], AFTER_GRANT)
+  t[SETTLED_BY], t[TOKEN] = 0, token
+  unwatch_wait(id, t)
+  t[STARTED], t[CANCEL] = now, 0
+  hold(id, t, s.id, attempt_end(t, now))
+  if t[TAIL_BYTES] == 0 then return with_tail(rec, t, s.tail) end
+  local x = tail_of(rec, t)
+  x[1], x[2], x[4] = s.id, s.worker, ''
+  return assemble(rec, t, x)
+end
+
 -- False when the reply is full: its first lease always fits.
-local function give(run, id, rec, t, s)
-  local apart = false
-  local bytes = #rec
-  if has(t, PAYLOAD_APART) then bytes = bytes + call('STRLEN', K .. 'p:' .. id) end
-  if #run.out > 0 and bytes > run.bytes then
+local function give(run, id, key, rec, t, s)
+  local bytes, is_apart = #rec, has(t, PAYLOAD_APART)
+  if is_apart then bytes = bytes + call('STRLEN', K .. 'p:' .. id) end
+  local used = run.used
+  if used > 0 and bytes > run.bytes then
     run.full = true
     return false
   end
-  if has(t, PAYLOAD_APART) then apart = call('GET', K .. 'p:' .. id) end
-  run.bytes = run.bytes - bytes
-  run.counter = run.counter + 1
-  run.used = run.used + 1
-  local secret = string.sub(run.secrets, run.used * 8 - 7, run.used * 8)
-  local after = grant(id, rec, t, s, struct.pack('>d', run.counter) .. secret, run.now)
-  run.store[#run.store + 1] = record_key(id)
-  run.store[#run.store + 1] = after
-  run.out[#run.out + 1] = { s.index, id, after, apart }
+  run.bytes, run.used, run.counter = run.bytes - bytes, used + 1, run.counter + 1
+  local secret = sub(run.secrets, used * 8 + 1, used * 8 + 8)
+  local after = grant(id, rec, t, s, pack('>d', run.counter) .. secret, run.now)
+  run.store[used * 2 + 1], run.store[used * 2 + 2] = key, after
+  run.ids[used + 1], run.recs[used + 1] = id, after
+  if is_apart then
+    run.aparts[#run.aparts + 1] = used
+    run.aparts[#run.aparts + 1] = call('GET', K .. 'p:' .. id)
+  end
   s.slots = s.slots - 1
   run.room = run.room - 1
   if run.room <= 0 then run.full = true end
   return true
 end
 
--- The header of a task that stands ready, or nil for a ghost. One whose time is over is a ghost
+-- The next ready task of a flow: id, key, record, header. Ids read stay in the set until
+-- `close_flow`; ghosts go with them, so many at most in one call. One whose time is over is a ghost
 -- too: a sweep finds it in `ex`.
-local function pending(rec, now)
-  if not rec then return nil end
-  local t = parse(rec)
-  if t[STATUS] ~= PENDING or is_over(t, now) then return nil end
-  return t
-end
-
--- The next ready task of a flow: id, record, header. Ids read stay in the set until `close_flow`;
--- ghosts go with them, so many at most in one call.
 local function next_of(run, flow)
   while run.ghosts < LEASE_GHOSTS do
-    flow.at = flow.at + 1
-    if flow.at > #flow.ids then
-      local ids = call('ZRANGE', flow.key, #flow.ids, #flow.ids + flow.chunk - 1)
+    local at = flow.at + 1
+    flow.at = at
+    if at > #flow.ids then
+      local seen = #flow.ids
+      local ids = call('ZRANGE', flow.key, seen, seen + flow.chunk - 1)
       if #ids == 0 then return nil end
-      local keys = {}
-      for i, id in ipairs(ids) do
-        flow.ids[#flow.ids + 1] = id
-        keys[i] = record_key(id)
+      local recs, keys = read_records(ids)
+      for i = 1, #ids do
+        flow.ids[seen + i], flow.recs[seen + i], flow.keys[seen + i] = ids[i], recs[i], keys[i]
       end
-      for _, rec in ipairs(call('MGET', unpack(keys))) do flow.recs[#flow.recs + 1] = rec end
     end
-    local id, rec = flow.ids[flow.at], flow.recs[flow.at]
-    local t = pending(rec, run.now)
-    if t then return id, rec, t end
+    local id, rec = flow.ids[at], flow.recs[at]
+    local t = rec and parse(rec)
+    if t and t[STATUS] == PENDING and not is_over(t, run.now) then
+      return id, flow.keys[at], rec, t
+    end
     flow.gone[#flow.gone + 1] = id
     run.ghosts = run.ghosts + 1
   end
@@ -107,25 +140,50 @@ local function next_of(run, flow)
 end
 
 local function close_flow(lane, level, flow)
-  if #flow.gone > 0 then call_sliced('ZREM', flow.key, flow.gone) end
+  -- The first of them are all gone where none was passed over.
+  if #flow.gone > 0 then
+    if #flow.gone == math.min(flow.at, #flow.ids) then
+      call('ZREMRANGEBYRANK', flow.key, 0, #flow.gone - 1)
+    else
+      call_sliced('ZREM', flow.key, flow.gone)
+    end
+  end
   if call('EXISTS', flow.key) == 0 then
     drop_reference(lane.id, flow.ref, flow.tag)
   elseif flow.tag ~= flow.first_tag then
-    call('ZADD', lane.key, level * LEVEL + flow.tag, flow.ref)
+    call('ZADD', lane.key, digits(level * LEVEL + flow.tag), flow.ref)
   end
+  lane.refs = nil
+end
+
+-- The references of a lane with few flows are read at once, for all levels.
+local FEW = 15
+local function refs_of(lane)
+  if lane.refs == nil then
+    local flat = call('ZRANGE', lane.key, 0, FEW, 'WITHSCORES')
+    lane.refs = #flat <= FEW * 2 and flat
+    lane.empty = #flat == 0
+  end
+  return lane.refs
 end
 
 local function read_flows(lane, level, limit, want)
-  local from, to = unpack(ranges[level])
-  local flat = call('ZRANGEBYSCORE', lane.key, from, to, 'WITHSCORES', 'LIMIT', 0, limit)
-  local flows = {}
-  for i = 1, #flat, 2 do
-    local tag = flat[i + 1] - level * LEVEL
-    flows[#flows + 1] = {
-      ref = flat[i], key = flow_key(lane.id, flat[i]), tag = tag, first_tag = tag,
-      at = 0, ids = {}, recs = {}, gone = {}, chunk = math.ceil(want / (#flat / 2)),
-    }
+  local flat = refs_of(lane)
+  if not flat then
+    local from, to = unpack(ranges[level])
+    flat = call('ZRANGEBYSCORE', lane.key, from, to, 'WITHSCORES', 'LIMIT', 0, limit)
   end
+  local flows, lowest = {}, level * LEVEL
+  for i = 1, #flat, 2 do
+    local tag = flat[i + 1] - lowest
+    if tag >= 0 and tag < LEVEL and #flows < limit then
+      flows[#flows + 1] = {
+        ref = flat[i], key = flow_key(lane.id, flat[i]), tag = tag, first_tag = tag,
+        at = 0, ids = {}, recs = {}, keys = {}, gone = {},
+      }
+    end
+  end
+  for _, flow in ipairs(flows) do flow.chunk = math.ceil(want / #flows) end
   return flows
 end
 
@@ -138,11 +196,11 @@ end
 
 -- One grant from a flow. Answers 'served', 'empty', 'skip' (no session may have it) or 'full'.
 local function serve_flow(run, lane, flow)
-  local id, rec, t = next_of(run, flow)
+  local id, key, rec, t = next_of(run, flow)
   if not id then return 'empty' end
-  local s = pick_session(run, is_quarantine(flow.ref), lane.id)
+  local s = pick_session(run, flow.quarantined, lane.id)
   if not s then return 'skip' end
-  if not give(run, id, rec, t, s) then return 'full' end
+  if not give(run, id, key, rec, t, s) then return 'full' end
   flow.gone[#flow.gone + 1] = id
   return 'served'
 end
@@ -152,24 +210,22 @@ local function serve_flows(run, lane, level, flows, want, skipped)
   while #flows > 0 and got < want and not run.full do
     local flow = table.remove(flows, 1)
     if not flow.touched then
-      flow.touched = true
+      flow.touched, flow.quarantined = true, is_quarantine(flow.ref)
       touched[#touched + 1] = flow
     end
     local fate = serve_flow(run, lane, flow)
     if fate == 'served' then
       got = got + 1
-      if flow.tag > clock.v[level] then
-        clock.v[level] = flow.tag
-        clock.changed['v' .. level] = flow.tag
-      end
+      if flow.tag > clock.v[level] then clock.v[level] = flow.tag end
       flow.tag = flow.tag + GROUP_STRIDE
       insert_sorted(flows, flow)
     elseif fate == 'skip' then
       skipped.n = skipped.n + 1
     end
   end
+  if got > 0 then clock.changed['v' .. level] = clock.v[level] end
   for _, flow in ipairs(touched) do close_flow(lane, level, flow) end
-  return got, #touched
+  return got
 end
 
 -- Up to `want` grants from one level of a lane.
@@ -189,7 +245,13 @@ local function take(run, lane, level, want)
 end
 
 local function has_work(lane, level)
-  return call('ZCOUNT', lane.key, ranges[level][1], ranges[level][2]) > 0
+  local flat = refs_of(lane)
+  if not flat then return call('ZCOUNT', lane.key, ranges[level][1], ranges[level][2]) > 0 end
+  for i = 2, #flat, 2 do
+    local tag = flat[i] - level * LEVEL
+    if tag >= 0 and tag < LEVEL then return true end
+  end
+  return false
 end
 
 -- Every 16th grant of a queue: one from below the level being served, from a boundary that rotates.
@@ -207,15 +269,28 @@ local function take_below(run, queue, level)
   return 0
 end
 
+-- Whether a grant from below is ever due: not while all of the queue's work is at this level.
+local function has_work_below(queue, level)
+  for lower = level + 1, 3 do
+    for _, lane in ipairs(queue.lanes) do
+      if has_work(lane, lower) then return true end
+    end
+  end
+  return false
+end
+
 local function take_fairly(run, lane, level, want)
   local queue, got = lane.queue, 0
   while got < want and not run.full do
     local left = STARVATION_EVERY - 1 - queue.served % STARVATION_EVERY
     local asked = math.min(want - got, math.max(left, 1))
     local taken
+    if not has_work_below(queue, level) then
+      asked = want - got
+      taken = take(run, lane, level, asked)
     -- The starvation grant only goes below while there is work here; otherwise this level is done
     -- anyway.
-    if left == 0 and has_work(lane, level) then
+    elseif left == 0 and has_work(lane, level) then
       taken = take_below(run, queue, level)
       if taken == 0 then taken = take(run, lane, level, 1) end
     else
@@ -234,8 +309,9 @@ local function find_lanes(run, names)
   if #names == 0 then return lanes end
   for i, found in ipairs(call('HMGET', K .. 'lid', unpack(names))) do
     local id, queue_id = string.match(found or '', '^(%d+):(%d+)$')
-    local key = id and lane_key(id)
-    if key and call('EXISTS', key) == 1 then
+    local lane = id and { id = tonumber(id), name = names[i], key = lane_key(id) }
+    if lane then refs_of(lane) end
+    if lane and not lane.empty then
       local queue = run.queues[queue_id]
       if not queue then
         local row = call('HMGET', K .. 'q:' .. queue_id, 'paused', 'served')
@@ -244,7 +320,7 @@ local function find_lanes(run, names)
         run.queues[queue_id] = queue
       end
       if not queue.paused then
-        local lane = { id = tonumber(id), name = names[i], key = key, queue = queue }
+        lane.queue = queue
         lanes[#lanes + 1] = lane
         queue.lanes[#queue.lanes + 1] = lane
       end
@@ -276,9 +352,9 @@ local function serve(run, names)
     if #lanes == 0 or run.full then break end
     serve_level(run, lanes, level)
   end
-  if #run.store > 0 then
+  if run.used > 0 then
     call('MSET', unpack(run.store))
-    call('HSET', META, 'fc', digits(run.counter))
+    own().fencing, own().granted = run.counter, true
   end
   for id, queue in pairs(run.queues) do
     if queue.served ~= queue.before then
@@ -287,7 +363,8 @@ local function serve(run, names)
   end
   local more = false
   for _, lane in ipairs(lanes) do
-    local empty = call('EXISTS', lane.key) == 0
+    refs_of(lane)
+    local empty = lane.empty
     if empty then call('SREM', K .. 'ne', lane.id) end
     if run.full and not empty then
       more = true
