@@ -1,6 +1,6 @@
 import type { Transition } from "../broker/broker.js";
 import { mayBecome, mustNext } from "../task/status.js";
-import { type Attempt, isFinal, type Status, type Task } from "../task/task.js";
+import { type Attempt, isFinal, type Payload, type Status, type Task } from "../task/task.js";
 import type { RecordOutcome } from "./history.js";
 
 /** All transitions of one task, with their places in the request. */
@@ -40,7 +40,15 @@ export interface Guarded {
  */
 export interface Decision {
   readonly outcomes: RecordOutcome[];
-  readonly write: { readonly kind: "insert" | "update"; readonly task: Task } | undefined;
+  readonly write: Write | undefined;
+}
+
+/** The payload is apart from its task, because copies of wide objects are dear. */
+export interface Write {
+  readonly kind: "insert" | "update";
+  readonly task: Task;
+  /** Of an insert; an update leaves what was asked as it stands. */
+  readonly payload: Payload | undefined;
 }
 
 /**
@@ -48,20 +56,17 @@ export interface Decision {
  * Transitions of one task are applied in the order of their versions, whatever order they came in.
  */
 export function decide(row: Guarded | undefined, transitions: readonly Transition[]): Decision {
-  const order = transitions
-    .map((_, index) => index)
-    .toSorted((a, b) => older(transitions[a]!.task, transitions[b]!.task));
   const outcomes: RecordOutcome[] = Array.from({ length: transitions.length }, () => "missing");
   let state = row;
   let task: Task | undefined;
-  for (const index of order) {
+  let payload: Payload | undefined;
+  for (const index of byAge(transitions)) {
     const transition = transitions[index]!;
     const outcome = judge(state, transition);
     outcomes[index] = outcome;
     if (outcome !== "applied") continue;
-    const payload = transition.payloadOmitted ? task?.payload : transition.task.payload;
-    task = { ...transition.task, payload };
-    state = task;
+    if (!transition.payloadOmitted) payload = transition.task.payload;
+    task = state = transition.task;
   }
   // One that found no row is behind a later one that brought the whole task.
   if (state) {
@@ -69,8 +74,38 @@ export function decide(row: Guarded | undefined, transitions: readonly Transitio
       if (outcome === "missing") outcomes[index] = "superseded";
     }
   }
-  return { outcomes, write: task && { kind: row ? "update" : "insert", task } };
+  return { outcomes, write: task && { kind: row ? "update" : "insert", task, payload } };
 }
+
+/** Places of the transitions, the oldest first. */
+export function byAge(transitions: readonly Transition[]): number[] {
+  const order = transitions.map((_, index) => index);
+  if (order.length < 2) return order;
+  return order.sort((a, b) => older(transitions[a]!.task, transitions[b]!.task));
+}
+
+/**
+ * The row of a task that completed says all there is to know of its last attempt, so that this one
+ * needs no row of its own.
+ */
+export const isToldByTask = (attempt: Attempt, task: Task): boolean =>
+  attempt.outcome === "completed" &&
+  task.status === "completed" &&
+  attempt.error === undefined &&
+  attempt.endedAt !== undefined &&
+  attempt.attempt >= 1 &&
+  attempt.endedAt === task.completedAt &&
+  attempt.startedAt === task.startedAt &&
+  isOfGrant(attempt, task);
+
+/** The attempt is the last grant of the task, in all that identifies it. */
+export const isOfGrant = (attempt: Attempt, task: Task): boolean =>
+  attempt.fencingToken === task.fencingToken &&
+  attempt.fencingToken >= 1 &&
+  attempt.attempt === task.attempt &&
+  attempt.run === task.run &&
+  attempt.sessionId === task.sessionId &&
+  attempt.workerId === task.workerId;
 
 const older = (a: Task, b: Task): number => a.run - b.run || a.version - b.version;
 

@@ -3,6 +3,7 @@ import type { History } from "../../src/history/history.js";
 import { freshTasks, type HistoryHarness, type MakeHistory } from "./history-harness.js";
 import { exerciseFilters } from "./history-filters.js";
 import { exerciseInsert } from "./history-insert.js";
+import { exerciseLives } from "./history-lives.js";
 import { exerciseLogs } from "./history-logs.js";
 import { exerciseQueuesAndEpochs } from "./history-queues.js";
 import { exerciseReads } from "./history-reads.js";
@@ -34,6 +35,7 @@ export function exerciseHistory(name: string, make: MakeHistory): void {
 
     exerciseInsert(() => scene);
     exerciseRecord(() => scene);
+    exerciseLives(() => scene);
     exerciseReads(() => scene);
     exerciseFilters(() => scene);
     exerciseRetention(() => scene);

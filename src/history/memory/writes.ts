@@ -2,7 +2,15 @@ import type { Transition } from "../../broker/broker.js";
 import { limits } from "../../limits.js";
 import type { Attempt, QueueSettings, Task } from "../../task/task.js";
 import type { InsertOutcome, RecordOutcome, ReviveOutcome } from "../history.js";
-import { asRead, attemptMayChange, cancelled, decide, groupByTask, revived } from "../rules.js";
+import {
+  asRead,
+  attemptMayChange,
+  cancelled,
+  decide,
+  groupByTask,
+  revived,
+  type Write,
+} from "../rules.js";
 import { defaultQueueSettings } from "../../task/validate.js";
 import { find, holderOf } from "./reads.js";
 import { dropTask, keyOf, type MemoryHistoryStore, putTask, type StoredTask } from "./store.js";
@@ -49,7 +57,7 @@ export function record(
     const row = store.tasks.get(id)?.task;
     const decision = decide(row, group);
     for (const [nth, place] of places.entries()) outcomes[place] = decision.outcomes[nth]!;
-    if (decision.write) write(store, row, decision.write.task, now);
+    if (decision.write) write(store, row, decision.write, now);
     for (const [nth, { attempt }] of group.entries()) {
       if (attempt && decision.outcomes[nth] !== "missing") keepAttempt(store, attempt);
     }
@@ -58,10 +66,15 @@ export function record(
 }
 
 /** What was asked never changes: an update leaves it as it stands. */
-function write(store: MemoryHistoryStore, row: Task | undefined, task: Task, now: number): void {
+function write(
+  store: MemoryHistoryStore,
+  row: Task | undefined,
+  { task, payload }: Write,
+  now: number,
+): void {
   if (!row && task.idempotencyKey !== "") claimKey(store, task, now);
-  const { namespace, queue, payload } = row ?? task;
-  putTask(store, { ...task, namespace, queue, payload }, now);
+  const { namespace, queue } = row ?? task;
+  putTask(store, { ...task, namespace, queue, payload: row ? row.payload : payload }, now);
 }
 
 function keepAttempt(store: MemoryHistoryStore, attempt: Attempt): void {

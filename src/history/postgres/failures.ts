@@ -27,11 +27,14 @@ export const mayRepeat = (error: unknown): boolean =>
 export const isBadRow = (error: unknown): boolean =>
   error instanceof DroverError ? isBadRow(error.cause) : /^2[23]/.test(sqlState(error) ?? "");
 
-/** A client whose last word was a proper answer may be used again; any other is destroyed. */
+/**
+ * A client whose last word was a proper answer may be used again; any other is destroyed, and also
+ * one whose prepared statements rest on types that are gone (XX000, 42804).
+ */
 export const isUsableAfter = (error: unknown): boolean => {
   if (error instanceof DroverError || error instanceof StartAnew) return true;
   const state = sqlState(error);
-  return state !== undefined && !unavailableStates.test(state);
+  return state !== undefined && !/^(XX|42804)/.test(state) && !unavailableStates.test(state);
 };
 
 export function failureOf(error: unknown): DroverError {

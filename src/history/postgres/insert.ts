@@ -4,8 +4,9 @@ import type { InsertOutcome } from "../history.js";
 import { addCounts, countsOf } from "./counts.js";
 import { plainArray, restored, storable, textArray } from "./literals.js";
 import type { Database, Queryable } from "./pool.js";
-import { insertParameters } from "./rows.js";
 import { sql } from "./sql.js";
+import { withRowTypes } from "./types.js";
+import { type Born, type RowTypes, wholeTasks } from "./written.js";
 
 export interface InsertReply {
   outcomes: InsertOutcome[];
@@ -22,6 +23,11 @@ const claimKeys = sql("claim_keys");
 const keyHolders = sql("key_holders");
 const insertTasks = sql("insert_tasks");
 
+/** `written` null: all of them. */
+export interface WrittenRow {
+  written: string[] | null;
+}
+
 /**
  * H1: keys, rows and marker commit together. Without keys it is one statement, and one round trip.
  */
@@ -32,52 +38,76 @@ export async function insert(
   shard: number,
 ): Promise<InsertReply> {
   if (tasks.length === 0) return { outcomes: [], marker: undefined };
-  const alone = tasks.length <= limits.submitItems && chunks(tasks).length === 1;
-  if (alone && !tasks.some((task) => task.idempotencyKey || isFinal(task.status))) {
-    return replyOf(tasks, new Map(), await insertRows(database, tasks, marker), marker);
-  }
+  const rows = tasks.map(whole);
+  const alone = tasks.length <= limits.submitItems && chunks(rows).length === 1;
+  return withRowTypes(database, async (types) => {
+    if (alone && !tasks.some((task) => task.idempotencyKey || isFinal(task.status))) {
+      const inserted = await insertRows(database, types, rows, marker);
+      return replyOf(tasks, new Map(), inserted, marker);
+    }
+    return insertKeyed(database, types, rows, marker, shard);
+  });
+}
+
+function insertKeyed(
+  database: Database,
+  types: RowTypes,
+  rows: readonly Born[],
+  marker: string,
+  shard: number,
+): Promise<InsertReply> {
+  const tasks = rows.map(({ task }) => task);
   return database.transaction(async (tx) => {
     const losers = await claim(tx, tasks);
-    const winners = tasks.filter((task) => !losers.has(task));
-    const inserted = await insertRows(tx, winners, marker);
-    await addCounts(tx, countsOf(unique(winners).filter(({ id }) => inserted.has(id))), shard);
+    const winners = rows.filter(({ task }) => !losers.has(task));
+    const inserted = await insertRows(tx, types, winners, marker);
+    const counted = unique(winners).filter(({ task }) => inserted.has(task.id));
+    await addCounts(tx, countsOf(counted.map(({ task }) => task)), shard);
     return replyOf(tasks, losers, inserted, marker);
   });
 }
 
+const whole = (task: Task): Born => ({ task, payload: task.payload });
+
 /** Inserts rows that do not stand yet, in id order; returns the ids that did not. */
 export async function insertRows(
   tx: Queryable,
-  tasks: readonly Task[],
+  types: RowTypes,
+  rows: readonly Born[],
   marker: string | undefined,
 ): Promise<Set<string>> {
   const inserted = new Set<string>();
-  for (const chunk of chunks(unique(tasks).toSorted(byId))) {
-    const rows = await tx.rows<{ id: string }>(insertTasks, insertParameters(chunk, marker));
-    for (const { id } of rows) inserted.add(id);
+  for (const chunk of chunks(unique(rows).toSorted(byId))) {
+    const values = [wholeTasks(types, chunk), marker ?? null];
+    const [answer] = await tx.rows<WrittenRow>(insertTasks, values);
+    for (const id of answer?.written ?? chunk.map(({ task }) => task.id)) inserted.add(id);
   }
   return inserted;
 }
 
-export const byId = (a: { id: string }, b: { id: string }): number =>
-  a.id < b.id ? -1 : Number(a.id > b.id);
+export const byId = (a: { task: Task }, b: { task: Task }): number =>
+  a.task.id < b.task.id ? -1 : Number(a.task.id > b.task.id);
 
-function unique(tasks: readonly Task[]): Task[] {
+function unique(rows: readonly Born[]): Born[] {
   const seen = new Set<string>();
-  return tasks.filter(({ id }) => !seen.has(id) && seen.add(id));
+  return rows.filter(({ task }) => !seen.has(task.id) && seen.add(task.id));
 }
 
-export function chunks<T extends Task>(tasks: readonly T[]): T[][] {
-  const all: T[][] = [];
+/** Bounded in rows and in bytes of payloads and results. */
+export function chunks<R extends Born>(
+  rows: readonly R[],
+  maxRows: number = limits.submitItems,
+): R[][] {
+  const all: R[][] = [];
   let bytes = Number.POSITIVE_INFINITY;
-  for (const task of tasks) {
-    const size = (task.payload?.data.byteLength ?? 0) + (task.result?.data.byteLength ?? 0);
+  for (const row of rows) {
+    const size = (row.payload?.data.byteLength ?? 0) + (row.task.result?.data.byteLength ?? 0);
     bytes += size;
-    if (bytes > statementBytes || all.at(-1)!.length >= limits.submitItems) {
+    if (bytes > statementBytes || all.at(-1)!.length >= maxRows) {
       all.push([]);
       bytes = size;
     }
-    all.at(-1)!.push(task);
+    all.at(-1)!.push(row);
   }
   return all;
 }

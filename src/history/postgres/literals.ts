@@ -42,6 +42,7 @@ const quoted = (value: string): string =>
 const intMax = 2 ** 31 - 1;
 
 /** Whole and in range, whatever came: a number that Postgres refuses would fail the whole batch. */
+export const smallint = (value: number): number => clamp(value, 2 ** 15 - 1);
 export const int = (value: number): number => clamp(value, intMax);
 export const bigint = (value: number): number => clamp(value, Number.MAX_SAFE_INTEGER);
 export const optionalBigint = (value: number | undefined): number | undefined =>
@@ -49,30 +50,3 @@ export const optionalBigint = (value: number | undefined): number | undefined =>
 
 const clamp = (value: number, max: number): number =>
   Number.isNaN(value) ? 0 : Math.trunc(Math.max(-max, Math.min(max, value)));
-
-/**
- * Many byte strings as one parameter: rows say where theirs begins and how long it is, so nothing
- * is written as hex.
- */
-export interface PackedBytes {
-  /** Where it begins, from 1; undefined for no bytes at all. */
-  readonly at: (number | undefined)[];
-  readonly length: (number | undefined)[];
-}
-
-export function packBytes(chunks: Uint8Array[]): {
-  add(into: PackedBytes, data: Uint8Array | undefined): void;
-  all(): Buffer;
-} {
-  let end = 0;
-  return {
-    add(into, data) {
-      into.at.push(data && end + 1);
-      into.length.push(data?.byteLength);
-      if (!data) return;
-      chunks.push(data);
-      end += data.byteLength;
-    },
-    all: () => Buffer.concat(chunks, end),
-  };
-}

@@ -63,12 +63,14 @@ const types = {
 /**
  * Every statement here wants an index, whatever the statistics say of a young table; a plan that is
  * kept must not rest on a table having been small. Plans are kept for all values: planning anew
- * over the tables of many days costs more than most statements. And none is worth compiling.
+ * over the tables of many days costs more than most statements. Nor may a join read a small table
+ * once and keep it (material): it would go on to when the table is large. And none is worth
+ * compiling.
  */
 const sessionSettings = (schema: string): string =>
   `SET search_path TO "${schema}"; SET jit TO off; SET enable_seqscan TO off; ` +
   "SET plan_cache_mode TO force_generic_plan; SET enable_hashjoin TO off; " +
-  "SET enable_mergejoin TO off; " +
+  "SET enable_mergejoin TO off; SET enable_material TO off; " +
   "SET idle_in_transaction_session_timeout TO 10000";
 
 export function createDatabase(options: DatabaseOptions): Database {

@@ -1,6 +1,6 @@
 import type { Transition } from "../../broker/broker.js";
 import { limits } from "../../limits.js";
-import type { Attempt, Task } from "../../task/task.js";
+import type { Attempt } from "../../task/task.js";
 import type { RecordOutcome } from "../history.js";
 import {
   attemptMayChange,
@@ -8,24 +8,35 @@ import {
   decide,
   groupByTask,
   type Guarded,
+  isToldByTask,
   type TaskTransitions,
 } from "../rules.js";
 import { addCounts, type CountChange, countsOf } from "./counts.js";
 import { isBadRow, StartAnew } from "./failures.js";
-import { byId, chunks, insertRows, winKeys } from "./insert.js";
+import { guess, type Guess } from "./guess.js";
+import { chunks, insertRows, winKeys, type WrittenRow } from "./insert.js";
 import { plainArray, restored } from "./literals.js";
 import type { Database, Queryable } from "./pool.js";
-import { attemptParameters, updateParameters } from "./rows.js";
 import { sql } from "./sql.js";
+import { withRowTypes } from "./types.js";
+import {
+  attemptParameters,
+  type Born,
+  replacing,
+  type RowTypes,
+  taskChanges,
+  wholeTasks,
+} from "./written.js";
 
+const recordTasks = sql("record_tasks");
 const lockTasks = sql("lock_tasks");
 const updateTasks = sql("update_tasks");
 const upsertAttempts = sql("upsert_attempts");
 
 /**
- * H2 and H3. A batch is one transaction: rows are locked in id order, judged by the rules both
- * histories share, then written with their attempts and counts. A batch that holds a row Postgres
- * refuses is repeated by halves.
+ * H2 and H3. Nearly every transition finds history as it should be: no row yet of a whole task, a
+ * live row of an older version otherwise. So a batch is written in one statement that leaves alone
+ * what is not so; only that is looked at with care.
  */
 export async function record(
   database: Database,
@@ -33,32 +44,78 @@ export async function record(
   shard: number,
 ): Promise<RecordOutcome[]> {
   const outcomes: RecordOutcome[] = [];
-  for (const batch of batches(groupByTask(transitions).toSorted(byId))) {
-    await recordBatch(database, batch, shard, outcomes);
+  const guesses = groupByTask(transitions).map(guess);
+  guesses.sort((a, b) => (a.group.id < b.group.id ? -1 : 1));
+  for (const batch of chunks(guesses, limits.recordBatch)) {
+    const left = await recordAsGuessed(database, batch, shard, outcomes);
+    if (left.length > 0) await recordWithCare(database, left, shard, outcomes);
   }
   return outcomes;
 }
 
-function* batches(groups: readonly TaskTransitions[]): Generator<TaskTransitions[]> {
-  const byTask = new Map(groups.map((group) => [group.id, group]));
-  for (const chunk of chunks(groups.map(({ transitions }) => transitions.at(-1)!.task))) {
-    for (let at = 0; at < chunk.length; at += limits.recordBatch) {
-      yield chunk.slice(at, at + limits.recordBatch).map(({ id }) => byTask.get(id)!);
-    }
+/** Returns what is not written by it. */
+async function recordAsGuessed(
+  database: Database,
+  guesses: readonly Guess[],
+  shard: number,
+  outcomes: RecordOutcome[],
+): Promise<TaskTransitions[]> {
+  const born = guesses.filter(({ kind }) => kind === "born");
+  const changed = guesses.filter(({ kind }) => kind === "changed");
+  const sure = [...born, ...changed];
+  const unsure = guesses.filter(({ kind }) => kind === "unsure").map(({ group }) => group);
+  if (sure.length === 0) return unsure;
+  const written = await writeAsGuessed(database, born, changed, shard);
+  for (const one of sure) {
+    if (!written || written.has(one.group.id)) answer(one.group, one.outcomes, outcomes);
+    else unsure.push(one.group);
+  }
+  return unsure.sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/** Ids of what is written; undefined for all. */
+async function writeAsGuessed(
+  database: Database,
+  born: readonly Guess[],
+  changed: readonly Guess[],
+  shard: number,
+): Promise<Set<string> | undefined> {
+  try {
+    const [row] = await withRowTypes(database, (types) => {
+      const values = [wholeTasks(types, born), taskChanges(types, changed), shard];
+      return database.rows<WrittenRow>(recordTasks, values);
+    });
+    return row?.written ? new Set(row.written) : undefined;
+  } catch (error) {
+    if (!isBadRow(error)) throw error;
+    return new Set();
   }
 }
 
-async function recordBatch(
+function answer(
+  { places }: TaskTransitions,
+  given: readonly RecordOutcome[],
+  outcomes: RecordOutcome[],
+): void {
+  for (const [nth, place] of places.entries()) outcomes[place] = given[nth]!;
+}
+
+/**
+ * One transaction: rows are locked in id order, judged by the rules both histories share, then
+ * written with their attempts and counts. What holds a row Postgres refuses is repeated by halves.
+ */
+async function recordWithCare(
   database: Database,
   groups: readonly TaskTransitions[],
   shard: number,
   outcomes: RecordOutcome[],
 ): Promise<void> {
   try {
-    const decisions = await database.transaction((tx) => writeBatch(tx, groups, shard));
-    for (const [index, { places }] of groups.entries()) {
-      for (const [nth, place] of places.entries())
-        outcomes[place] = decisions[index]!.outcomes[nth]!;
+    const decisions = await withRowTypes(database, (types) =>
+      database.transaction((tx) => writeBatch(tx, types, groups, shard)),
+    );
+    for (const [index, group] of groups.entries()) {
+      answer(group, decisions[index]!.outcomes, outcomes);
     }
   } catch (error) {
     if (!isBadRow(error)) throw error;
@@ -69,25 +126,31 @@ async function recordBatch(
       return;
     }
     const half = Math.ceil(groups.length / 2);
-    await recordBatch(database, groups.slice(0, half), shard, outcomes);
-    await recordBatch(database, groups.slice(half), shard, outcomes);
+    await recordWithCare(database, groups.slice(0, half), shard, outcomes);
+    await recordWithCare(database, groups.slice(half), shard, outcomes);
   }
 }
 
 async function writeBatch(
   tx: Queryable,
+  types: RowTypes,
   groups: readonly TaskTransitions[],
   shard: number,
 ): Promise<Decision[]> {
   const stored = await lockRows(tx, groups);
   const decisions = groups.map(({ id, transitions }) => decide(stored.get(id), transitions));
-  const inserts: Task[] = [];
-  const updates: Task[] = [];
-  for (const { write } of decisions) {
-    if (write) (write.kind === "insert" ? inserts : updates).push(write.task);
+  const writes = decisions.flatMap(({ write }) => write ?? []);
+  const inserts = writes.filter(({ kind }) => kind === "insert");
+  const updates = writes.filter(({ kind }) => kind === "update");
+  if (inserts.length > 0) await insertWhole(tx, types, inserts);
+  if (updates.length > 0) {
+    await tx.rows(updateTasks, [
+      taskChanges(
+        types,
+        updates.map(({ task }) => replacing(task)),
+      ),
+    ]);
   }
-  if (inserts.length > 0) await insertWhole(tx, inserts);
-  if (updates.length > 0) await tx.rows(updateTasks, updateParameters(updates));
   await writeAttempts(tx, attemptsOf(groups, decisions));
   await addCounts(tx, countChanges(stored, decisions), shard);
   return decisions;
@@ -131,22 +194,25 @@ async function lockRows(
  * RELAXED tasks arrive here for the first time. Their keys were won in the broker: history only
  * remembers them.
  */
-async function insertWhole(tx: Queryable, tasks: readonly Task[]): Promise<void> {
-  const inserted = await insertRows(tx, tasks, undefined);
+async function insertWhole(tx: Queryable, types: RowTypes, rows: readonly Born[]): Promise<void> {
+  const inserted = await insertRows(tx, types, rows, undefined);
   // Somebody else inserted one since we looked: now it can be locked and judged.
-  if (inserted.size < tasks.length) throw new StartAnew();
-  const keyed = tasks.filter(({ idempotencyKey }) => idempotencyKey !== "");
+  if (inserted.size < rows.length) throw new StartAnew();
+  const keyed = rows.map(({ task }) => task).filter(({ idempotencyKey }) => idempotencyKey !== "");
   if (keyed.length > 0) await winKeys(tx, keyed);
 }
 
 /**
- * A `missing` transition comes again with its attempt; all others leave it, whatever their version.
+ * A `missing` transition comes again with its attempt; all others leave it, whatever their version,
+ * unless the task's own row says it all.
  */
 function attemptsOf(groups: readonly TaskTransitions[], decisions: readonly Decision[]): Attempt[] {
   const attempts = new Map<string, Attempt>();
   for (const [index, { transitions }] of groups.entries()) {
     for (const [nth, { attempt }] of transitions.entries()) {
-      if (!attempt || decisions[index]!.outcomes[nth] === "missing") continue;
+      const { outcomes, write } = decisions[index]!;
+      if (!attempt || outcomes[nth] === "missing") continue;
+      if (write && isToldByTask(attempt, write.task)) continue;
       const key = `${attempt.taskId}/${String(attempt.fencingToken).padStart(16, "0")}`;
       if (attemptMayChange(attempts.get(key), attempt)) attempts.set(key, attempt);
     }

@@ -1,27 +1,20 @@
-import { slotOfId } from "../../task/ids.js";
-import type { Attempt, AttemptOutcome, Payload, Priority, QueueSettings } from "../../task/task.js";
 import type {
-  Cancellation,
+  Attempt,
+  AttemptOutcome,
   Durability,
+  Payload,
+  Priority,
   Progress,
+  QueueSettings,
   RetryPolicy,
   Status,
   Task,
   TaskError,
-  TaskTerms,
 } from "../../task/task.js";
 import { defaultQueueSettings } from "../../task/validate.js";
 import { asRead } from "../rules.js";
-import {
-  bigint,
-  int,
-  optionalBigint,
-  packBytes,
-  plainArray,
-  restored,
-  storable,
-  textArray,
-} from "./literals.js";
+import { restored } from "./literals.js";
+import { checkpointOf, type ExtraColumn, type SpecColumn, unsaid } from "./spec-column.js";
 
 /** What `{task}` selects; big integers come as numbers. */
 export interface TaskRow {
@@ -58,30 +51,6 @@ export interface TaskRow {
   now: number;
 }
 
-/**
- * Asked for, and never filtered by. Tags stand here as they came; their column is for the index.
- */
-interface SpecColumn {
-  maxRetries: number;
-  retry: RetryPolicy;
-  runAt?: number | undefined;
-  timeoutMs: number;
-  groupKey: string;
-  requiredLabels: Readonly<Record<string, string>>;
-  tags: readonly string[];
-  traceContext: Readonly<Record<string, string>>;
-  durability: Durability;
-  terms?: TaskTerms | undefined;
-}
-
-/** Bytes in base64: few tasks have any. */
-interface ExtraColumn {
-  cancellation?: Cancellation | undefined;
-  checkpoint?: { contentType: string; data: string } | undefined;
-}
-
-const bare = defaultQueueSettings("", "");
-
 /** Never throws: a column that cannot be decoded is shown as if it had not been given (H6). */
 export function taskOf(row: TaskRow): Task {
   // Not spread into a literal: so wide an object made that way costs 90 us.
@@ -90,17 +59,17 @@ export function taskOf(row: TaskRow): Task {
 }
 
 function specOf(row: TaskRow): Omit<Task, keyof ReturnType<typeof stateOf> | "id"> {
-  const spec: Partial<SpecColumn> = objectOf<SpecColumn>(row.spec) ?? {};
+  const spec = objectOf<SpecColumn>(row.spec) ?? {};
   return {
     namespace: shown(row.namespace),
     queue: shown(row.queue),
     type: shown(row.type),
     priority: row.priority as Priority,
     payload: payloadOf(row.payload_type, row.payload),
-    maxRetries: spec.maxRetries ?? bare.maxRetries,
-    retry: { ...bare.retry, ...objectOr(spec.retry) },
+    maxRetries: spec.maxRetries ?? unsaid.maxRetries,
+    retry: { ...unsaid.retry, ...objectOr(spec.retry) },
     runAt: spec.runAt,
-    timeoutMs: spec.timeoutMs ?? 0,
+    timeoutMs: spec.timeoutMs ?? unsaid.timeoutMs,
     groupKey: spec.groupKey ?? "",
     requiredLabels: objectOr(spec.requiredLabels),
     tags: Array.isArray(spec.tags) ? spec.tags : [],
@@ -134,10 +103,7 @@ function stateOf(row: TaskRow) {
     error: objectOf<TaskError>(row.error),
     progress: objectOf<Progress>(row.progress),
     cancellation: extra?.cancellation,
-    checkpoint: extra?.checkpoint && {
-      contentType: extra.checkpoint.contentType,
-      data: Buffer.from(extra.checkpoint.data, "base64"),
-    },
+    checkpoint: checkpointOf(extra),
   };
 }
 
@@ -165,131 +131,6 @@ function objectOf<T>(text: string | null): T | undefined {
   }
 }
 
-const json = (value: object | undefined): string | undefined => value && JSON.stringify(value);
-
-/** Parameters of `insert_tasks.sql`. */
-export function insertParameters(tasks: readonly Task[], marker: string | undefined): unknown[] {
-  const bytes = packBytes([]);
-  const payloads = { at: [], length: [] };
-  const results = { at: [], length: [] };
-  for (const task of tasks) {
-    bytes.add(payloads, task.payload?.data);
-    bytes.add(results, task.result?.data);
-  }
-  const { plain, text } = columns(tasks);
-  return [
-    plain((task) => task.id),
-    plain((task) => bigint(task.version)),
-    plain((task) => bigint(task.fencingToken)),
-    plain((task) => bigint(task.createdAt)),
-    plain((task) => optionalBigint(task.readyAt)),
-    plain((task) => optionalBigint(task.startedAt)),
-    plain((task) => optionalBigint(task.completedAt)),
-    plain((task) => optionalBigint(task.cancelRequestedAt)),
-    plain((task) => bigint(task.retentionMs)),
-    plain((task) => int(task.run)),
-    plain((task) => int(task.attempt)),
-    plain((task) => int(task.retryCount)),
-    plain((task) => int(task.leaseLosses)),
-    plain((task) => int(task.releases)),
-    plain((task) => slotOfId(task.id)),
-    plain((task) => int(task.priority)),
-    plain((task) => task.status),
-    text((task) => storable(task.namespace)),
-    text((task) => storable(task.queue)),
-    text((task) => storable(task.type)),
-    text((task) => storable(task.sessionId)),
-    text((task) => storable(task.workerId)),
-    text((task) => (task.idempotencyKey ? storable(task.idempotencyKey) : undefined)),
-    text(tagColumn),
-    text(specColumn),
-    text((task) => json(task.error)),
-    text((task) => json(task.progress)),
-    text((task) => task.payload && storable(task.payload.contentType)),
-    plainArray(payloads.at),
-    plainArray(payloads.length),
-    text((task) => task.result && storable(task.result.contentType)),
-    plainArray(results.at),
-    bytes.all(),
-    marker ?? null,
-    plainArray(results.length),
-    plain((task) => task.terms?.batchId),
-    text((task) => task.terms?.schedule && storable(task.terms.schedule)),
-    text(extraColumn),
-  ];
-}
-
-/** Parameters of `update_tasks.sql`. */
-export function updateParameters(tasks: readonly Task[]): unknown[] {
-  const bytes = packBytes([]);
-  const results = { at: [], length: [] };
-  for (const task of tasks) bytes.add(results, task.result?.data);
-  const { plain, text } = columns(tasks);
-  return [
-    plain((task) => task.id),
-    plain((task) => bigint(task.version)),
-    plain((task) => bigint(task.fencingToken)),
-    plain((task) => optionalBigint(task.readyAt)),
-    plain((task) => optionalBigint(task.startedAt)),
-    plain((task) => optionalBigint(task.completedAt)),
-    plain((task) => optionalBigint(task.cancelRequestedAt)),
-    plain((task) => int(task.run)),
-    plain((task) => int(task.attempt)),
-    plain((task) => int(task.retryCount)),
-    plain((task) => int(task.leaseLosses)),
-    plain((task) => int(task.releases)),
-    plain((task) => int(task.priority)),
-    plain((task) => task.status),
-    text((task) => storable(task.sessionId)),
-    text((task) => storable(task.workerId)),
-    text((task) => json(task.error)),
-    text((task) => json(task.progress)),
-    bytes.all(),
-    text((task) => task.result && storable(task.result.contentType)),
-    plainArray(results.at),
-    plainArray(results.length),
-    text(extraColumn),
-  ];
-}
-
-function columns<T>(items: readonly T[]) {
-  return {
-    plain: (column: (item: T) => number | string | undefined) => plainArray(items.map(column)),
-    text: (column: (item: T) => string | undefined) => textArray(items.map(column)),
-  };
-}
-
-const tagColumn = (task: Task): string | undefined =>
-  task.tags.length > 0 ? textArray(task.tags.map(storable)) : undefined;
-
-function specColumn(task: Task): string {
-  const spec: SpecColumn = {
-    maxRetries: task.maxRetries,
-    retry: task.retry,
-    runAt: task.runAt,
-    timeoutMs: task.timeoutMs,
-    groupKey: task.groupKey,
-    requiredLabels: task.requiredLabels,
-    tags: task.tags,
-    traceContext: task.traceContext,
-    durability: task.durability,
-    terms: task.terms,
-  };
-  return JSON.stringify(spec);
-}
-
-function extraColumn({ cancellation, checkpoint }: Task): string | undefined {
-  if (!cancellation && !checkpoint) return undefined;
-  const extra: ExtraColumn = {
-    cancellation,
-    checkpoint: checkpoint && {
-      contentType: checkpoint.contentType,
-      data: Buffer.from(checkpoint.data).toString("base64"),
-    },
-  };
-  return JSON.stringify(extra);
-}
-
 export interface AttemptRow {
   task_id: string;
   fencing_token: number;
@@ -315,23 +156,6 @@ export const attemptOf = (row: AttemptRow): Attempt => ({
   outcome: (row.outcome ?? undefined) as AttemptOutcome | undefined,
   error: objectOf<TaskError>(row.error),
 });
-
-/** Parameters of `upsert_attempts.sql`; one row per (task, fencing token). */
-export function attemptParameters(attempts: readonly Attempt[]): unknown[] {
-  const { plain, text } = columns(attempts);
-  return [
-    plain((attempt) => attempt.taskId),
-    plain((attempt) => bigint(attempt.fencingToken)),
-    plain((attempt) => bigint(attempt.startedAt)),
-    plain((attempt) => optionalBigint(attempt.endedAt)),
-    plain((attempt) => int(attempt.attempt)),
-    plain((attempt) => int(attempt.run)),
-    plain((attempt) => attempt.outcome),
-    text((attempt) => storable(attempt.sessionId)),
-    text((attempt) => storable(attempt.workerId)),
-    text((attempt) => json(attempt.error)),
-  ];
-}
 
 export interface QueueRow {
   namespace: string;

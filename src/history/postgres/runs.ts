@@ -5,8 +5,10 @@ import { cancelled, revived } from "../rules.js";
 import { addCounts, countsOf } from "./counts.js";
 import { storable } from "./literals.js";
 import type { Database, Queryable } from "./pool.js";
-import { type TaskRow, taskOf, updateParameters } from "./rows.js";
+import { type TaskRow, taskOf } from "./rows.js";
 import { sql } from "./sql.js";
+import { withRowTypes } from "./types.js";
+import { replacing, taskChanges } from "./written.js";
 
 const lockTask = sql("lock_task");
 const updateTasks = sql("update_tasks");
@@ -19,11 +21,11 @@ export async function cancelLive(
   reason: string | undefined,
   shard: number,
 ): Promise<Task | undefined> {
-  return database.transaction(async (tx) => {
+  return updating(database, async (tx, update) => {
     const row = await lock(tx, namespace, taskId);
     if (!row || isFinal(row.task.status)) return undefined;
     const task = cancelled(row.task, row.now, reason);
-    await tx.rows(updateTasks, updateParameters([task]));
+    await update(task);
     await addCounts(tx, countsOf([task]), shard);
     return task;
   });
@@ -36,18 +38,28 @@ export async function revive(
   marker: string,
   shard: number,
 ): Promise<ReviveOutcome> {
-  return database.transaction(async (tx): Promise<ReviveOutcome> => {
+  return updating(database, async (tx, update): Promise<ReviveOutcome> => {
     const row = await lock(tx, namespace, taskId);
     if (!row) return { kind: "unknown" };
     if (!isFinal(row.task.status)) return { kind: "live", task: row.task };
     if (row.task.status === "completed") return { kind: "completed", task: row.task };
     const task = revived(row.task);
-    await tx.rows(updateTasks, updateParameters([task]));
+    await update(task);
     await tx.rows(addMarker, [marker, task.id]);
     await addCounts(tx, countsOf([row.task], -1), shard);
     return { kind: "revived", task, marker };
   });
 }
+
+const updating = <T>(
+  database: Database,
+  work: (tx: Queryable, update: (task: Task) => Promise<unknown>) => Promise<T>,
+): Promise<T> =>
+  withRowTypes(database, (types) =>
+    database.transaction((tx) =>
+      work(tx, (task) => tx.rows(updateTasks, [taskChanges(types, [replacing(task)])])),
+    ),
+  );
 
 async function lock(
   tx: Queryable,

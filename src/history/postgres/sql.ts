@@ -14,11 +14,21 @@ const taskColumns = `t.id, t.version, t.fencing_token, t.created_at, t.ready_at,
   t.payload, t.result_type, t.result, t.extra::text, now_ms() AS now`;
 
 const folder = new URL("./sql/", import.meta.url);
+const partsFolder = new URL("./sql/parts/", import.meta.url);
+
+/** What stands in braces in the files. */
+const parts = new Map([["{task}", taskColumns]]);
+for (const file of readdirSync(partsFolder)) {
+  const text = readFileSync(new URL(file, partsFolder), "utf8").trimEnd();
+  parts.set(`{${file.slice(0, -".sql".length)}}`, text);
+}
+
 const statements = new Map<string, Statement>();
 for (const file of readdirSync(folder)) {
   if (!file.endsWith(".sql")) continue;
   const name = file.slice(0, -".sql".length);
-  const text = readFileSync(new URL(file, folder), "utf8").replaceAll("{task}", taskColumns);
+  let text = readFileSync(new URL(file, folder), "utf8");
+  for (const [word, part] of parts) text = text.replaceAll(word, part);
   statements.set(name, { name, text });
 }
 

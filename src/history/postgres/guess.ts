@@ -1,0 +1,81 @@
+import type { Transition } from "../../broker/broker.js";
+import type { Attempt, Payload, Task } from "../../task/task.js";
+import type { RecordOutcome } from "../history.js";
+import {
+  byAge,
+  type Decision,
+  decide,
+  type Guarded,
+  isOfGrant,
+  isToldByTask,
+  type TaskTransitions,
+} from "../rules.js";
+
+/** What becomes of a task if history stands as it should; and what to write then. */
+export interface Guess {
+  readonly group: TaskTransitions;
+  /**
+   * `born`: no row should be there. `changed`: a live one of the same run, whose version is below
+   * `above`. `unsure`: to be looked at.
+   */
+  readonly kind: "born" | "changed" | "unsure";
+  readonly task: Task;
+  readonly payload: Payload | undefined;
+  readonly above: number;
+  /** To be written with a change. */
+  readonly attempt: Attempt | undefined;
+  readonly outcomes: readonly RecordOutcome[];
+}
+
+export function guess(group: TaskTransitions): Guess {
+  const { transitions } = group;
+  const isBorn = transitions.some(({ payloadOmitted }) => !payloadOmitted);
+  const oldest = transitions[byAge(transitions)[0]!]!.task;
+  const decision = decide(isBorn ? undefined : liveBefore(oldest), transitions);
+  const { write } = decision;
+  if (!write) return unsure(group);
+  const left = attemptsLeft(transitions, decision, write.task);
+  const written = left.length === 1 && isOfGrant(left[0]!, write.task);
+  // Keys of RELAXED tasks are remembered in the transaction that inserts them.
+  if (isBorn ? left.length > 0 || write.task.idempotencyKey !== "" : left.length > 0 && !written) {
+    return unsure(group);
+  }
+  if (!isBorn && write.task.run !== oldest.run) return unsure(group);
+  return {
+    group,
+    kind: isBorn ? "born" : "changed",
+    task: write.task,
+    payload: write.payload,
+    above: oldest.version,
+    attempt: left[0],
+    outcomes: decision.outcomes,
+  };
+}
+
+const unsure = (group: TaskTransitions): Guess => ({
+  group,
+  kind: "unsure",
+  task: group.transitions[0]!.task,
+  payload: undefined,
+  above: 0,
+  attempt: undefined,
+  outcomes: [],
+});
+
+/** Any such row means the same outcomes. */
+const liveBefore = ({ version, run }: Task): Guarded => ({
+  version: version - 1,
+  run,
+  status: "pending",
+  fencingToken: 0,
+});
+
+/** Those that need rows of their own. */
+const attemptsLeft = (
+  transitions: readonly Transition[],
+  { outcomes }: Decision,
+  task: Task,
+): Attempt[] =>
+  transitions.flatMap(({ attempt }, nth) =>
+    attempt && outcomes[nth] !== "missing" && !isToldByTask(attempt, task) ? [attempt] : [],
+  );

@@ -1,0 +1,136 @@
+import type pg from "pg";
+import { beforeAll, expect, test } from "vitest";
+import { systemClock, systemRandom } from "../../src/clock.js";
+import type { History } from "../../src/history/history.js";
+import { createDatabase } from "../../src/history/postgres/pool.js";
+import { createPostgresHistory } from "../../src/history/postgres/postgres-history.js";
+import { sql } from "../../src/history/postgres/sql.js";
+import type { Task } from "../../src/task/task.js";
+import { attemptOf, ended, told } from "../conformance/history-harness.js";
+import { createTaskFactory } from "../support/task-factory.js";
+import { freshSchema, sharedPostgres } from "../support/stores.js";
+
+const factory = createTaskFactory(systemRandom, () => systemClock.now());
+let client: pg.Client;
+let history: History;
+let schema: string;
+
+beforeAll(async () => {
+  const { url } = await sharedPostgres();
+  schema = freshSchema();
+  const options = { url, schema, statementMs: 20_000, connectMs: 20_000 };
+  history = createPostgresHistory(options);
+  await history.start();
+  // With the settings of a session of Drover's own.
+  const database = createDatabase(options);
+  client = await database.connect();
+  return async () => {
+    await client.end();
+    await database.stop();
+    await history.stop();
+  };
+});
+
+const attemptRows = async (task: Task): Promise<number> => {
+  const { rows } = await client.query("SELECT FROM attempts WHERE task_id = $1", [task.id]);
+  return rows.length;
+};
+
+/** As the first and only grant leaves a task. */
+function completion(task: Task) {
+  const startedAt = task.createdAt + 3;
+  const completedAt = task.createdAt + 9;
+  const grant = { attempt: 1, fencingToken: 7, sessionId: "session-1", workerId: "worker-1" };
+  const attempt = attemptOf(task, { ...grant, startedAt, endedAt: completedAt });
+  return { attempt, change: { ...grant, startedAt, completedAt } };
+}
+
+test("the attempt of a task that completed at once is listed, and costs no row", async () => {
+  const [born, changed] = [factory.task(), factory.task()];
+  await history.insert([changed]);
+  for (const [task, payloadOmitted] of [
+    [born, false],
+    [changed, true],
+  ] as const) {
+    const { attempt, change } = completion(task);
+    const rest = { attempt, payloadOmitted };
+    expect(await history.record([ended(task, "completed", change, rest)])).toEqual(["applied"]);
+    expect(await attemptRows(task)).toBe(0);
+    expect(await history.attempts("default", task.id)).toEqual([attempt]);
+  }
+});
+
+test("an attempt that was told to run is listed as it ended", async () => {
+  const task = factory.task();
+  await history.insert([task]);
+  const { attempt, change } = completion(task);
+  const running = { ...attempt, endedAt: undefined, outcome: undefined };
+  const state = { ...change, completedAt: undefined, status: "running" as const };
+  await history.record([told(task, state, { attempt: running })]);
+  expect(await history.attempts("default", task.id)).toEqual([running]);
+  await history.record([ended(task, "completed", change, { attempt })]);
+  expect(await history.attempts("default", task.id)).toEqual([attempt]);
+});
+
+test("a failed attempt keeps a row of its own, with its error", async () => {
+  const task = factory.task();
+  await history.insert([task]);
+  const { attempt, change } = completion(task);
+  const error = { code: "boom", message: "no", retryable: true };
+  const failed = { ...attempt, outcome: "failed" as const, error };
+  const state = { ...change, completedAt: undefined, status: "retrying" as const, error };
+  await history.record([told(task, state, { attempt: failed })]);
+  expect(await attemptRows(task)).toBe(1);
+  expect(await history.attempts("default", task.id)).toEqual([failed]);
+});
+
+test("rows that stand already, or not yet, hold up none of their batch", async () => {
+  const [fresh, known, missing, live] = Array.from({ length: 4 }, () => factory.task());
+  await history.insert([known!, live!]);
+  const whole = { payloadOmitted: false };
+  const outcomes = await history.record([
+    ended(fresh!, "completed", {}, whole),
+    told(known!, { version: 1 }, whole),
+    ended(missing!, "completed"),
+    ended(live!, "failed"),
+    ended(known!, "completed"),
+  ]);
+  expect(outcomes).toEqual(["applied", "superseded", "missing", "applied", "applied"]);
+});
+
+test("a row that Postgres refuses is refused alone", async () => {
+  const tasks = Array.from({ length: 5 }, () => factory.task());
+  await history.insert(tasks);
+  const changes = tasks.map((task) => ended(task, "completed"));
+  changes[2] = ended(tasks[2]!, "completed", { releases: -1 });
+  const outcomes = await history.record(changes);
+  expect(outcomes).toEqual(["applied", "applied", "refused", "applied", "applied"]);
+});
+
+test("a schema made anew under a running coordinator is written to again", async () => {
+  const { url } = await sharedPostgres();
+  const own = freshSchema();
+  const open = () => createPostgresHistory({ url, schema: own, statementMs: 20_000 });
+  const running = open();
+  await running.start();
+  await running.insert([factory.task()]);
+  await client.query(`DROP SCHEMA ${own} CASCADE`);
+  const other = open();
+  await other.start();
+  const task = factory.task();
+  await running.insert([task]).catch(() => undefined);
+  await running.insert([task]);
+  expect((await other.get("default", [task.id]))[0]?.id).toBe(task.id);
+  await Promise.all([running.stop(), other.stop()]);
+});
+
+test("no flush reads more rows than it was given, whatever else is live", async () => {
+  await client.query("ANALYZE tasks");
+  await client.query(`PREPARE flush AS ${sql("record_tasks").text}`);
+  const { rows } = await client.query<{ "QUERY PLAN": string }>(
+    "EXPLAIN EXECUTE flush ('{}', '{}', 1)",
+  );
+  const plan = rows.map((row) => row["QUERY PLAN"]).join("\n");
+  expect(plan).toContain("_pkey on tasks_");
+  expect(plan).not.toMatch(/Seq Scan on (tasks|attempts)|id_slot_idx|Bitmap|Materialize/);
+});
