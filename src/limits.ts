@@ -125,6 +125,11 @@ export const limits = Object.freeze({
   waitTaskMs: 60_000,
   /** Changes of a watched task are hinted for this long, unless the watch is renewed. */
   watchMs: 30_000,
+  /** Tasks of one watch. */
+  watchTasks: 100,
+  watchCursorLength: 16_384,
+  /** A watcher that takes no event for so long is closed; its cursor goes on. */
+  watchStalledMs: 30_000,
   pendingSubmits: 20_000,
   rebalanceRatio: 1.25,
   drainMs: 25_000,

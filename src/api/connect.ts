@@ -12,6 +12,7 @@ import {
   Code,
   ConnectError,
   createConnectRouter,
+  createContextValues,
   type ConnectRouter,
   type HandlerContext,
   type Interceptor,
@@ -24,6 +25,7 @@ import {
 import type { UniversalHandler } from "@connectrpc/connect/protocol";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
+import { breakOffKey } from "./context.js";
 import { opaque, type MountedService } from "./contract.js";
 import { readBody } from "./http-body.js";
 import { toDroverError, type OnInternal } from "./interceptors/errors.js";
@@ -86,7 +88,9 @@ async function serve(
       return sendError(response, toDroverError(thrown));
     }
   }
-  const universal = universalRequestFromNodeRequest(request, response, json, undefined);
+  const values = createContextValues();
+  values.set(breakOffKey, () => response.destroy());
+  const universal = universalRequestFromNodeRequest(request, response, json, values);
   await universalResponseToNodeResponse(await handler(universal), response);
 }
 

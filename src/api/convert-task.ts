@@ -36,7 +36,7 @@ import {
  * wire can get wrong.
  */
 
-const wireStatus: Readonly<Record<Status, TaskStatus>> = {
+export const wireStatus: Readonly<Record<Status, TaskStatus>> = {
   blocked: TaskStatus.BLOCKED,
   scheduled: TaskStatus.SCHEDULED,
   pending: TaskStatus.PENDING,

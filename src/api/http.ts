@@ -2,8 +2,10 @@ import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { Code, ConnectError } from "@connectrpc/connect";
+import type { Clock } from "../clock.js";
 import type { Coordinator } from "../coordinator/coordinator.js";
 import { createConnectHandler } from "./connect.js";
+import { sendEvents } from "./event-stream.js";
 import { defaultGraceMs, type Door, type DoorOptions } from "./grpc.js";
 import { readBody } from "./http-body.js";
 import { errorText, type Reply } from "./rest/errors.js";
@@ -56,7 +58,7 @@ type Listener = (request: IncomingMessage, response: ServerResponse) => void;
 function listener(options: HttpDoorOptions, closing: AbortSignal): Listener {
   const services = createServices(options);
   const interceptors = interceptorsOf(options);
-  const { onInternal, others = [], coordinator } = options;
+  const { onInternal, others = [], coordinator, clock } = options;
   const connect = createConnectHandler({ services, interceptors, closing, onInternal });
   const rest = createRest(services, interceptors);
   const openapi = readFileSync(new URL("../../gen/openapi.json", import.meta.url), "utf8");
@@ -68,7 +70,7 @@ function listener(options: HttpDoorOptions, closing: AbortSignal): Listener {
     if (page) return send(response, isRead(request) ? page : onlyGet);
     if (connect.handle(request, response)) return;
     if (others.some((other) => other(request, response))) return;
-    answerRest(rest, request, response, url).catch((error: unknown) => {
+    answerRest({ rest, clock, closing }, request, response, url).catch((error: unknown) => {
       onInternal(error, url.pathname);
       response.destroy();
     });
@@ -110,8 +112,14 @@ function pageReply(path: string, { coordinator, openapi }: PageParts): Reply | u
     : { status: 503, body: JSON.stringify({ status: "not ready", reason }) };
 }
 
+interface RestParts {
+  readonly rest: Rest;
+  readonly clock: Clock;
+  readonly closing: AbortSignal;
+}
+
 async function answerRest(
-  rest: Rest,
+  { rest, clock, closing }: RestParts,
   request: IncomingMessage,
   response: ServerResponse,
   url: URL,
@@ -128,9 +136,12 @@ async function answerRest(
       ),
     ),
     signal: gone.signal,
+    closing,
     body: () => readBody(request),
   });
-  send(response, reply);
+  if ("events" in reply) {
+    await sendEvents(response, reply, { clock, reply: (it) => send(response, it) });
+  } else send(response, reply);
   // A body nobody asked for must not block the connection.
   request.resume();
 }

@@ -21,7 +21,7 @@ interface ServiceParts {
 
 /** The services of the contract. */
 export const contractServices = ({ coordinator, clock }: ServiceParts): MountedService[] => [
-  taskService(coordinator),
+  taskService(coordinator, clock),
   workerService(coordinator, clock),
   queueService(coordinator),
   adminService(coordinator),

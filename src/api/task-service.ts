@@ -4,6 +4,7 @@ import {
   type ListTasksRequest,
   type SubmitTasksRequest,
 } from "../../gen/drover/v1/task_pb.js";
+import type { Clock } from "../clock.js";
 import type { Coordinator, Submission, SubmitOutcome } from "../coordinator/coordinator.js";
 import { DroverError } from "../errors.js";
 import type { ListQuery } from "../history/history.js";
@@ -22,6 +23,7 @@ import { durationMs } from "./convert-time.js";
 import { toPage } from "./page.js";
 import { rawStreamOf } from "./raw-stream.js";
 import { serveSubmitStream, toWireOutcome } from "./submit-stream.js";
+import { watchTasks } from "./watch-stream.js";
 
 /** Long polls without a timeout of their own. */
 const defaultWaitMs = 30_000;
@@ -29,7 +31,7 @@ const defaultWaitMs = 30_000;
 const pageBytes = limits.messageBytes - 512 * 1024;
 
 /** Producers: each method parses, makes one call of the coordinator, and replies. */
-export function taskService(coordinator: Coordinator): MountedService {
+export function taskService(coordinator: Coordinator, clock: Clock): MountedService {
   return mount(TaskService, {
     async submitTask(request, context) {
       const draft = withCallerTrace(toDraft(request.task), context.requestHeader);
@@ -94,10 +96,7 @@ export function taskService(coordinator: Coordinator): MountedService {
       const stats = await coordinator.stats(namespaceOf(context), queue || undefined);
       return { stats: toWireStats(stats) };
     },
-    // oxlint-disable-next-line require-yield
-    async *watchTasks() {
-      throw new DroverError("unimplemented", "WatchTasks is not built yet; poll WaitTask");
-    },
+    watchTasks: (request, context) => watchTasks(coordinator, clock, request, context),
   });
 }
 

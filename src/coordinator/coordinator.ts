@@ -2,8 +2,9 @@ import type { SessionInfo } from "../broker/broker.js";
 import type { DroverError } from "../errors.js";
 import type { ListQuery, TaskPage } from "../history/history.js";
 import type { TaskDraft } from "../task/draft.js";
+import type { Step } from "../task/life.js";
 import type { LogEntry } from "../task/log.js";
-import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
+import type { Attempt, Progress, QueueSettings, Status, Task } from "../task/task.js";
 import type { Session, SessionHello, SessionPort } from "./frames.js";
 
 /**
@@ -44,6 +45,17 @@ export interface Coordinator {
     timeoutMs: number,
     signal: AbortSignal,
   ): Promise<{ task: TaskView; finished: boolean }>;
+  /**
+   * What happened to the tasks since the cursor ("": since they came in), then what happens, until
+   * all have ended and everything was told. Rejects with `shutting_down` when this coordinator
+   * does: the last cursor goes on elsewhere.
+   */
+  watch(
+    namespace: string,
+    taskIds: readonly string[],
+    cursor: string,
+    signal: AbortSignal,
+  ): AsyncIterable<TaskEvent>;
   stats(namespace: string, queue: string | undefined): Promise<Stats>;
 
   queue(namespace: string, name: string): Promise<QueueView>;
@@ -67,6 +79,17 @@ export interface Submission {
 export type SubmitOutcome =
   | { readonly kind: "submitted" | "existing"; readonly taskId: string }
   | { readonly kind: "refused"; readonly error: DroverError };
+
+/** One event of a watched task. */
+export type TaskEvent = {
+  readonly taskId: string;
+  /** The watch goes on after this event, on any coordinator. */
+  readonly cursor: string;
+} & (
+  | { readonly kind: "status"; readonly step: Step; readonly task: Task | undefined }
+  | { readonly kind: "progress"; readonly attempt: number; readonly progress: Progress }
+  | { readonly kind: "logs"; readonly entries: readonly LogEntry[] }
+);
 
 export type PendingReason = "paused" | "no_worker" | "no_slot" | "cold";
 

@@ -12,7 +12,9 @@ import { SessionBook } from "./session-book.js";
 import { Settler } from "./settle.js";
 import { Submitter } from "./submitter.js";
 import { createLoop, type Loop } from "../service.js";
+import { TaskLoader } from "./task-loader.js";
 import { Waiters } from "./waiters.js";
+import { Watcher } from "./watcher.js";
 import { WakeLoop } from "./wake-loop.js";
 
 /** How often the sure ways behind hints and wake-ups are walked. */
@@ -31,6 +33,7 @@ export class CoordinatorParts {
   readonly submitter: Submitter;
   readonly settler: Settler;
   readonly reader: Reader;
+  readonly watcher: Watcher;
   readonly canceller: Canceller;
   readonly sessions: SessionBook;
   readonly rebalancer: Rebalancer;
@@ -44,7 +47,9 @@ export class CoordinatorParts {
     this.dispatcher = new Dispatcher(parts);
     this.submitter = new Submitter(parts, this.queues, this.dispatcher);
     this.settler = new Settler(parts, this.waiters);
-    this.reader = new Reader(parts, this.queues, this.waiters);
+    const loader = new TaskLoader(parts);
+    this.reader = new Reader(parts, this.queues, this.waiters, loader);
+    this.watcher = new Watcher(parts, this.waiters, loader);
     this.canceller = new Canceller(parts, this.reader, this.waiters, this.dispatcher);
     const results = new ResultDesk(parts, this.settler);
     this.sessions = new SessionBook(parts, this.dispatcher, results, this.settler);
@@ -84,7 +89,7 @@ export class CoordinatorParts {
     this.sessions.stop();
     this.dispatcher.stop();
     await Promise.all([this.submitter.drained(), this.settler.drained()]);
-    this.waiters.stop();
+    await this.waiters.stop();
     this.queues.stop();
   }
 }
@@ -126,6 +131,8 @@ export function createCoordinator(parts: Parts): { coordinator: Coordinator; des
     retry: (namespace, taskId) => canceller.retry(namespace, taskId),
     wait: (namespace, taskId, timeoutMs, signal) =>
       reader.wait(namespace, taskId, timeoutMs, signal),
+    watch: (namespace, taskIds, cursor, signal) =>
+      inner.watcher.watch(namespace, taskIds, cursor, signal),
     stats: (namespace, queue) => queues.stats(namespace, queue),
     queue: (namespace, name) => queues.view(namespace, name),
     queues: (namespace, page) => queues.list(namespace, page),

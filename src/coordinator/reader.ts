@@ -7,6 +7,7 @@ import type { Page, PendingReason, TaskView, TaskViewPage } from "./coordinator.
 import { decodePageToken, encodePageToken } from "./page.js";
 import type { Parts } from "./parts.js";
 import type { QueueBook } from "./queue-book.js";
+import type { TaskLoader } from "./task-loader.js";
 import type { Waiters } from "./waiters.js";
 
 /** How long a look at the connected sessions serves for telling why a task waits. */
@@ -17,12 +18,14 @@ export class Reader {
   readonly #parts: Parts;
   readonly #queues: QueueBook;
   readonly #waiters: Waiters;
+  readonly #loader: TaskLoader;
   #sessions: { at: number; found: SessionInfo[] } | undefined;
 
-  constructor(parts: Parts, queues: QueueBook, waiters: Waiters) {
+  constructor(parts: Parts, queues: QueueBook, waiters: Waiters, loader: TaskLoader) {
     this.#parts = parts;
     this.#queues = queues;
     this.#waiters = waiters;
+    this.#loader = loader;
   }
 
   async get(namespace: string, taskId: string): Promise<TaskView> {
@@ -33,16 +36,8 @@ export class Reader {
 
   /** The task as it may be shown: a final status only once it can no longer be lost (P13). */
   async find(namespace: string, taskId: string): Promise<Task | undefined> {
-    const [live] = await this.#parts.broker.get([taskId]).catch(() => [undefined]);
-    if (live && live.namespace !== namespace) return undefined;
-    if (live && !(isFinal(live.status) && live.durability === "durable")) return live;
-    const [stored] = await this.#parts.history.get(namespace, [taskId]).catch((error: unknown) => {
-      // What ended there meanwhile cannot be known; that it is not shown as ended yet can.
-      if (live) return [undefined];
-      throw error;
-    });
-    if (live && (!stored || stored.version < live.version)) return unsettled(live);
-    return stored;
+    const task = await this.#loader.load(taskId);
+    return task?.namespace === namespace ? task : undefined;
   }
 
   async view(task: Task): Promise<TaskView> {
@@ -152,10 +147,4 @@ export function carries(
   return Object.entries(required).every(
     ([name, value]) => Object.hasOwn(labels, name) && labels[name] === value,
   );
-}
-
-/** A task that ended in Redis only, shown as it was while it ran. */
-function unsettled(task: Task): Task {
-  const running = task.attempt > 0 ? "running" : "pending";
-  return { ...task, status: running, completedAt: undefined, result: undefined };
 }

@@ -6,6 +6,7 @@ import type {
   Stats,
   Submission,
   SubmitOutcome,
+  TaskEvent,
   TaskView,
 } from "../../src/coordinator/coordinator.js";
 import type {
@@ -20,6 +21,7 @@ import { formTaskId, slotOfQueue } from "../../src/task/ids.js";
 import { firstStatus } from "../../src/task/status.js";
 import type { ListQuery } from "../../src/history/history.js";
 import { fits } from "../../src/task/filter.js";
+import { stepsSince, unseen } from "../../src/task/life.js";
 import type { LogEntry } from "../../src/task/log.js";
 import { isFinal, type Attempt, type Status } from "../../src/task/task.js";
 import { defaultQueueSettings, toSpec } from "../../src/task/validate.js";
@@ -151,6 +153,14 @@ export class FakeCoordinator implements Coordinator {
     const place = { taskId, fencingToken: 1, attempt: 1, sequence: 1, dropped: 0 };
     const entry: LogEntry = { ...place, time, level: "info", message: "said", fields: '{"n":1}' };
     return { entries: [entry], nextPageToken: "" };
+  }
+
+  async *watch(namespace: string, taskIds: readonly string[]): AsyncGenerator<TaskEvent> {
+    for (const taskId of taskIds) {
+      const task = this.#find(namespace, taskId);
+      const [step] = stepsSince(unseen, task, []);
+      yield { taskId, cursor: `after ${taskId}`, kind: "status", step: step!, task };
+    }
   }
 
   async cancel(namespace: string, id: string): Promise<TaskView> {

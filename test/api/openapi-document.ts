@@ -29,15 +29,22 @@ const document = JSON.parse(documentText) as {
   readonly paths: Record<string, Record<string, Omit<Operation, "verb" | "path">>>;
 };
 
-export const operations: readonly Operation[] = Object.entries(document.paths).flatMap(
-  ([path, item]) =>
-    Object.entries(item).map(([verb, it]) => ({
-      ...it,
-      verb: verb.toUpperCase(),
-      path,
-      parameters: it.parameters ?? [],
-    })),
+const all: readonly Operation[] = Object.entries(document.paths).flatMap(([path, item]) =>
+  Object.entries(item).map(([verb, it]) => ({
+    ...it,
+    verb: verb.toUpperCase(),
+    path,
+    parameters: it.parameters ?? [],
+  })),
 );
+
+const isStream = ({ responses }: Operation): boolean =>
+  "text/event-stream" in (responses["200"]?.content ?? {});
+
+/** Those that answer with JSON. */
+export const operations = all.filter((it) => !isStream(it));
+/** Those that answer with Server-Sent Events. */
+export const streams = all.filter(isStream);
 
 /** What a reference points at, with its neighbours; anything else as it is. */
 export function resolved(schema: Json): Json {

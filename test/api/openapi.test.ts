@@ -9,6 +9,7 @@ import {
   documentText,
   faultsOf,
   operations,
+  streams,
   resolved,
   sample,
   type Json,
@@ -107,6 +108,13 @@ describe("the document", () => {
     });
     expect(stdout + stderr).toContain("is valid");
   }, 30_000);
+
+  it("has every stream of the door", () => {
+    expect(streams.map((it) => `${it.verb} ${it.path}`).toSorted()).toEqual([
+      "GET /api/v1/tasks/{task_id}/watch",
+      "GET /api/v1/tasks:watch",
+    ]);
+  });
 
   it("has every route of the door", () => {
     expect(operations.map((it) => `${it.verb} ${it.path}`).toSorted()).toEqual([

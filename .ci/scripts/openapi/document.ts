@@ -99,7 +99,13 @@ const eventsOf = (route: Route, schemas: Schemas): Schema => ({
       "Server-Sent Events: `event` names what happened, `id` is the cursor, `data` one line of " +
       "JSON. A comment every 15 s keeps the connection alive. An event `end` is the last one.",
     content: {
-      "text/event-stream": { schema: { type: "string" }, "x-event-data": replyOf(route, schemas) },
+      "text/event-stream": {
+        schema: {
+          type: "string",
+          contentMediaType: "application/json",
+          contentSchema: replyOf(route, schemas),
+        },
+      },
     },
   },
   "204": { description: "Everything was sent before this cursor: do not come again." },

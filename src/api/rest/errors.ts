@@ -32,6 +32,13 @@ export interface Reply {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
+/** A stream of Server-Sent Events, each text a whole event. */
+export interface EventReply {
+  readonly events: AsyncIterable<string>;
+  /** The caller goes on after a cursor. */
+  readonly resumed: boolean;
+}
+
 export interface ErrorBody {
   readonly code: string;
   readonly message: string;

@@ -7,13 +7,16 @@ import {
   type MethodImplSpec,
   type ServiceImpl,
 } from "@connectrpc/connect";
-import { invokeUnaryImplementation } from "@connectrpc/connect/protocol";
+import {
+  invokeUnaryImplementation,
+  transformInvokeImplementation,
+} from "@connectrpc/connect/protocol";
 import { DroverError } from "../../errors.js";
 import { refuse } from "../../task/rules.js";
 import { opaque, type MountedService } from "../contract.js";
 import { toDroverError } from "../interceptors/errors.js";
 import { parseJson } from "../json-body.js";
-import { errorReply, errorText, type Reply } from "./errors.js";
+import { errorReply, errorText, type EventReply, type Reply } from "./errors.js";
 import { findField, putAt, readMessage, type Init } from "./read-plain.js";
 import { compileRoutes, matchRoute, type Route } from "./routes.js";
 import { writeMessage, writeOnly } from "./write-plain.js";
@@ -25,6 +28,8 @@ export interface RestRequest {
   readonly query: URLSearchParams;
   readonly headers: Headers;
   readonly signal: AbortSignal;
+  /** Aborted when the door closes: streams end. */
+  readonly closing: AbortSignal;
   /** Read only once a route matches. */
   body(): Promise<Buffer>;
 }
@@ -32,7 +37,7 @@ export interface RestRequest {
 export interface Rest {
   readonly routes: readonly Route[];
   /** Never rejects. */
-  answer(request: RestRequest): Promise<Reply>;
+  answer(request: RestRequest): Promise<Reply | EventReply>;
 }
 
 /**
@@ -51,6 +56,11 @@ export function createRest(mounted: readonly MountedService[], interceptors: Int
   ];
   const call = (method: DescMethod, message: Message, request: RestRequest) =>
     invoke(specs.get(keyOf(method))!, message, request, interceptors);
+  const eventsOf = (route: Route, message: Message, request: RestRequest): EventReply => {
+    const spec = specs.get(keyOf(route.method))!;
+    const responses = stream(spec, message, request, interceptors);
+    return { events: eventTexts(route, responses), resumed: cursorOf(message) !== "" };
+  };
   return {
     routes,
     async answer(request) {
@@ -59,6 +69,7 @@ export function createRest(mounted: readonly MountedService[], interceptors: Int
       if (match.kind === "wrong_verb") return wrongVerb(request.verb, match.allowed);
       try {
         const message = await readRequest(match.route, match.values, request);
+        if (isStream(match.route)) return eventsOf(match.route, message, request);
         return {
           status: 200,
           body: writeReply(match.route, await call(match.route.method, message, request)),
@@ -106,6 +117,8 @@ async function readRequest(
     findField(desc, name.split(".")[0]!, "");
     if (texts.length > 0) putAt(desc, init, name, texts);
   }
+  const lastEvent = isStream(route) ? request.headers.get("last-event-id") : undefined;
+  if (lastEvent) putAt(desc, init, "cursor", [lastEvent]);
   for (const [index, name] of route.variables.entries()) {
     putPathValue(desc, init, name, decodeSegment(values[index]!));
   }
@@ -160,6 +173,11 @@ function decodeSegment(segment: string): string {
   }
 }
 
+const isStream = ({ method }: Route): boolean => method.methodKind === "server_streaming";
+
+const cursorOf = (message: Message): string =>
+  (message as { readonly cursor?: string }).cursor ?? "";
+
 async function invoke(
   spec: MethodImplSpec,
   message: Message,
@@ -167,7 +185,33 @@ async function invoke(
   interceptors: Interceptor[],
 ): Promise<Message> {
   if (spec.kind !== "unary") throw new DroverError("unimplemented", "not a unary call");
-  const context = createHandlerContext({
+  const context = contextOf(spec, request);
+  try {
+    return await invokeUnaryImplementation(spec, context, message, interceptors);
+  } finally {
+    context.abort();
+  }
+}
+
+async function* stream(
+  spec: MethodImplSpec,
+  message: Message,
+  request: RestRequest,
+  interceptors: Interceptor[],
+): AsyncGenerator<Message> {
+  const context = contextOf(spec, request, request.closing);
+  const requests = (async function* () {
+    yield message;
+  })();
+  try {
+    yield* transformInvokeImplementation(spec, context, interceptors)(requests);
+  } finally {
+    context.abort();
+  }
+}
+
+function contextOf(spec: MethodImplSpec, request: RestRequest, closing?: AbortSignal) {
+  return createHandlerContext({
     service: spec.method.parent,
     method: spec.method,
     protocolName: "rest",
@@ -176,11 +220,20 @@ async function invoke(
     requestHeader: request.headers,
     requestSignal: request.signal,
     contextValues: createContextValues(),
+    ...(closing && { shutdownSignal: closing }),
   });
-  try {
-    return await invokeUnaryImplementation(spec, context, message, interceptors);
-  } finally {
-    context.abort();
+}
+
+/** `event` is the member of the message's oneof, `id` the cursor, `data` the message. */
+async function* eventTexts(
+  route: Route,
+  responses: AsyncIterable<Message>,
+): AsyncGenerator<string> {
+  const desc = opaque(route.method.output);
+  for await (const response of responses) {
+    const { event } = response as unknown as { readonly event?: { readonly case?: string } };
+    const data = writeMessage(desc, response);
+    yield `event: ${event?.case ?? "message"}\nid: ${cursorOf(response)}\ndata: ${data}\n\n`;
   }
 }
 

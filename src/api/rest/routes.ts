@@ -26,7 +26,8 @@ export const compileRoutes = (service: DescService): Route[] =>
     .filter((method) => hasOption(method, http) && takesOne(method))
     .flatMap((method) => compileRule(method, getOption(method, http)));
 
-const takesOne = ({ methodKind }: DescMethod): boolean => methodKind === "unary";
+const takesOne = ({ methodKind }: DescMethod): boolean =>
+  methodKind === "unary" || methodKind === "server_streaming";
 
 function compileRule(method: DescMethod, rule: HttpRule): Route[] {
   const { pattern, body, responseBody } = rule;

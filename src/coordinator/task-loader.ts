@@ -1,0 +1,84 @@
+import { DroverError } from "../errors.js";
+import { isFinal, type Status, type Task } from "../task/task.js";
+import type { Parts } from "./parts.js";
+
+/** Tasks of one read of the broker. */
+const readItems = 500;
+
+interface Asked {
+  readonly done: Promise<Task | undefined>;
+  resolve(task: Task | undefined): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * Reads tasks as they may be shown: a final status only once it can no longer be lost (P13). What
+ * is asked for in one turn shares its reads, however many ask for the same task.
+ */
+export class TaskLoader {
+  readonly #parts: Pick<Parts, "broker" | "history">;
+  #asked = new Map<string, Asked>();
+
+  constructor(parts: Pick<Parts, "broker" | "history">) {
+    this.#parts = parts;
+  }
+
+  /** Of any namespace: who asks has to compare it. Undefined: no such task. */
+  load(taskId: string): Promise<Task | undefined> {
+    const known = this.#asked.get(taskId);
+    if (known) return known.done;
+    if (this.#asked.size === 0) setImmediate(() => this.#flush());
+    let answer: Pick<Asked, "resolve" | "reject"> | undefined;
+    const done = new Promise<Task | undefined>((resolve, reject) => (answer = { resolve, reject }));
+    this.#asked.set(taskId, { done, ...answer! });
+    return done;
+  }
+
+  #flush(): void {
+    const asked = [...this.#asked];
+    this.#asked = new Map();
+    for (let at = 0; at < asked.length; at += readItems) {
+      void this.#read(asked.slice(at, at + readItems));
+    }
+  }
+
+  async #read(asked: readonly [string, Asked][]): Promise<void> {
+    const { broker, history } = this.#parts;
+    const live = await broker.get(asked.map(([id]) => id)).catch(() => []);
+    const open: { id: string; one: Asked; live: Task | undefined }[] = [];
+    asked.forEach(([id, one], index) => {
+      const task = live[index];
+      const shown = task && !(isFinal(task.status) && task.durability === "durable");
+      if (shown) one.resolve(task);
+      else open.push({ id, one, live: task });
+    });
+    if (open.length === 0) return;
+    try {
+      const stored = await history.get(
+        undefined,
+        open.map(({ id }) => id),
+      );
+      open.forEach(({ one, live: ended }, index) => one.resolve(shownOf(ended, stored[index])));
+    } catch (error) {
+      for (const { one, live: ended } of open) {
+        // What ended there meanwhile cannot be known; that it is not shown as ended yet can.
+        if (ended) one.resolve(shownOf(ended, undefined));
+        else one.reject(DroverError.from(error));
+      }
+    }
+  }
+}
+
+/** A task that ended in the broker only is shown as it was while it ran. */
+function shownOf(live: Task | undefined, stored: Task | undefined): Task | undefined {
+  if (!live || (stored && stored.version >= live.version)) return stored;
+  const status: Status = live.attempt > 0 ? "running" : "pending";
+  const shown = Object.assign({ ...live }, { status, completedAt: undefined, result: undefined });
+  unsettled.add(shown);
+  return shown;
+}
+
+const unsettled = new WeakSet<Task>();
+
+/** It has ended in the broker, and reads as before because history does not hold the end yet. */
+export const isUnsettled = (task: Task): boolean => unsettled.has(task);
