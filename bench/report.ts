@@ -43,11 +43,11 @@ function headOf(rows: readonly Row[]): string[] {
 }
 
 /** In the order a task meets them. */
-const wayOfTask = ["producer", "coordinator", "redis", "postgres", "worker"];
+const wayOfTask = ["producer", "coordinator", "redis", "broker", "postgres", "worker"];
 
 function processesOf(rows: readonly Row[]): string[] {
   const names = new Set(rows.flatMap(({ cpu_us }) => Object.keys(cpu_us)));
-  const place = (name: string): number => (wayOfTask.indexOf(name) + 6) % 6;
+  const place = (name: string): number => (wayOfTask.indexOf(name) + 7) % 7;
   return [...names].toSorted((a, b) => place(a) - place(b));
 }
 

@@ -79,9 +79,9 @@ class RunningRig implements Rig {
     switch (figure) {
       case "submit_single":
       case "submit_bulk":
-        return [{ ...about, ...(await this.#submit(durability, submitOf(figure, load))) }];
+        return [{ ...about, ...(await this.#submit(durability, this.#submitOf(figure, load))) }];
       case "redis_bytes":
-        return [{ ...about, ...this.#bytes(durability) }];
+        return this.#bytes(durability).map((bytes) => ({ ...about, ...bytes }));
       case "drain":
         return [{ ...about, ...(await this.#drain(durability, load)) }];
       case "latency_200":
@@ -97,21 +97,29 @@ class RunningRig implements Rig {
       this.#submitAll(durability, command),
     );
     const queued = this.#queued.get(durability) ?? { bytes: 0, tasks: 0 };
-    queued.bytes += (await this.#servers.redisBytes()) - before;
+    queued.bytes += ((await this.#servers.redisBytes()) ?? Number.NaN) - (before ?? Number.NaN);
     queued.tasks += command.tasks;
     this.#queued.set(durability, queued);
     return throughput(timing, timing.startedAt, cpu, timing);
   }
 
+  #submitOf(figure: Figure, load: Load): Submit {
+    const share = figure.endsWith("_single") ? (this.system.singleShare ?? 1) : 1;
+    return submitOf(figure, { ...load, tasks: Math.ceil(load.tasks * share) });
+  }
+
   #bytes(durability: Durability) {
     const { bytes, tasks } = this.#queued.get(durability) ?? { bytes: 0, tasks: 0 };
     const value = bytes / tasks;
-    return { tasks, value, unit: "bytes/task" as const, p50: null, p99: null, cpu_us: {} };
+    // Not a number: it has no Redis.
+    if (Number.isNaN(value)) return [];
+    return [{ tasks, value, unit: "bytes/task" as const, p50: null, p99: null, cpu_us: {} }];
   }
 
   /** Everything the round has submitted so far. From the first start of a handler. */
   async #drain(durability: Durability, load: Load) {
-    if (!this.#queued.has(durability)) await this.#submit(durability, submitOf("e2e_bulk", load));
+    if (!this.#queued.has(durability))
+      await this.#submit(durability, this.#submitOf("e2e_bulk", load));
     const { tasks } = this.#queued.get(durability)!;
     const { concurrency } = load;
     this.#queued.delete(durability);
@@ -124,7 +132,7 @@ class RunningRig implements Rig {
   }
 
   async #endToEnd(figure: Figure, durability: Durability, load: Load) {
-    const command = submitOf(figure, load);
+    const command = this.#submitOf(figure, load);
     const { tasks } = command;
     await this.#worker.ask({ do: "work", durability, concurrency: load.concurrency });
     let startedAt = 0;

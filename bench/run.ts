@@ -10,7 +10,7 @@ import { plotSvg } from "./plot.js";
 import { markdownReport, ratioLines, type Results, terminalTable } from "./report.js";
 import { type Load, type Rig, startRig } from "./rig.js";
 import { figures, type Sample, toRatios, toRows } from "./summary.js";
-import { systemNamed, systems } from "./systems/index.js";
+import { notMeasured, quickSystems, systemNamed, systems } from "./systems/index.js";
 
 interface Flags {
   full: boolean;
@@ -18,7 +18,7 @@ interface Flags {
   rounds?: number;
   inFlight: number;
   concurrency: number;
-  systems: string;
+  systems?: string;
   figures: string;
   durabilities: string;
   out: string;
@@ -41,7 +41,7 @@ const flags = new Command("bench")
   .option("--rounds <n>", "rounds, beside the one that warms up", whole)
   .option("--in-flight <n>", "single submits that wait for their ack at once", whole, 256)
   .option("--concurrency <n>", "tasks that the worker process runs at once", whole, 100)
-  .option("--systems <names>", "some of them", systems.map(({ name }) => name).join(","))
+  .option("--systems <names>", "some of them; by default those of the ratios, with --full all")
   .option("--figures <names>", "some of them", figures.join(","))
   .option("--durabilities <names>", "some of them", "relaxed,durable")
   .option("--out <dir>", "where RESULTS.md and results/ go", here)
@@ -63,7 +63,9 @@ const load: Load = {
   latencySeconds: flags.full ? 8 : 4,
 };
 const wantedFigures = figures.filter((figure) => flags.figures.split(",").includes(figure));
-const absent: Record<string, string> = {};
+const absent: Record<string, string> = { ...notMeasured };
+const defaultSystems = (flags.full ? systems : quickSystems).map(({ name }) => name);
+const wantedSystems = flags.systems?.split(",") ?? defaultSystems;
 const say = (text: string): void => console.error(text);
 
 /** Of the last minute, before anything of ours ran. */
@@ -74,7 +76,7 @@ if (loadBefore > 0.5) {
 
 async function startRigs(dir: string): Promise<Rig[]> {
   const rigs: Rig[] = [];
-  for (const name of flags.systems.split(",")) {
+  for (const name of wantedSystems) {
     try {
       rigs.push(await startRig(systemNamed(name), { dir, profile: flags.profile }));
     } catch (error) {

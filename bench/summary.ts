@@ -109,27 +109,41 @@ export function toRows(samples: readonly Sample[]): Row[] {
   return [...groups.keys()].toSorted().map((place) => rowOf(groups.get(place)!));
 }
 
-/** Each ratio: Drover RELAXED by a peer, of one figure. */
-const wanted: Readonly<Record<string, { figure: Figure; peer: string }>> = {
-  e2e_bulk_vs_bullmq: { figure: "e2e_bulk", peer: "bullmq" },
-  e2e_single_vs_bullmq: { figure: "e2e_single", peer: "bullmq" },
-  drain_vs_bullmq: { figure: "drain", peer: "bullmq" },
-  submit_bulk_vs_bullmq: { figure: "submit_bulk", peer: "bullmq" },
-  submit_single_vs_bullmq: { figure: "submit_single", peer: "bullmq" },
-  latency_p50_vs_bullmq: { figure: "latency_200", peer: "bullmq" },
-};
+/** Each ratio: Drover by a peer, of one figure; RELAXED unless said. */
+const wanted: Readonly<Record<string, { figure: Figure; peer: string; durability?: Durability }>> =
+  {
+    e2e_bulk_vs_bullmq: { figure: "e2e_bulk", peer: "bullmq" },
+    e2e_single_vs_bullmq: { figure: "e2e_single", peer: "bullmq" },
+    drain_vs_bullmq: { figure: "drain", peer: "bullmq" },
+    drain_vs_nats: { figure: "drain", peer: "nats" },
+    submit_bulk_vs_bullmq: { figure: "submit_bulk", peer: "bullmq" },
+    submit_single_vs_bullmq: { figure: "submit_single", peer: "bullmq" },
+    durable_e2e_bulk_vs_graphile: {
+      figure: "e2e_bulk",
+      peer: "graphile-worker",
+      durability: "durable",
+    },
+    latency_p50_vs_bullmq: { figure: "latency_200", peer: "bullmq" },
+    latency_p50_vs_nats: { figure: "latency_200", peer: "nats" },
+  };
 
 type Measured = Pick<Sample, "system" | "durability" | "figure" | "value">;
 
-function valueOf(all: readonly Measured[], system: string, figure: Figure): number | undefined {
+function valueOf(
+  all: readonly Measured[],
+  system: string,
+  figure: Figure,
+  durability: Durability,
+): number | undefined {
   const fits = (one: Measured): boolean =>
-    one.system === system && one.durability === "relaxed" && one.figure === figure;
+    one.system === system && one.durability === durability && one.figure === figure;
   return all.find(fits)?.value;
 }
 
-function quotient(all: readonly Measured[], figure: Figure, peer: string): number | undefined {
-  const ours = valueOf(all, "drover", figure);
-  const theirs = valueOf(all, peer, figure);
+function quotient(all: readonly Measured[], name: string): number | undefined {
+  const { figure, peer, durability = "relaxed" } = wanted[name]!;
+  const ours = valueOf(all, "drover", figure, durability);
+  const theirs = valueOf(all, peer, figure, durability);
   return ours === undefined || theirs === undefined ? undefined : ours / theirs;
 }
 
@@ -139,10 +153,10 @@ export function toRatios(samples: readonly Sample[]): Record<string, Ratio> {
   const numbers = [...new Set(samples.map(({ round }) => round))];
   const rounds = numbers.map((number) => samples.filter(({ round }) => round === number));
   const ratios: Record<string, Ratio> = {};
-  for (const [name, { figure, peer }] of Object.entries(wanted)) {
-    const value = quotient(rows, figure, peer);
+  for (const name of Object.keys(wanted)) {
+    const value = quotient(rows, name);
     if (value === undefined) continue;
-    const each = rounds.map((round) => quotient(round, figure, peer));
+    const each = rounds.map((round) => quotient(round, name));
     ratios[name] = { value, spread: spreadOf(each.filter((one) => one !== undefined)) };
   }
   return ratios;

@@ -27,8 +27,8 @@ export interface Servers {
   readonly versions: Readonly<Record<string, string>>;
   /** Resolves when nothing is left to be done behind what was acknowledged. */
   settled(): Promise<void>;
-  /** Bytes Redis uses for data: without buffers of clients and of the AOF. */
-  redisBytes(): Promise<number>;
+  /** Bytes Redis uses for data: without buffers of clients and of the AOF. Undefined: no Redis. */
+  redisBytes(): Promise<number | undefined>;
   /** Tasks that the system itself holds for completed, or undefined if it forgets them. */
   completed(durability: Durability): Promise<number | undefined>;
   /** Tasks that wait or run. */
@@ -65,6 +65,8 @@ export interface System {
   /** The settings it is measured with, in words. */
   readonly settings: string;
   readonly durabilities: readonly Durability[];
+  /** Part of the tasks that the figures of single submits take, where each is slow. Default 1. */
+  readonly singleShare?: number;
   /** Servers, ready. */
   serve(options: ServerOptions): Promise<Servers>;
   /** Runs in the producer's process. */
