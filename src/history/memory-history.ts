@@ -36,6 +36,7 @@ export function createMemoryHistory(options: MemoryHistoryOptions = {}): History
   }
 
   return {
+    ...settingsOf(store, step),
     start: () => step(() => void (running = true)),
     async stop() {
       running = false;
@@ -72,15 +73,6 @@ export function createMemoryHistory(options: MemoryHistoryOptions = {}): History
         reads.recentlyEnded(store, partition, partitions, now - withinMs).slice(0, limit),
       ),
     liveCount: (namespace) => step(() => reads.liveCount(store, namespace)),
-    queue: (namespace, name) => step(() => store.queues.get(keyOf(namespace, name))),
-    queues: (namespace, afterName, limit) =>
-      step(() =>
-        reads.queuesAfter(store, namespace, cursorOf(namespace, afterName)).slice(0, limit),
-      ),
-    putQueue: (settings, ifVersion) => step(() => writes.putQueue(store, settings, ifVersion)),
-    touchQueues: (names) => step(() => writes.touchQueues(store, names)),
-    claimPartitions: (partitions) => step(() => (store.partitions ??= partitions)),
-    raiseEpoch: (partition) => step(() => writes.raiseEpoch(store, partition)),
     async exclusively(name, work) {
       if (!(await step(() => !store.held.has(name) && store.held.add(name)))) return undefined;
       try {
@@ -92,3 +84,22 @@ export function createMemoryHistory(options: MemoryHistoryOptions = {}): History
     prune: (limit) => step((now) => writes.prune(store, limit, now)),
   };
 }
+
+type Step = <T>(work: (now: number) => T) => Promise<T>;
+
+/** Queues, partitions, epochs: what stands beside the tasks. */
+const settingsOf = (
+  store: MemoryHistoryStore,
+  step: Step,
+): Pick<
+  History,
+  "queue" | "queues" | "putQueue" | "touchQueues" | "claimPartitions" | "raiseEpoch"
+> => ({
+  queue: (namespace, name) => step(() => store.queues.get(keyOf(namespace, name))),
+  queues: (namespace, afterName, limit) =>
+    step(() => reads.queuesAfter(store, namespace, cursorOf(namespace, afterName)).slice(0, limit)),
+  putQueue: (settings, ifVersion) => step(() => writes.putQueue(store, settings, ifVersion)),
+  touchQueues: (names) => step(() => writes.touchQueues(store, names)),
+  claimPartitions: (partitions) => step(() => (store.partitions ??= partitions)),
+  raiseEpoch: (partition) => step(() => writes.raiseEpoch(store, partition)),
+});
