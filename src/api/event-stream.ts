@@ -7,7 +7,7 @@ import { errorReply, type EventReply, type Reply } from "./rest/errors.js";
 export interface EventStreamOptions {
   readonly clock: Clock;
   /** Answers a request that ended before its first event. */
-  reply(reply: Reply): void;
+  readonly reply: (reply: Reply) => void;
 }
 
 /** A refusal comes at once; after this long without one the stream begins. */
