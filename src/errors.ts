@@ -69,6 +69,22 @@ export const catalog = Object.freeze({
     code: Code.notFound,
     hint: "A queue exists from its first use: submit to it, or call UpdateQueue.",
   },
+  schedule_not_found: {
+    code: Code.notFound,
+    hint: "Check the name; ListSchedules shows those there are.",
+  },
+  schedule_exists: {
+    code: Code.alreadyExists,
+    hint: "Change it with UpdateSchedule, or choose another name.",
+  },
+  stale_schedule: {
+    code: Code.aborted,
+    hint: "Read the schedule again and repeat the change.",
+  },
+  too_many_schedules: {
+    code: Code.resourceExhausted,
+    hint: "Delete schedules that are over, or use fewer with wider timings.",
+  },
   idempotency_conflict: {
     code: Code.alreadyExists,
     hint: "Use another idempotency_key, or the same task as before.",

@@ -136,6 +136,32 @@ export const limits = Object.freeze({
   rebalanceRatio: 1.25,
   drainMs: 25_000,
   storeCommandMs: 2_000,
+  schedulesPerNamespace: 10_000,
+  scheduleNoteLength: 256,
+  cronLength: 256,
+  scheduleEveryMinMs: 1_000,
+  scheduleEveryMaxMs: 366 * 86_400_000,
+  scheduleJitterMaxMs: 86_400_000,
+  /**
+   * How late a tick is still taken. An hour covers a restart, a failover and most mishaps of a
+   * night; a year, as Temporal has it, would bring back a whole holiday's ticks on the day after.
+   */
+  catchUpMs: 3_600_000,
+  catchUpMinMs: 10_000,
+  catchUpMaxMs: 365 * 86_400_000,
+  /** Ticks of one schedule that may wait for an earlier one's task; Temporal has the same bound. */
+  waitingTicks: 1_000,
+  waitingLookMs: 1_000,
+  waitingLookMaxMs: 15_000,
+  /** Ticks of one schedule dealt with in one transaction. */
+  ticksAtOnce: 100,
+  missedTicksCounted: 1_000,
+  schedulesAtOnce: 100,
+  /** So long it is remembered which ticks were taken. */
+  tickKeepMs: 30 * 86_400_000,
+  recentTicks: 10,
+  backfillTicks: 1_000,
+  previewTicks: 100,
 });
 
 const relations: readonly [string, boolean][] = [

@@ -14,6 +14,7 @@ import type { History } from "./history/history.js";
 import { createMemoryHistory } from "./history/memory-history.js";
 import { createPostgresHistory } from "./history/postgres/postgres-history.js";
 import { createMaintenance } from "./maintenance/maintenance.js";
+import { createScheduler } from "./maintenance/scheduler.js";
 import { HistoryRecorder } from "./maintenance/recorder.js";
 import { uuidText } from "./task/ids.js";
 import { createEvents, type Events } from "./telemetry/events.js";
@@ -52,7 +53,7 @@ export function createServer(config: Config, given: ServerParts = {}): Server {
   const recorder = new HistoryRecorder({ broker, history, events, clock, random });
   const parts = { coordinatorId, broker, history, recorder, events, clock };
   const telemetry = createTelemetry({ ...parts, logger });
-  const { coordinator, desk } = createCoordinator({
+  const { coordinator, desk, ticks } = createCoordinator({
     ...parts,
     carrier: telemetry.carrier,
     random,
@@ -71,6 +72,7 @@ export function createServer(config: Config, given: ServerParts = {}): Server {
       { start: () => broker.start(), stop: () => broker.stop() },
       maintenance,
       { start: () => coordinator.start(), stop: () => coordinator.stop() },
+      createScheduler({ ticks, events, clock }),
       http,
       grpc,
     ],

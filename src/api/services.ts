@@ -11,6 +11,7 @@ import { mapErrors, type OnInternal } from "./interceptors/errors.js";
 import { validateRequests } from "./interceptors/validate.js";
 import { queueService } from "./queue-service.js";
 import { reflectionServices } from "./reflection.js";
+import { scheduleService } from "./schedule-service.js";
 import { taskService } from "./task-service.js";
 import { workerService } from "./worker-service.js";
 
@@ -24,6 +25,7 @@ export const contractServices = ({ coordinator, clock }: ServiceParts): MountedS
   taskService(coordinator, clock),
   workerService(coordinator, clock),
   queueService(coordinator),
+  scheduleService(coordinator),
   adminService(coordinator),
 ];
 

@@ -7,6 +7,7 @@ import type { LogEntry } from "../task/log.js";
 import type { TaskFilter } from "../task/filter.js";
 import type { Attempt, Progress, QueueSettings, Status, Task } from "../task/task.js";
 import type { Session, SessionHello, SessionPort } from "./frames.js";
+import type { Schedules } from "./schedules.js";
 
 /**
  * The decisions, against the broker's and the history's interfaces only. The doors (api/) parse,
@@ -68,6 +69,8 @@ export interface Coordinator {
     namespace: string,
     page: Page,
   ): Promise<{ workers: SessionInfo[]; nextPageToken: string }>;
+
+  readonly schedules: Schedules;
 
   /** Opens or resumes a session; the port is how it speaks to its stream. */
   openSession(namespace: string, hello: SessionHello, port: SessionPort): Promise<Session>;

@@ -3,14 +3,20 @@ import type { SettleDesk } from "./settle-desk.js";
 import { Canceller } from "./canceller.js";
 import type { Coordinator } from "./coordinator.js";
 import { Dispatcher } from "./dispatcher.js";
+import { EarlierTasks } from "./earlier-tasks.js";
 import type { Parts } from "./parts.js";
 import { QueueBook } from "./queue-book.js";
 import { Reader } from "./reader.js";
 import { Rebalancer } from "./rebalancer.js";
 import { ResultDesk } from "./results.js";
+import { ScheduleBook } from "./schedule-book.js";
+import type { Schedules } from "./schedules.js";
 import { SessionBook } from "./session-book.js";
 import { Settler } from "./settle.js";
 import { Submitter } from "./submitter.js";
+import { TickOrders } from "./tick-orders.js";
+import { TickTasks } from "./tick-tasks.js";
+import { type TickDesk, Ticker } from "./ticker.js";
 import { createLoop, type Loop } from "../service.js";
 import { TaskLoader } from "./task-loader.js";
 import { Waiters } from "./waiters.js";
@@ -37,6 +43,8 @@ export class CoordinatorParts {
   readonly canceller: Canceller;
   readonly sessions: SessionBook;
   readonly rebalancer: Rebalancer;
+  readonly schedules: Schedules;
+  readonly ticker: Ticker;
   readonly wakes: WakeLoop[];
   readonly refresh: Loop;
 
@@ -54,6 +62,9 @@ export class CoordinatorParts {
     const results = new ResultDesk(parts, this.settler);
     this.sessions = new SessionBook(parts, this.dispatcher, results, this.settler);
     this.rebalancer = new Rebalancer(parts, this.sessions);
+    const scheduling = createScheduling(this);
+    this.schedules = scheduling.schedules;
+    this.ticker = scheduling.ticker;
     this.wakes = Array.from(
       { length: parts.broker.partitions },
       (_, partition) => new WakeLoop(parts, partition, this.dispatcher),
@@ -94,8 +105,39 @@ export class CoordinatorParts {
   }
 }
 
-/** The coordinator, and the desk where sweeps bring leases that must end. */
-export function createCoordinator(parts: Parts): { coordinator: Coordinator; desk: SettleDesk } {
+function createScheduling(inner: CoordinatorParts): { schedules: Schedules; ticker: Ticker } {
+  const { parts, queues, submitter, canceller } = inner;
+  const tasks = new TickTasks(parts, queues);
+  const earlier = new EarlierTasks(parts, canceller);
+  const book = new ScheduleBook(parts);
+  const orders = new TickOrders(parts, { book, tasks, submitter });
+  const ticker = new Ticker(parts, { tasks, earlier, submitter });
+  book.onChanged = () => ticker.onChanged();
+  const schedules: Schedules = {
+    create: (namespace, wanted) => book.create(namespace, wanted),
+    get: (namespace, name) => book.get(namespace, name),
+    list: (namespace, page) => book.list(namespace, page),
+    update: (namespace, wanted, ifVersion) => book.update(namespace, wanted, ifVersion),
+    remove: (namespace, name, ifVersion) => book.remove(namespace, name, ifVersion),
+    pause: (namespace, name, note) => book.pause(namespace, name, note),
+    resume: (namespace, name, note) => book.resume(namespace, name, note),
+    trigger: (namespace, name, requestId) => orders.trigger(namespace, name, requestId),
+    backfill: (namespace, name, range) => orders.backfill(namespace, name, range),
+    preview: (namespace, name, ask) => book.preview(namespace, name, ask),
+    previewWanted: (wanted, ask) => book.previewWanted(wanted, ask),
+  };
+  return { schedules, ticker };
+}
+
+/**
+ * The coordinator, the desk where sweeps bring leases that must end, and the one where ticks are
+ * taken.
+ */
+export function createCoordinator(parts: Parts): {
+  coordinator: Coordinator;
+  desk: SettleDesk;
+  ticks: TickDesk;
+} {
   const inner = new CoordinatorParts(parts);
   const { reader, canceller, queues, sessions } = inner;
   let state: "new" | "serving" | "draining" | "stopped" = "new";
@@ -139,9 +181,10 @@ export function createCoordinator(parts: Parts): { coordinator: Coordinator; des
     queues: (namespace, page) => queues.list(namespace, page),
     updateQueue: (namespace, name, change) => queues.update(namespace, name, change),
     workers: (namespace, page) => reader.workers(namespace, page),
+    schedules: inner.schedules,
     openSession: (namespace, hello, port) => sessions.open(namespace, hello, port),
   };
-  return { coordinator, desk: inner.settler };
+  return { coordinator, desk: inner.settler, ticks: inner.ticker };
 }
 
 /** Every session is asked to move; running handlers go on, and their leases with them. */

@@ -3,7 +3,7 @@ import type { EnqueueItem, EnqueueOutcome, Lane, Lease, LeaseRequest } from "../
 import { DroverError } from "../errors.js";
 import type { InsertOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
-import { formTaskId, parseTaskId, slotOfQueue, timeOfId } from "../task/ids.js";
+import { formTaskId, slotOfQueue, timeOfId } from "../task/ids.js";
 import { defaultQueue, type QueueSettings, type Task, type TaskSpec } from "../task/task.js";
 import { sameSpec } from "../task/same-spec.js";
 import { toSpec } from "../task/validate.js";
@@ -13,6 +13,7 @@ import { LaneGuard, laneKey, tooManyLanes } from "./lane-guard.js";
 import type { Submission, SubmitOutcome } from "./coordinator.js";
 import type { Parts } from "./parts.js";
 import type { QueueBook } from "./queue-book.js";
+import { requestIdOf } from "./request-id.js";
 
 /** Work has come in: whoever has free slots for it may take it at once. */
 export interface Demand {
@@ -148,24 +149,10 @@ export class Submitter {
    */
   #formId(spec: TaskSpec, requestId: string, now: number): string {
     const slot = slotOfQueue(spec.namespace, spec.queue);
-    if (requestId === "") return formTaskId(now, slot, this.#parts.random.bytes(8));
-    const id = parseTaskId(requestId);
-    if (!id) {
-      throw new DroverError("invalid_field", `expected a UUIDv7, got "${requestId.slice(0, 64)}"`, {
-        field: "request_id",
-      });
-    }
-    const time = timeOfId(id);
-    if (Math.abs(now - time) > limits.submitIdAgeMs) {
-      const agoS = Math.round((now - time) / 1000);
-      const message = `request_id says it was made ${agoS} s ago; at most 600 either way count`;
-      throw new DroverError("invalid_field", message, {
-        field: "request_id",
-        hint: "Make a fresh UUIDv7 for each task; check the client's clock.",
-      });
-    }
+    const id = requestIdOf(requestId, now);
+    if (id === undefined) return formTaskId(now, slot, this.#parts.random.bytes(8));
     const chance = hash("sha256", `${spec.namespace}\0${spec.queue}\0${id}`, "buffer");
-    return formTaskId(time, slot, chance);
+    return formTaskId(timeOfId(id), slot, chance);
   }
 
   async #durable(accepted: readonly Accepted[]): Promise<Answers> {
@@ -186,6 +173,13 @@ export class Submitter {
     // process die now.
     if (inserted.length > 0) void this.#enqueueCommitted(inserted, marker);
     return outcomes;
+  }
+
+  /** Tasks whose rows another statement has committed, under this marker. */
+  enqueueTaken(tasks: readonly Task[], marker: string | undefined): void {
+    if (tasks.length === 0) return;
+    void this.#enqueueCommitted([...tasks], marker);
+    for (const task of tasks) this.#emit(task, task.createdAt);
   }
 
   async #enqueueCommitted(tasks: Task[], marker: string | undefined): Promise<void> {
@@ -286,7 +280,10 @@ export class Submitter {
   }
 
   #emitIf({ kind }: SubmitOutcome, task: Task, since: number): void {
-    if (kind !== "submitted") return;
+    if (kind === "submitted") this.#emit(task, since);
+  }
+
+  #emit(task: Task, since: number): void {
     const { namespace, queue, type, priority, traceContext } = task;
     this.#parts.events.emit("task.submitted", {
       namespace,

@@ -1,6 +1,7 @@
 import type { Transition } from "../broker/broker.js";
 import type { TaskFilter } from "../task/filter.js";
 import type { LogEntry, LogPlace } from "../task/log.js";
+import type { ScheduleHistory } from "./schedules.js";
 import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
 
 /**
@@ -115,7 +116,11 @@ export interface History {
    * went.
    */
   prune(limit: number): Promise<number>;
+
+  readonly schedules: ScheduleHistory;
 }
+
+export type * from "./schedules.js";
 
 export type InsertOutcome =
   | { readonly kind: "inserted" }

@@ -4,6 +4,7 @@ import { uuidText } from "../task/ids.js";
 import type { History } from "./history.js";
 import { addLogs, logs } from "./memory/logs.js";
 import * as reads from "./memory/reads.js";
+import { createMemorySchedules } from "./memory/schedules.js";
 import { createMemoryHistoryStore, keyOf, type MemoryHistoryStore } from "./memory/store.js";
 import * as writes from "./memory/writes.js";
 import { cursorOf } from "./rules.js";
@@ -81,6 +82,7 @@ export function createMemoryHistory(options: MemoryHistoryOptions = {}): History
       }
     },
     prune: (limit) => step((now) => writes.prune(store, limit, now)),
+    schedules: createMemorySchedules({ store, newMarker, step }),
   };
 }
 

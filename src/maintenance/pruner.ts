@@ -1,5 +1,6 @@
 import type { Clock } from "../clock.js";
 import type { History } from "../history/history.js";
+import { limits } from "../limits.js";
 import { createLoop, type Loop } from "../service.js";
 import type { Events } from "../telemetry/events.js";
 
@@ -27,7 +28,8 @@ export function createPruner({ history, events, clock }: PrunerOptions): Loop {
       await history.exclusively("prune", async (held) => {
         while (!held.aborted && !signal.aborted) {
           const rows = await history.prune(sliceRows);
-          if (rows < sliceRows) return;
+          const ticks = await history.schedules.pruneTicks(limits.tickKeepMs, sliceRows);
+          if (rows < sliceRows && ticks < sliceRows) return;
           await clock.sleep(pauseMs, signal);
         }
       });

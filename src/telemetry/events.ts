@@ -88,6 +88,15 @@ export interface EventCatalog {
   "partition.cold": { partition: number; reason: string };
   "partition.rebuilt": { partition: number; tasks: number; epoch: number; ms: number };
   "commit.recovered": { tasks: number };
+  /** Ticks of a schedule were dealt with. Missed: nobody looked within the catch-up window. */
+  "schedule.ticked": {
+    namespace: string;
+    schedule: string;
+    outcome: "taken" | "skipped" | "waiting" | "missed" | "refused";
+    ticks: number;
+    /** Milliseconds after it was due. */
+    lateMs: number | undefined;
+  };
 }
 export type EventName = keyof EventCatalog;
 

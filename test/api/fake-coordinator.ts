@@ -20,6 +20,7 @@ import type {
 import { DroverError } from "../../src/errors.js";
 import { formTaskId, slotOfQueue } from "../../src/task/ids.js";
 import { firstStatus } from "../../src/task/status.js";
+import type { Schedules } from "../../src/coordinator/schedules.js";
 import type { ListQuery } from "../../src/history/history.js";
 import { fits } from "../../src/task/filter.js";
 import { stepsSince, unseen } from "../../src/task/life.js";
@@ -79,6 +80,10 @@ export class FakeCoordinator implements Coordinator {
   readonly #queues = new Map<string, QueueView>();
   readonly #openings: ((session: FakeSession) => void)[] = [];
   readonly #random = createSeededRandom(7);
+
+  get schedules(): Schedules {
+    throw new Error("this coordinator has no schedules");
+  }
 
   async start() {}
   async drain() {}

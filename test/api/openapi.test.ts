@@ -49,23 +49,64 @@ async function call(verb: string, path: string, body?: unknown): Promise<Answer>
 /** A retry needs a task that has ended, and a wait for one answers at once. */
 const endsFirst = new Set(["retryTask", "waitTask"]);
 
+const scheduleName = "nightly-report";
+
+/** Those that act on a schedule need one, and one that makes it none of its name. */
+async function schedulePath({ path, operationId }: Operation): Promise<string> {
+  await call("DELETE", `/api/v1/schedules/${scheduleName}`);
+  if (operationId !== "createSchedule") {
+    const made = { name: scheduleName, every: "1h", task: { type: "send_email" } };
+    expect((await call("POST", "/api/v1/schedules", made)).status).toBe(200);
+  }
+  return path.replace("{name}", scheduleName);
+}
+
 /** Those that act on a task need one. */
-async function pathOf({ path, operationId }: Operation): Promise<string> {
+async function pathOf(operation: Operation): Promise<string> {
+  const { path, operationId } = operation;
+  if (path.startsWith("/api/v1/schedules")) return schedulePath(operation);
   const given = await call("POST", "/api/v1/tasks", { type: "send_email", queue: "mail" });
   const id = given.json["task_id"] as string;
   if (endsFirst.has(operationId)) await call("DELETE", `/api/v1/tasks/${id}`);
   return path.replace("{task_id}", id).replace("{name}", "mail");
 }
 
-/** Values that only the server gives out. */
-const unmakeable = new Set(["page_token", "etag"]);
+/** Values that only the server gives out, or that hold at one moment only. */
+const unmakeable = new Set(["page_token", "etag", "start", "end", "at"]);
 /** Refused by name until they are built. */
 const notBuilt = new Set(["unique_key", "unique", "batch_id"]);
+
+/** Texts that not any text will do for; the examples have them. */
+const inExamples = new Set(["cron", "time_zone"]);
+/** What a property stands instead of, and cannot be given beside. */
+const apart: Readonly<Record<string, readonly string[]>> = {
+  payload_blob: ["payload"],
+  every: ["cron", "time_zone"],
+  anchor: ["cron", "time_zone"],
+  name: ["schedule"],
+};
+/** What a property cannot be given without. */
+const beside: Readonly<Record<string, Json>> = { anchor: { every: "1h" } };
+
+/** An example that the property may be put into. */
+function roomFor(name: string, base: Json): Json {
+  const without = Object.entries(base).filter(([key]) => !apart[name]?.includes(key));
+  return { ...Object.fromEntries(without), ...beside[name] };
+}
+
+/** A name in the path is no business of the body. */
+function bodyOf(operation: Operation): unknown {
+  const schema = bodySchema(operation);
+  const body = schema && sample(schema);
+  if (operation.verb !== "PUT") return body;
+  return { ...(body as Json), name: undefined };
+}
 
 function queryOf({ parameters }: Operation): string {
   const query = new URLSearchParams();
   for (const it of parameters) {
     if (it.in === "path" || unmakeable.has(it.name)) continue;
+    if (it.name === "schedule") continue;
     query.set(it.name, it.name === "timeout" ? "10ms" : String(sample(it.schema)));
   }
   return query.size === 0 ? "" : `?${query.toString()}`;
@@ -118,9 +159,13 @@ describe("the document", () => {
 
   it("has every route of the door", () => {
     expect(operations.map((it) => `${it.verb} ${it.path}`).toSorted()).toEqual([
+      "DELETE /api/v1/schedules/{name}",
       "DELETE /api/v1/tasks/{task_id}",
       "GET /api/v1/queues",
       "GET /api/v1/queues/{name}",
+      "GET /api/v1/schedules",
+      "GET /api/v1/schedules/{name}",
+      "GET /api/v1/schedules/{name}:preview",
       "GET /api/v1/stats",
       "GET /api/v1/tasks",
       "GET /api/v1/tasks/{task_id}",
@@ -132,24 +177,30 @@ describe("the document", () => {
       "GET /openapi.json",
       "GET /ready",
       "PATCH /api/v1/queues/{name}",
+      "POST /api/v1/schedules",
+      "POST /api/v1/schedules/{name}:backfill",
+      "POST /api/v1/schedules/{name}:pause",
+      "POST /api/v1/schedules/{name}:resume",
+      "POST /api/v1/schedules/{name}:trigger",
+      "POST /api/v1/schedules:preview",
       "POST /api/v1/tasks",
       "POST /api/v1/tasks/{task_id}:cancel",
       "POST /api/v1/tasks/{task_id}:retry",
       "POST /api/v1/tasks:cancel",
       "POST /api/v1/tasks:submit",
       "POST /task",
+      "PUT /api/v1/schedules/{name}",
     ]);
   });
 });
 
 describe("every route does what the document says", () => {
   it.each(named)("%s", async (_, operation) => {
-    const schema = bodySchema(operation);
     const path = (await pathOf(operation)) + queryOf({ ...operation, parameters: [] });
-    const plain = await call(operation.verb, path, schema && sample(schema));
+    const plain = await call(operation.verb, path, bodyOf(operation));
     expect([plain.status, faultsOf(operation, 200, plain.json)]).toEqual([200, []]);
     const full = (await pathOf(operation)) + withoutId(queryOf(operation));
-    const asked = await call(operation.verb, full, schema && sample(schema));
+    const asked = await call(operation.verb, full, bodyOf(operation));
     expect([asked.status, faultsOf(operation, 200, asked.json)]).toEqual([200, []]);
   });
   // A request id carries the time it was made at, which no sample has.
@@ -157,14 +208,13 @@ describe("every route does what the document says", () => {
 
   it.each(withBody)("%s takes every property it names", async (_, operation) => {
     const schema = bodySchema(operation)!;
-    const base = Array.isArray(schema["examples"]) ? (schema["examples"][0] as Json) : {};
+    const base = Array.isArray(schema["examples"]) ? (bodyOf(operation) as Json) : {};
     for (const [name, property] of Object.entries((schema["properties"] ?? {}) as Json)) {
-      if (unmakeable.has(name) || notBuilt.has(name) || name === "request_ids") continue;
-      const { payload, ...rest } = base;
-      const body = {
-        ...(name === "payload_blob" ? rest : { payload, ...rest }),
-        [name]: sample(property as Json),
-      };
+      if (unmakeable.has(name) || notBuilt.has(name) || name.startsWith("request_id")) continue;
+      if (inExamples.has(name)) continue;
+      if (operation.verb === "PUT" && name === "name") continue;
+      if (operation.operationId === "backfillSchedule" && name === "overlap_policy") continue;
+      const body = { ...roomFor(name, base), [name]: sample(property as Json) };
       const answer = await call(operation.verb, await pathOf(operation), body);
       expect([name, answer.status, answer.json]).toEqual([name, 200, expect.anything()]);
       expect(faultsOf(operation, 200, answer.json)).toEqual([]);
@@ -284,7 +334,7 @@ describe("what is wrong is refused with the one error shape, never with 500", ()
   });
 
   it.each(named.filter(([, it]) => it.responses["500"]))("%s: parameters", async (_, operation) => {
-    const body = operation.requestBody && sample(bodySchema(operation)!);
+    const body = bodyOf(operation);
     const send = (path: string) => call(operation.verb, path, body);
     const path = await pathOf(operation);
     expectRefused(operation, await send(`${path}?nonsense=1`));

@@ -37,6 +37,7 @@ describe("reflection", () => {
     expect(services).toEqual([
       "drover.v1.AdminService",
       "drover.v1.QueueService",
+      "drover.v1.ScheduleService",
       "drover.v1.TaskService",
       "drover.v1.WorkerService",
       "grpc.health.v1.Health",

@@ -9,6 +9,7 @@ import { exerciseQueuesAndEpochs } from "./history-queues.js";
 import { exerciseReads } from "./history-reads.js";
 import { exerciseRecord } from "./history-record.js";
 import { exerciseRetention } from "./history-retention.js";
+import { exerciseSchedules } from "./history-schedules.js";
 
 /** One test's view: a store shared by the suite, a namespace of its own. */
 export interface HistoryScene extends ReturnType<typeof freshTasks> {
@@ -41,5 +42,6 @@ export function exerciseHistory(name: string, make: MakeHistory): void {
     exerciseRetention(() => scene);
     exerciseLogs(() => scene);
     exerciseQueuesAndEpochs(() => scene);
+    exerciseSchedules(() => scene);
   });
 }

@@ -20,6 +20,7 @@ import type { History } from "../../src/history/history.js";
 import { createMemoryHistory } from "../../src/history/memory-history.js";
 import { createMaintenance } from "../../src/maintenance/maintenance.js";
 import { HistoryRecorder } from "../../src/maintenance/recorder.js";
+import { createScheduler } from "../../src/maintenance/scheduler.js";
 import type { Service } from "../../src/service.js";
 import { uuidText } from "../../src/task/ids.js";
 import type { TaskDraft } from "../../src/task/draft.js";
@@ -170,7 +171,8 @@ export function createWorld(bounds: { lanesPerQueue?: number } = {}) {
       random,
       decodePayload,
     };
-    const { coordinator, desk } = createCoordinator(parts);
+    const { coordinator, desk, ticks } = createCoordinator(parts);
+    const scheduler = createScheduler({ ticks, events, clock });
     const maintenance: Service = createMaintenance({ ...parts, desk });
     await wait(
       "start",
@@ -178,16 +180,21 @@ export function createWorld(bounds: { lanesPerQueue?: number } = {}) {
     );
     await wait("maintenance", maintenance.start());
     await wait("coordinator", coordinator.start());
+    await wait("scheduler", scheduler.start());
     const made: Node = {
       coordinator,
       broker,
       stop: async () => {
         await wait("drain", coordinator.drain());
+        await wait("scheduler stop", scheduler.stop());
         await wait("stop", coordinator.stop());
         await wait("maintenance stop", maintenance.stop());
         await wait("broker stop", broker.stop());
       },
-      crash: () => wait("maintenance stop", maintenance.stop()),
+      crash: async () => {
+        await wait("scheduler stop", scheduler.stop());
+        await wait("maintenance stop", maintenance.stop());
+      },
     };
     nodes.push(made);
     return made;

@@ -6,11 +6,24 @@ const task = {
   max_retries: 3,
 };
 
+const schedule = {
+  name: "nightly-report",
+  cron: "30 2 * * *",
+  time_zone: "Europe/Berlin",
+  task: { type: "generate_report", payload: { kind: "daily" } },
+};
+
 export const inputExamples: Readonly<Record<string, unknown>> = {
   TaskInput: task,
   SubmitTasksRequest: { tasks: [task, { type: "generate_report", delay: "15m" }] },
   CancelTaskRequest: { grace: "10s" },
   CancelTasksRequest: { filter: { type: "send_email", tag: "campaign-7" }, dry_run: true },
   RetryTaskRequest: {},
+  ScheduleInput: schedule,
+  PauseScheduleRequest: { note: "maintenance until Friday" },
+  ResumeScheduleRequest: {},
+  TriggerScheduleRequest: {},
+  BackfillScheduleRequest: { start: "2025-01-01T00:00:00Z", end: "2025-01-02T00:00:00Z" },
+  PreviewScheduleRequest: { schedule, count: 3 },
   QueueInput: { paused: true, retention: "30d" },
 };

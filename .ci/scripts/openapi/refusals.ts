@@ -28,6 +28,12 @@ const submitting: readonly ErrorId[] = [
   "too_many_lanes",
 ];
 
+const scheduling: readonly ErrorId[] = [
+  "unsupported_field",
+  "output_only_field",
+  "payload_too_large",
+];
+
 const byMethod: Readonly<Record<string, readonly ErrorId[]>> = {
   SubmitTask: submitting,
   SubmitTasks: ["too_many_items"],
@@ -45,6 +51,16 @@ const byMethod: Readonly<Record<string, readonly ErrorId[]>> = {
   ListQueues: ["invalid_page_token"],
   UpdateQueue: ["output_only_field", "queue_not_drained", "stale_queue"],
   ListWorkers: ["invalid_page_token"],
+  CreateSchedule: [...scheduling, "schedule_exists", "too_many_schedules"],
+  GetSchedule: ["schedule_not_found"],
+  ListSchedules: ["invalid_page_token"],
+  UpdateSchedule: [...scheduling, "schedule_not_found", "stale_schedule"],
+  DeleteSchedule: ["schedule_not_found", "stale_schedule"],
+  PauseSchedule: ["schedule_not_found", "stale_schedule"],
+  ResumeSchedule: ["schedule_not_found", "stale_schedule"],
+  TriggerSchedule: ["schedule_not_found", "stale_schedule", "unsupported_field"],
+  BackfillSchedule: ["schedule_not_found", "stale_schedule", "unsupported_field"],
+  PreviewSchedule: [...scheduling, "schedule_not_found"],
 };
 
 /** Responses by HTTP status; each says which codes it carries and how to mend them. */

@@ -6,8 +6,8 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { RetryPolicy, Stats, Subscription } from "./task_pb.js";
-import type { Duration, FieldMask, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Blob, RetryPolicy, Stats, SubmitStatus, Subscription } from "./task_pb.js";
+import type { Duration, FieldMask, Timestamp, Value } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file drover/v1/admin.proto.
@@ -390,6 +390,892 @@ export declare type ListWorkersResponse = Message<"drover.v1.ListWorkersResponse
 export declare const ListWorkersResponseSchema: GenMessage<ListWorkersResponse>;
 
 /**
+ * What every task of a schedule is made of: the fields of Task that can be the same for all, under the same numbers.
+ * What is left open comes from the queue as it stands at the tick.
+ *
+ * @generated from message drover.v1.TaskTemplate
+ */
+export declare type TaskTemplate = Message<"drover.v1.TaskTemplate"> & {
+  /**
+   * Names the handler, e.g. send_email. Required. 1 to 128 of [A-Za-z0-9._-].
+   *
+   * @generated from field: string type = 2;
+   */
+  type: string;
+
+  /**
+   * Where it waits. Default `default`. 1 to 128 of [A-Za-z0-9._-].
+   *
+   * @generated from field: string queue = 3;
+   */
+  queue: string;
+
+  /**
+   * 0 low, 1 medium (default), 2 high, 3 critical. Higher first; lower ones keep a small share.
+   *
+   * @generated from field: optional int32 priority = 4;
+   */
+  priority?: number | undefined;
+
+  /**
+   * Input of the handler as plain JSON; at most 256 KiB encoded. REST takes 64 levels. On gRPC a Value may nest 31
+   * objects (or 46 lists) deep, since protobuf libraries stop at 100 nested messages; payload_blob takes what is deeper.
+   *
+   * @generated from field: google.protobuf.Value payload = 5;
+   */
+  payload?: Value | undefined;
+
+  /**
+   * The same as bytes, for typed clients. Instead of payload, never beside it. Workers meet both: Drover's own client
+   * sends its JSON as a blob of application/json, which a handler should get like a payload.
+   *
+   * @generated from field: drover.v1.Blob payload_blob = 6;
+   */
+  payloadBlob?: Blob | undefined;
+
+  /**
+   * Retries after failures of the handler; lost workers are counted apart. Default: the queue's, 3. 0 to 1,000.
+   *
+   * @generated from field: optional int32 max_retries = 7;
+   */
+  maxRetries?: number | undefined;
+
+  /**
+   * Default: the queue's.
+   *
+   * @generated from field: drover.v1.RetryPolicy retry_policy = 8;
+   */
+  retryPolicy?: RetryPolicy | undefined;
+
+  /**
+   * Not before this much time after the tick was taken. At most 365 days.
+   *
+   * @generated from field: google.protobuf.Duration delay = 10;
+   */
+  delay?: Duration | undefined;
+
+  /**
+   * Longest run of one attempt, enforced by the coordinator. Default 15m, 1ms to 7 days.
+   *
+   * @generated from field: google.protobuf.Duration timeout = 11;
+   */
+  timeout?: Duration | undefined;
+
+  /**
+   * Fairness flow: groups of a queue share its workers evenly (a tenant, an account). At most 256 characters.
+   *
+   * @generated from field: string group_key = 12;
+   */
+  groupKey: string;
+
+  /**
+   * Labels a worker must carry with equal values. At most 32, names and values of 1 to 128 [A-Za-z0-9._-].
+   *
+   * @generated from field: map<string, string> required_labels = 13;
+   */
+  requiredLabels: { [key: string]: string };
+
+  /**
+   * The client's own marks, filterable. At most 32 of 1 to 256 characters.
+   *
+   * @generated from field: repeated string tags = 14;
+   */
+  tags: string[];
+
+  /**
+   * How long the finished task is kept. Default: the queue's, 7 days. 0 to 365 days.
+   *
+   * @generated from field: google.protobuf.Duration retention = 16;
+   */
+  retention?: Duration | undefined;
+
+  /**
+   * Longest silence of a running attempt: no progress, log or checkpoint for so long ends it like a timeout. Default
+   * none, 1s to 7 days.
+   *
+   * @generated from field: google.protobuf.Duration heartbeat_timeout = 21;
+   */
+  heartbeatTimeout?: Duration | undefined;
+};
+
+/**
+ * Describes the message drover.v1.TaskTemplate.
+ * Use `create(TaskTemplateSchema)` to create a new message.
+ */
+export declare const TaskTemplateSchema: GenMessage<TaskTemplate>;
+
+/**
+ * A schedule: when (one of cron, every and at), what, and how. Output-only fields set on input are refused.
+ *
+ * @generated from message drover.v1.Schedule
+ */
+export declare type Schedule = Message<"drover.v1.Schedule"> & {
+  /**
+   * 1 to 128 of [A-Za-z0-9._-].
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Cron expression of 5 fields, or 6 with seconds first; names, ranges, steps, L, W and #, or such as @daily. At most
+   * 256 characters.
+   *
+   * @generated from field: string cron = 2;
+   */
+  cron: string;
+
+  /**
+   * With cron: the zone it is read in, of the IANA database, e.g. Europe/Berlin. Default UTC.
+   *
+   * @generated from field: string time_zone = 3;
+   */
+  timeZone: string;
+
+  /**
+   * Instead of cron: a tick each so long. 1s to 366 days.
+   *
+   * @generated from field: google.protobuf.Duration every = 4;
+   */
+  every?: Duration | undefined;
+
+  /**
+   * With every: the first tick, from which the others are counted. Default 1970-01-01T00:00:00Z.
+   *
+   * @generated from field: google.protobuf.Timestamp anchor = 5;
+   */
+  anchor?: Timestamp | undefined;
+
+  /**
+   * Instead of cron: the one tick.
+   *
+   * @generated from field: google.protobuf.Timestamp at = 6;
+   */
+  at?: Timestamp | undefined;
+
+  /**
+   * The task of each tick. Required.
+   *
+   * @generated from field: drover.v1.TaskTemplate task = 7;
+   */
+  task?: TaskTemplate | undefined;
+
+  /**
+   * Default skip.
+   *
+   * @generated from field: drover.v1.OverlapPolicy overlap_policy = 8;
+   */
+  overlapPolicy: OverlapPolicy;
+
+  /**
+   * How late a tick is still taken, e.g. once a coordinator is back; later it is missed. Default 1h. 10s to 365 days.
+   *
+   * @generated from field: google.protobuf.Duration catch_up_window = 9;
+   */
+  catchUpWindow?: Duration | undefined;
+
+  /**
+   * A tick is taken up to this much after its time, each by an amount of its own that never changes. Default none, at
+   * most a day.
+   *
+   * @generated from field: google.protobuf.Duration jitter = 10;
+   */
+  jitter?: Duration | undefined;
+
+  /**
+   * No ticks meanwhile. Not set on update: as it is.
+   *
+   * @generated from field: optional bool paused = 11;
+   */
+  paused?: boolean | undefined;
+
+  /**
+   * For people, e.g. why it is paused. Not set on update: as it is. At most 256 characters.
+   *
+   * @generated from field: optional string note = 12;
+   */
+  note?: string | undefined;
+
+  /**
+   * Output only. The next tick, without jitter; not set while it is paused, and once it is over.
+   *
+   * @generated from field: google.protobuf.Timestamp next_tick_at = 20;
+   */
+  nextTickAt?: Timestamp | undefined;
+
+  /**
+   * Output only. The latest tick that has a task.
+   *
+   * @generated from field: google.protobuf.Timestamp last_tick_at = 21;
+   */
+  lastTickAt?: Timestamp | undefined;
+
+  /**
+   * Output only. The task of that tick.
+   *
+   * @generated from field: string last_task_id = 22;
+   */
+  lastTaskId: string;
+
+  /**
+   * Output only. Ticks that wait for the end of a task.
+   *
+   * @generated from field: int32 ticks_waiting = 23;
+   */
+  ticksWaiting: number;
+
+  /**
+   * Output only. Ticks that have a task; triggers and backfills are among them.
+   *
+   * @generated from field: int64 ticks_taken = 24;
+   */
+  ticksTaken: bigint;
+
+  /**
+   * Output only. Ticks that the overlap policy dropped.
+   *
+   * @generated from field: int64 ticks_skipped = 25;
+   */
+  ticksSkipped: bigint;
+
+  /**
+   * Output only. Ticks that came to be looked at after the catch-up window; at most 1,000 of them are counted at a time.
+   *
+   * @generated from field: int64 ticks_missed = 26;
+   */
+  ticksMissed: bigint;
+
+  /**
+   * Output only. Ticks of which no valid task could be made.
+   *
+   * @generated from field: int64 ticks_refused = 27;
+   */
+  ticksRefused: bigint;
+
+  /**
+   * Output only. Why the latest one was refused; empty again once a tick is taken.
+   *
+   * @generated from field: string last_error = 28;
+   */
+  lastError: string;
+
+  /**
+   * Output only. The latest 10, newest first; only from GetSchedule.
+   *
+   * @generated from field: repeated drover.v1.Tick recent_ticks = 29;
+   */
+  recentTicks: Tick[];
+
+  /**
+   * Output only.
+   *
+   * @generated from field: google.protobuf.Timestamp created_at = 30;
+   */
+  createdAt?: Timestamp | undefined;
+
+  /**
+   * Output only. Latest change by people.
+   *
+   * @generated from field: google.protobuf.Timestamp updated_at = 31;
+   */
+  updatedAt?: Timestamp | undefined;
+
+  /**
+   * On update: refuse with ABORTED if the schedule has changed since it was read with this etag. Ticks do not change it.
+   *
+   * @generated from field: string etag = 32;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message drover.v1.Schedule.
+ * Use `create(ScheduleSchema)` to create a new message.
+ */
+export declare const ScheduleSchema: GenMessage<Schedule>;
+
+/**
+ * A tick that was dealt with. Ticks are kept for 30 days.
+ *
+ * @generated from message drover.v1.Tick
+ */
+export declare type Tick = Message<"drover.v1.Tick"> & {
+  /**
+   * Its time: the scheduled_for of its task.
+   *
+   * @generated from field: google.protobuf.Timestamp tick_at = 1;
+   */
+  tickAt?: Timestamp | undefined;
+
+  /**
+   * What became of it.
+   *
+   * @generated from field: drover.v1.TickOutcome outcome = 2;
+   */
+  outcome: TickOutcome;
+
+  /**
+   * Where it comes from.
+   *
+   * @generated from field: drover.v1.TickCause cause = 3;
+   */
+  cause: TickCause;
+
+  /**
+   * If it was taken.
+   *
+   * @generated from field: string task_id = 4;
+   */
+  taskId: string;
+
+  /**
+   * Why it was refused.
+   *
+   * @generated from field: string error = 5;
+   */
+  error: string;
+
+  /**
+   * When it was dealt with.
+   *
+   * @generated from field: google.protobuf.Timestamp recorded_at = 6;
+   */
+  recordedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message drover.v1.Tick.
+ * Use `create(TickSchema)` to create a new message.
+ */
+export declare const TickSchema: GenMessage<Tick>;
+
+/**
+ * See CreateSchedule.
+ *
+ * @generated from message drover.v1.CreateScheduleRequest
+ */
+export declare type CreateScheduleRequest = Message<"drover.v1.CreateScheduleRequest"> & {
+  /**
+   * The new one.
+   *
+   * @generated from field: drover.v1.Schedule schedule = 1;
+   */
+  schedule?: Schedule | undefined;
+};
+
+/**
+ * Describes the message drover.v1.CreateScheduleRequest.
+ * Use `create(CreateScheduleRequestSchema)` to create a new message.
+ */
+export declare const CreateScheduleRequestSchema: GenMessage<CreateScheduleRequest>;
+
+/**
+ * See CreateSchedule.
+ *
+ * @generated from message drover.v1.CreateScheduleResponse
+ */
+export declare type CreateScheduleResponse = Message<"drover.v1.CreateScheduleResponse"> & {
+  /**
+   * As it stands after.
+   *
+   * @generated from field: drover.v1.Schedule schedule = 1;
+   */
+  schedule?: Schedule | undefined;
+};
+
+/**
+ * Describes the message drover.v1.CreateScheduleResponse.
+ * Use `create(CreateScheduleResponseSchema)` to create a new message.
+ */
+export declare const CreateScheduleResponseSchema: GenMessage<CreateScheduleResponse>;
+
+/**
+ * See GetSchedule.
+ *
+ * @generated from message drover.v1.GetScheduleRequest
+ */
+export declare type GetScheduleRequest = Message<"drover.v1.GetScheduleRequest"> & {
+  /**
+   * Which schedule.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+};
+
+/**
+ * Describes the message drover.v1.GetScheduleRequest.
+ * Use `create(GetScheduleRequestSchema)` to create a new message.
+ */
+export declare const GetScheduleRequestSchema: GenMessage<GetScheduleRequest>;
+
+/**
+ * See GetSchedule.
+ *
+ * @generated from message drover.v1.GetScheduleResponse
+ */
+export declare type GetScheduleResponse = Message<"drover.v1.GetScheduleResponse"> & {
+  /**
+   * As it stands.
+   *
+   * @generated from field: drover.v1.Schedule schedule = 1;
+   */
+  schedule?: Schedule | undefined;
+};
+
+/**
+ * Describes the message drover.v1.GetScheduleResponse.
+ * Use `create(GetScheduleResponseSchema)` to create a new message.
+ */
+export declare const GetScheduleResponseSchema: GenMessage<GetScheduleResponse>;
+
+/**
+ * See ListSchedules.
+ *
+ * @generated from message drover.v1.ListSchedulesRequest
+ */
+export declare type ListSchedulesRequest = Message<"drover.v1.ListSchedulesRequest"> & {
+  /**
+   * Default 50, at most 500.
+   *
+   * @generated from field: int32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * next_page_token of the page before.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message drover.v1.ListSchedulesRequest.
+ * Use `create(ListSchedulesRequestSchema)` to create a new message.
+ */
+export declare const ListSchedulesRequestSchema: GenMessage<ListSchedulesRequest>;
+
+/**
+ * See ListSchedules.
+ *
+ * @generated from message drover.v1.ListSchedulesResponse
+ */
+export declare type ListSchedulesResponse = Message<"drover.v1.ListSchedulesResponse"> & {
+  /**
+   * By name.
+   *
+   * @generated from field: repeated drover.v1.Schedule schedules = 1;
+   */
+  schedules: Schedule[];
+
+  /**
+   * Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message drover.v1.ListSchedulesResponse.
+ * Use `create(ListSchedulesResponseSchema)` to create a new message.
+ */
+export declare const ListSchedulesResponseSchema: GenMessage<ListSchedulesResponse>;
+
+/**
+ * See UpdateSchedule.
+ *
+ * @generated from message drover.v1.UpdateScheduleRequest
+ */
+export declare type UpdateScheduleRequest = Message<"drover.v1.UpdateScheduleRequest"> & {
+  /**
+   * The name says which; the rest is what it is to be.
+   *
+   * @generated from field: drover.v1.Schedule schedule = 1;
+   */
+  schedule?: Schedule | undefined;
+};
+
+/**
+ * Describes the message drover.v1.UpdateScheduleRequest.
+ * Use `create(UpdateScheduleRequestSchema)` to create a new message.
+ */
+export declare const UpdateScheduleRequestSchema: GenMessage<UpdateScheduleRequest>;
+
+/**
+ * See UpdateSchedule.
+ *
+ * @generated from message drover.v1.UpdateScheduleResponse
+ */
+export declare type UpdateScheduleResponse = Message<"drover.v1.UpdateScheduleResponse"> & {
+  /**
+   * As it stands after.
+   *
+   * @generated from field: drover.v1.Schedule schedule = 1;
+   */
+  schedule?: Schedule | undefined;
+};
+
+/**
+ * Describes the message drover.v1.UpdateScheduleResponse.
+ * Use `create(UpdateScheduleResponseSchema)` to create a new message.
+ */
+export declare const UpdateScheduleResponseSchema: GenMessage<UpdateScheduleResponse>;
+
+/**
+ * See DeleteSchedule.
+ *
+ * @generated from message drover.v1.DeleteScheduleRequest
+ */
+export declare type DeleteScheduleRequest = Message<"drover.v1.DeleteScheduleRequest"> & {
+  /**
+   * Which schedule.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Refuse with ABORTED if it has changed since it was read with this etag.
+   *
+   * @generated from field: string etag = 2;
+   */
+  etag: string;
+};
+
+/**
+ * Describes the message drover.v1.DeleteScheduleRequest.
+ * Use `create(DeleteScheduleRequestSchema)` to create a new message.
+ */
+export declare const DeleteScheduleRequestSchema: GenMessage<DeleteScheduleRequest>;
+
+/**
+ * See DeleteSchedule.
+ *
+ * @generated from message drover.v1.DeleteScheduleResponse
+ */
+export declare type DeleteScheduleResponse = Message<"drover.v1.DeleteScheduleResponse"> & {
+};
+
+/**
+ * Describes the message drover.v1.DeleteScheduleResponse.
+ * Use `create(DeleteScheduleResponseSchema)` to create a new message.
+ */
+export declare const DeleteScheduleResponseSchema: GenMessage<DeleteScheduleResponse>;
+
+/**
+ * See PauseSchedule.
+ *
+ * @generated from message drover.v1.PauseScheduleRequest
+ */
+export declare type PauseScheduleRequest = Message<"drover.v1.PauseScheduleRequest"> & {
+  /**
+   * Which schedule.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Why. Not set: the note stays as it is. At most 256 characters.
+   *
+   * @generated from field: optional string note = 2;
+   */
+  note?: string | undefined;
+};
+
+/**
+ * Describes the message drover.v1.PauseScheduleRequest.
+ * Use `create(PauseScheduleRequestSchema)` to create a new message.
+ */
+export declare const PauseScheduleRequestSchema: GenMessage<PauseScheduleRequest>;
+
+/**
+ * See PauseSchedule.
+ *
+ * @generated from message drover.v1.PauseScheduleResponse
+ */
+export declare type PauseScheduleResponse = Message<"drover.v1.PauseScheduleResponse"> & {
+  /**
+   * As it stands after.
+   *
+   * @generated from field: drover.v1.Schedule schedule = 1;
+   */
+  schedule?: Schedule | undefined;
+};
+
+/**
+ * Describes the message drover.v1.PauseScheduleResponse.
+ * Use `create(PauseScheduleResponseSchema)` to create a new message.
+ */
+export declare const PauseScheduleResponseSchema: GenMessage<PauseScheduleResponse>;
+
+/**
+ * See ResumeSchedule.
+ *
+ * @generated from message drover.v1.ResumeScheduleRequest
+ */
+export declare type ResumeScheduleRequest = Message<"drover.v1.ResumeScheduleRequest"> & {
+  /**
+   * Which schedule.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Not set: the note stays as it is. At most 256 characters.
+   *
+   * @generated from field: optional string note = 2;
+   */
+  note?: string | undefined;
+};
+
+/**
+ * Describes the message drover.v1.ResumeScheduleRequest.
+ * Use `create(ResumeScheduleRequestSchema)` to create a new message.
+ */
+export declare const ResumeScheduleRequestSchema: GenMessage<ResumeScheduleRequest>;
+
+/**
+ * See ResumeSchedule.
+ *
+ * @generated from message drover.v1.ResumeScheduleResponse
+ */
+export declare type ResumeScheduleResponse = Message<"drover.v1.ResumeScheduleResponse"> & {
+  /**
+   * As it stands after.
+   *
+   * @generated from field: drover.v1.Schedule schedule = 1;
+   */
+  schedule?: Schedule | undefined;
+};
+
+/**
+ * Describes the message drover.v1.ResumeScheduleResponse.
+ * Use `create(ResumeScheduleResponseSchema)` to create a new message.
+ */
+export declare const ResumeScheduleResponseSchema: GenMessage<ResumeScheduleResponse>;
+
+/**
+ * See TriggerSchedule.
+ *
+ * @generated from message drover.v1.TriggerScheduleRequest
+ */
+export declare type TriggerScheduleRequest = Message<"drover.v1.TriggerScheduleRequest"> & {
+  /**
+   * Which schedule.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * A UUIDv7 of the client; the same one gives the same task, so that a repeat after a lost answer makes no second one.
+   *
+   * @generated from field: string request_id = 2;
+   */
+  requestId: string;
+};
+
+/**
+ * Describes the message drover.v1.TriggerScheduleRequest.
+ * Use `create(TriggerScheduleRequestSchema)` to create a new message.
+ */
+export declare const TriggerScheduleRequestSchema: GenMessage<TriggerScheduleRequest>;
+
+/**
+ * See TriggerSchedule.
+ *
+ * @generated from message drover.v1.TriggerScheduleResponse
+ */
+export declare type TriggerScheduleResponse = Message<"drover.v1.TriggerScheduleResponse"> & {
+  /**
+   * Its task.
+   *
+   * @generated from field: string task_id = 1;
+   */
+  taskId: string;
+
+  /**
+   * EXISTING: the request_id was seen before.
+   *
+   * @generated from field: drover.v1.SubmitStatus status = 2;
+   */
+  status: SubmitStatus;
+};
+
+/**
+ * Describes the message drover.v1.TriggerScheduleResponse.
+ * Use `create(TriggerScheduleResponseSchema)` to create a new message.
+ */
+export declare const TriggerScheduleResponseSchema: GenMessage<TriggerScheduleResponse>;
+
+/**
+ * See BackfillSchedule.
+ *
+ * @generated from message drover.v1.BackfillScheduleRequest
+ */
+export declare type BackfillScheduleRequest = Message<"drover.v1.BackfillScheduleRequest"> & {
+  /**
+   * Which schedule.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * First tick it may be, itself included.
+   *
+   * @generated from field: google.protobuf.Timestamp start = 2;
+   */
+  start?: Timestamp | undefined;
+
+  /**
+   * Last tick it may be, itself included. Not ahead.
+   *
+   * @generated from field: google.protobuf.Timestamp end = 3;
+   */
+  end?: Timestamp | undefined;
+
+  /**
+   * ALLOW_ALL (default): all tasks at once. BUFFER_ALL: one after the other.
+   *
+   * @generated from field: drover.v1.OverlapPolicy overlap_policy = 4;
+   */
+  overlapPolicy: OverlapPolicy;
+};
+
+/**
+ * Describes the message drover.v1.BackfillScheduleRequest.
+ * Use `create(BackfillScheduleRequestSchema)` to create a new message.
+ */
+export declare const BackfillScheduleRequestSchema: GenMessage<BackfillScheduleRequest>;
+
+/**
+ * See BackfillSchedule.
+ *
+ * @generated from message drover.v1.BackfillScheduleResponse
+ */
+export declare type BackfillScheduleResponse = Message<"drover.v1.BackfillScheduleResponse"> & {
+  /**
+   * Tasks made, in the order of their ticks.
+   *
+   * @generated from field: repeated string task_ids = 1;
+   */
+  taskIds: string[];
+
+  /**
+   * Ticks that wait for the tasks before them.
+   *
+   * @generated from field: int32 ticks_waiting = 2;
+   */
+  ticksWaiting: number;
+
+  /**
+   * Ticks of the range that were taken, or waited, before.
+   *
+   * @generated from field: int32 ticks_existing = 3;
+   */
+  ticksExisting: number;
+};
+
+/**
+ * Describes the message drover.v1.BackfillScheduleResponse.
+ * Use `create(BackfillScheduleResponseSchema)` to create a new message.
+ */
+export declare const BackfillScheduleResponseSchema: GenMessage<BackfillScheduleResponse>;
+
+/**
+ * See PreviewSchedule.
+ *
+ * @generated from message drover.v1.PreviewScheduleRequest
+ */
+export declare type PreviewScheduleRequest = Message<"drover.v1.PreviewScheduleRequest"> & {
+  /**
+   * A schedule that stands.
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Instead of name: one as it would be created, and judged alike.
+   *
+   * @generated from field: drover.v1.Schedule schedule = 2;
+   */
+  schedule?: Schedule | undefined;
+
+  /**
+   * How many ticks. Default 5, at most 100.
+   *
+   * @generated from field: int32 count = 3;
+   */
+  count: number;
+
+  /**
+   * Ticks after this time. Default now.
+   *
+   * @generated from field: google.protobuf.Timestamp after = 4;
+   */
+  after?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message drover.v1.PreviewScheduleRequest.
+ * Use `create(PreviewScheduleRequestSchema)` to create a new message.
+ */
+export declare const PreviewScheduleRequestSchema: GenMessage<PreviewScheduleRequest>;
+
+/**
+ * See PreviewSchedule.
+ *
+ * @generated from message drover.v1.PreviewScheduleResponse
+ */
+export declare type PreviewScheduleResponse = Message<"drover.v1.PreviewScheduleResponse"> & {
+  /**
+   * Fewer than asked if it is over then.
+   *
+   * @generated from field: repeated drover.v1.PreviewedTick ticks = 1;
+   */
+  ticks: PreviewedTick[];
+};
+
+/**
+ * Describes the message drover.v1.PreviewScheduleResponse.
+ * Use `create(PreviewScheduleResponseSchema)` to create a new message.
+ */
+export declare const PreviewScheduleResponseSchema: GenMessage<PreviewScheduleResponse>;
+
+/**
+ * A tick to come.
+ *
+ * @generated from message drover.v1.PreviewedTick
+ */
+export declare type PreviewedTick = Message<"drover.v1.PreviewedTick"> & {
+  /**
+   * Its time.
+   *
+   * @generated from field: google.protobuf.Timestamp tick_at = 1;
+   */
+  tickAt?: Timestamp | undefined;
+
+  /**
+   * The same in the schedule's zone, with its offset, e.g. 2030-03-31T03:00:00+02:00.
+   *
+   * @generated from field: string local = 2;
+   */
+  local: string;
+};
+
+/**
+ * Describes the message drover.v1.PreviewedTick.
+ * Use `create(PreviewedTickSchema)` to create a new message.
+ */
+export declare const PreviewedTickSchema: GenMessage<PreviewedTick>;
+
+/**
  * What OK of a submission means.
  *
  * @generated from enum drover.v1.Durability
@@ -421,6 +1307,147 @@ export enum Durability {
  * Describes the enum drover.v1.Durability.
  */
 export declare const DurabilitySchema: GenEnum<Durability>;
+
+/**
+ * What becomes of a tick that comes while a task of an earlier tick has not ended.
+ *
+ * @generated from enum drover.v1.OverlapPolicy
+ */
+export enum OverlapPolicy {
+  /**
+   * Skip.
+   *
+   * @generated from enum value: OVERLAP_POLICY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The tick is dropped.
+   *
+   * @generated from enum value: OVERLAP_POLICY_SKIP = 1;
+   */
+  SKIP = 1,
+
+  /**
+   * One tick waits for the end of the task; more are dropped.
+   *
+   * @generated from enum value: OVERLAP_POLICY_BUFFER_ONE = 2;
+   */
+  BUFFER_ONE = 2,
+
+  /**
+   * Ticks wait, one task after the other; at most 1,000, more are dropped.
+   *
+   * @generated from enum value: OVERLAP_POLICY_BUFFER_ALL = 3;
+   */
+  BUFFER_ALL = 3,
+
+  /**
+   * Its task is made all the same.
+   *
+   * @generated from enum value: OVERLAP_POLICY_ALLOW_ALL = 4;
+   */
+  ALLOW_ALL = 4,
+
+  /**
+   * The live tasks are cancelled; the tick waits for their end, in place of one that waited before.
+   *
+   * @generated from enum value: OVERLAP_POLICY_CANCEL_OTHER = 5;
+   */
+  CANCEL_OTHER = 5,
+}
+
+/**
+ * Describes the enum drover.v1.OverlapPolicy.
+ */
+export declare const OverlapPolicySchema: GenEnum<OverlapPolicy>;
+
+/**
+ * What became of a tick.
+ *
+ * @generated from enum drover.v1.TickOutcome
+ */
+export enum TickOutcome {
+  /**
+   * Unknown.
+   *
+   * @generated from enum value: TICK_OUTCOME_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * It has its task.
+   *
+   * @generated from enum value: TICK_OUTCOME_TAKEN = 1;
+   */
+  TAKEN = 1,
+
+  /**
+   * The overlap policy dropped it.
+   *
+   * @generated from enum value: TICK_OUTCOME_SKIPPED = 2;
+   */
+  SKIPPED = 2,
+
+  /**
+   * It waits for the end of a task.
+   *
+   * @generated from enum value: TICK_OUTCOME_WAITING = 3;
+   */
+  WAITING = 3,
+
+  /**
+   * No valid task could be made for it.
+   *
+   * @generated from enum value: TICK_OUTCOME_REFUSED = 4;
+   */
+  REFUSED = 4,
+}
+
+/**
+ * Describes the enum drover.v1.TickOutcome.
+ */
+export declare const TickOutcomeSchema: GenEnum<TickOutcome>;
+
+/**
+ * Where a tick comes from.
+ *
+ * @generated from enum drover.v1.TickCause
+ */
+export enum TickCause {
+  /**
+   * Unknown.
+   *
+   * @generated from enum value: TICK_CAUSE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The schedule's timing.
+   *
+   * @generated from enum value: TICK_CAUSE_TIMING = 1;
+   */
+  TIMING = 1,
+
+  /**
+   * TriggerSchedule.
+   *
+   * @generated from enum value: TICK_CAUSE_TRIGGER = 2;
+   */
+  TRIGGER = 2,
+
+  /**
+   * BackfillSchedule.
+   *
+   * @generated from enum value: TICK_CAUSE_BACKFILL = 3;
+   */
+  BACKFILL = 3,
+}
+
+/**
+ * Describes the enum drover.v1.TickCause.
+ */
+export declare const TickCauseSchema: GenEnum<TickCause>;
 
 /**
  * Queues exist from their first use, with defaults.
@@ -457,6 +1484,116 @@ export declare const QueueService: GenService<{
     methodKind: "unary";
     input: typeof UpdateQueueRequestSchema;
     output: typeof UpdateQueueResponseSchema;
+  },
+}>;
+
+/**
+ * Tasks by the clock: each tick of a schedule makes one task.
+ *
+ * @generated from service drover.v1.ScheduleService
+ */
+export declare const ScheduleService: GenService<{
+  /**
+   * A new schedule; its first tick is the first after now.
+   *
+   * @generated from rpc drover.v1.ScheduleService.CreateSchedule
+   */
+  createSchedule: {
+    methodKind: "unary";
+    input: typeof CreateScheduleRequestSchema;
+    output: typeof CreateScheduleResponseSchema;
+  },
+  /**
+   * What is asked, how far it has come, and its latest ticks.
+   *
+   * @generated from rpc drover.v1.ScheduleService.GetSchedule
+   */
+  getSchedule: {
+    methodKind: "unary";
+    input: typeof GetScheduleRequestSchema;
+    output: typeof GetScheduleResponseSchema;
+  },
+  /**
+   * All schedules, by name; without their latest ticks.
+   *
+   * @generated from rpc drover.v1.ScheduleService.ListSchedules
+   */
+  listSchedules: {
+    methodKind: "unary";
+    input: typeof ListSchedulesRequestSchema;
+    output: typeof ListSchedulesResponseSchema;
+  },
+  /**
+   * Replaces what is asked: a field that is not set goes back to its default, except paused and note, which stay. With
+   * another timing the ticks go on from now, else from the last one.
+   *
+   * @generated from rpc drover.v1.ScheduleService.UpdateSchedule
+   */
+  updateSchedule: {
+    methodKind: "unary";
+    input: typeof UpdateScheduleRequestSchema;
+    output: typeof UpdateScheduleResponseSchema;
+  },
+  /**
+   * Its tasks live on.
+   *
+   * @generated from rpc drover.v1.ScheduleService.DeleteSchedule
+   */
+  deleteSchedule: {
+    methodKind: "unary";
+    input: typeof DeleteScheduleRequestSchema;
+    output: typeof DeleteScheduleResponseSchema;
+  },
+  /**
+   * No ticks until it is resumed.
+   *
+   * @generated from rpc drover.v1.ScheduleService.PauseSchedule
+   */
+  pauseSchedule: {
+    methodKind: "unary";
+    input: typeof PauseScheduleRequestSchema;
+    output: typeof PauseScheduleResponseSchema;
+  },
+  /**
+   * Goes on with the first tick after now; those of the pause are not caught up with, BackfillSchedule can.
+   *
+   * @generated from rpc drover.v1.ScheduleService.ResumeSchedule
+   */
+  resumeSchedule: {
+    methodKind: "unary";
+    input: typeof ResumeScheduleRequestSchema;
+    output: typeof ResumeScheduleResponseSchema;
+  },
+  /**
+   * One task now, whatever the overlap policy, paused or not.
+   *
+   * @generated from rpc drover.v1.ScheduleService.TriggerSchedule
+   */
+  triggerSchedule: {
+    methodKind: "unary";
+    input: typeof TriggerScheduleRequestSchema;
+    output: typeof TriggerScheduleResponseSchema;
+  },
+  /**
+   * Takes the ticks of a past range that were not taken: missed and skipped ones, those of a pause, and those from
+   * before the schedule was made. At most 1,000.
+   *
+   * @generated from rpc drover.v1.ScheduleService.BackfillSchedule
+   */
+  backfillSchedule: {
+    methodKind: "unary";
+    input: typeof BackfillScheduleRequestSchema;
+    output: typeof BackfillScheduleResponseSchema;
+  },
+  /**
+   * The next ticks of a schedule that stands, or of one as it is given. Changes nothing.
+   *
+   * @generated from rpc drover.v1.ScheduleService.PreviewSchedule
+   */
+  previewSchedule: {
+    methodKind: "unary";
+    input: typeof PreviewScheduleRequestSchema;
+    output: typeof PreviewScheduleResponseSchema;
   },
 }>;
 

@@ -8,13 +8,13 @@ import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/
 import { file_buf_validate_validate } from "../../buf/validate/validate_pb.js";
 import { file_drover_v1_task } from "./task_pb.js";
 import { file_google_api_annotations } from "../../google/api/annotations_pb.js";
-import { file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
  * Describes the file drover/v1/admin.proto.
  */
 export const file_drover_v1_admin = /*@__PURE__*/
-  fileDesc("ChVkcm92ZXIvdjEvYWRtaW4ucHJvdG8SCWRyb3Zlci52MSLcAgoFUXVldWUSLAoEbmFtZRgBIAEoCUIeukgbchkyF15bQS1aYS16MC05Ll8tXXsxLDEyOH0kEhMKBnBhdXNlZBgCIAEoCEgAiAEBEjMKCmR1cmFiaWxpdHkYAyABKA4yFS5kcm92ZXIudjEuRHVyYWJpbGl0eUIIukgFggECEAESJAoLbWF4X3JldHJpZXMYBCABKAVCCrpIBxoFGOgHKABIAYgBARIsCgxyZXRyeV9wb2xpY3kYBSABKAsyFi5kcm92ZXIudjEuUmV0cnlQb2xpY3kSPQoJcmV0ZW50aW9uGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg+6SAyqAQkiBQiA54QPMgASHwoFc3RhdHMYFCABKAsyEC5kcm92ZXIudjEuU3RhdHMSDAoEZXRhZxgVIAEoCUIJCgdfcGF1c2VkQg4KDF9tYXhfcmV0cmllcyI/Cg9HZXRRdWV1ZVJlcXVlc3QSLAoEbmFtZRgBIAEoCUIeukgbchkyF15bQS1aYS16MC05Ll8tXXsxLDEyOH0kIjMKEEdldFF1ZXVlUmVzcG9uc2USHwoFcXVldWUYASABKAsyEC5kcm92ZXIudjEuUXVldWUiUAoRTGlzdFF1ZXVlc1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRj0AygAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAIIk8KEkxpc3RRdWV1ZXNSZXNwb25zZRIgCgZxdWV1ZXMYASADKAsyEC5kcm92ZXIudjEuUXVldWUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIm4KElVwZGF0ZVF1ZXVlUmVxdWVzdBInCgVxdWV1ZRgBIAEoCzIQLmRyb3Zlci52MS5RdWV1ZUIGukgDyAEBEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayI2ChNVcGRhdGVRdWV1ZVJlc3BvbnNlEh8KBXF1ZXVlGAEgASgLMhAuZHJvdmVyLnYxLlF1ZXVlIs0DCgZXb3JrZXISEQoJd29ya2VyX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSFgoOY29vcmRpbmF0b3JfaWQYAyABKAkSDAoEaG9zdBgEIAEoCRILCgNzZGsYBSABKAkSLgoNc3Vic2NyaXB0aW9ucxgGIAMoCzIXLmRyb3Zlci52MS5TdWJzY3JpcHRpb24SLQoGbGFiZWxzGAcgAygLMh0uZHJvdmVyLnYxLldvcmtlci5MYWJlbHNFbnRyeRINCgVzbG90cxgIIAEoBRIPCgdydW5uaW5nGAkgASgFEhAKCGRyYWluaW5nGAogASgIEjAKDGNvbm5lY3RlZF9hdBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNQoRbGFzdF9oZWFydGJlYXRfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKEGV2ZW50X2xvb3BfZGVsYXkYDSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SCwoDY3B1GA4gASgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiUQoSTGlzdFdvcmtlcnNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUY9AMoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiACCJSChNMaXN0V29ya2Vyc1Jlc3BvbnNlEiIKB3dvcmtlcnMYASADKAsyES5kcm92ZXIudjEuV29ya2VyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSpYCgpEdXJhYmlsaXR5EhoKFkRVUkFCSUxJVFlfVU5TUEVDSUZJRUQQABIWChJEVVJBQklMSVRZX0RVUkFCTEUQARIWChJEVVJBQklMSVRZX1JFTEFYRUQQAjLdAgoMUXVldWVTZXJ2aWNlEmkKCEdldFF1ZXVlEhouZHJvdmVyLnYxLkdldFF1ZXVlUmVxdWVzdBobLmRyb3Zlci52MS5HZXRRdWV1ZVJlc3BvbnNlIiSC0+STAh5iBXF1ZXVlEhUvYXBpL3YxL3F1ZXVlcy97bmFtZX0SYQoKTGlzdFF1ZXVlcxIcLmRyb3Zlci52MS5MaXN0UXVldWVzUmVxdWVzdBodLmRyb3Zlci52MS5MaXN0UXVldWVzUmVzcG9uc2UiFoLT5JMCEBIOL2FwaS92MS9xdWV1ZXMSfwoLVXBkYXRlUXVldWUSHS5kcm92ZXIudjEuVXBkYXRlUXVldWVSZXF1ZXN0Gh4uZHJvdmVyLnYxLlVwZGF0ZVF1ZXVlUmVzcG9uc2UiMYLT5JMCKzoFcXVldWViBXF1ZXVlMhsvYXBpL3YxL3F1ZXVlcy97cXVldWUubmFtZX0ydQoMQWRtaW5TZXJ2aWNlEmUKC0xpc3RXb3JrZXJzEh0uZHJvdmVyLnYxLkxpc3RXb3JrZXJzUmVxdWVzdBoeLmRyb3Zlci52MS5MaXN0V29ya2Vyc1Jlc3BvbnNlIheC0+STAhESDy9hcGkvdjEvd29ya2Vyc2IGcHJvdG8z", [file_buf_validate_validate, file_drover_v1_task, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_timestamp]);
+  fileDesc("ChVkcm92ZXIvdjEvYWRtaW4ucHJvdG8SCWRyb3Zlci52MSLcAgoFUXVldWUSLAoEbmFtZRgBIAEoCUIeukgbchkyF15bQS1aYS16MC05Ll8tXXsxLDEyOH0kEhMKBnBhdXNlZBgCIAEoCEgAiAEBEjMKCmR1cmFiaWxpdHkYAyABKA4yFS5kcm92ZXIudjEuRHVyYWJpbGl0eUIIukgFggECEAESJAoLbWF4X3JldHJpZXMYBCABKAVCCrpIBxoFGOgHKABIAYgBARIsCgxyZXRyeV9wb2xpY3kYBSABKAsyFi5kcm92ZXIudjEuUmV0cnlQb2xpY3kSPQoJcmV0ZW50aW9uGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg+6SAyqAQkiBQiA54QPMgASHwoFc3RhdHMYFCABKAsyEC5kcm92ZXIudjEuU3RhdHMSDAoEZXRhZxgVIAEoCUIJCgdfcGF1c2VkQg4KDF9tYXhfcmV0cmllcyI/Cg9HZXRRdWV1ZVJlcXVlc3QSLAoEbmFtZRgBIAEoCUIeukgbchkyF15bQS1aYS16MC05Ll8tXXsxLDEyOH0kIjMKEEdldFF1ZXVlUmVzcG9uc2USHwoFcXVldWUYASABKAsyEC5kcm92ZXIudjEuUXVldWUiUAoRTGlzdFF1ZXVlc1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRj0AygAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIAIIk8KEkxpc3RRdWV1ZXNSZXNwb25zZRIgCgZxdWV1ZXMYASADKAsyEC5kcm92ZXIudjEuUXVldWUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIm4KElVwZGF0ZVF1ZXVlUmVxdWVzdBInCgVxdWV1ZRgBIAEoCzIQLmRyb3Zlci52MS5RdWV1ZUIGukgDyAEBEi8KC3VwZGF0ZV9tYXNrGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLkZpZWxkTWFzayI2ChNVcGRhdGVRdWV1ZVJlc3BvbnNlEh8KBXF1ZXVlGAEgASgLMhAuZHJvdmVyLnYxLlF1ZXVlIs0DCgZXb3JrZXISEQoJd29ya2VyX2lkGAEgASgJEhIKCnNlc3Npb25faWQYAiABKAkSFgoOY29vcmRpbmF0b3JfaWQYAyABKAkSDAoEaG9zdBgEIAEoCRILCgNzZGsYBSABKAkSLgoNc3Vic2NyaXB0aW9ucxgGIAMoCzIXLmRyb3Zlci52MS5TdWJzY3JpcHRpb24SLQoGbGFiZWxzGAcgAygLMh0uZHJvdmVyLnYxLldvcmtlci5MYWJlbHNFbnRyeRINCgVzbG90cxgIIAEoBRIPCgdydW5uaW5nGAkgASgFEhAKCGRyYWluaW5nGAogASgIEjAKDGNvbm5lY3RlZF9hdBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNQoRbGFzdF9oZWFydGJlYXRfYXQYDCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjMKEGV2ZW50X2xvb3BfZGVsYXkYDSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SCwoDY3B1GA4gASgBGi0KC0xhYmVsc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEiUQoSTGlzdFdvcmtlcnNSZXF1ZXN0Eh0KCXBhZ2Vfc2l6ZRgBIAEoBUIKukgHGgUY9AMoABIcCgpwYWdlX3Rva2VuGAIgASgJQgi6SAVyAxiACCJSChNMaXN0V29ya2Vyc1Jlc3BvbnNlEiIKB3dvcmtlcnMYASADKAsyES5kcm92ZXIudjEuV29ya2VyEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSLTBgoMVGFza1RlbXBsYXRlEiwKBHR5cGUYAiABKAlCHrpIG3IZMhdeW0EtWmEtejAtOS5fLV17MSwxMjh9JBIwCgVxdWV1ZRgDIAEoCUIhukge2AEBchkyF15bQS1aYS16MC05Ll8tXXsxLDEyOH0kEiAKCHByaW9yaXR5GAQgASgFQgm6SAYaBBgDKABIAIgBARInCgdwYXlsb2FkGAUgASgLMhYuZ29vZ2xlLnByb3RvYnVmLlZhbHVlEiUKDHBheWxvYWRfYmxvYhgGIAEoCzIPLmRyb3Zlci52MS5CbG9iEiQKC21heF9yZXRyaWVzGAcgASgFQgq6SAcaBRjoBygASAGIAQESLAoMcmV0cnlfcG9saWN5GAggASgLMhYuZHJvdmVyLnYxLlJldHJ5UG9saWN5EjkKBWRlbGF5GAogASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQg+6SAyqAQkiBQiA54QPMgASPgoHdGltZW91dBgLIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkISukgPqgEMIgQIgPUkMgQQwIQ9EhsKCWdyb3VwX2tleRgMIAEoCUIIukgFcgMYgAISiAEKD3JlcXVpcmVkX2xhYmVscxgNIAMoCzIrLmRyb3Zlci52MS5UYXNrVGVtcGxhdGUuUmVxdWlyZWRMYWJlbHNFbnRyeUJCukg/mgE8ECAiG3IZMhdeW0EtWmEtejAtOS5fLV17MSwxMjh9JCobchkyF15bQS1aYS16MC05Ll8tXXsxLDEyOH0kEh8KBHRhZ3MYDiADKAlCEbpIDpIBCxAgIgdyBRABGIACEj0KCXJldGVudGlvbhgQIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIPukgMqgEJIgUIgOeEDzIAEkYKEWhlYXJ0YmVhdF90aW1lb3V0GBUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhC6SA2qAQoiBAiA9SQyAggBGjUKE1JlcXVpcmVkTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUILCglfcHJpb3JpdHlCDgoMX21heF9yZXRyaWVzIrsHCghTY2hlZHVsZRIsCgRuYW1lGAEgASgJQh66SBtyGTIXXltBLVphLXowLTkuXy1dezEsMTI4fSQSFgoEY3JvbhgCIAEoCUIIukgFcgMYgAISGgoJdGltZV96b25lGAMgASgJQge6SARyAhhAEjsKBWV2ZXJ5GAQgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhG6SA6qAQsiBQiAiooPMgIIARIqCgZhbmNob3IYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiYKAmF0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIlCgR0YXNrGAcgASgLMhcuZHJvdmVyLnYxLlRhc2tUZW1wbGF0ZRI6Cg5vdmVybGFwX3BvbGljeRgIIAEoDjIYLmRyb3Zlci52MS5PdmVybGFwUG9saWN5Qgi6SAWCAQIQARJFCg9jYXRjaF91cF93aW5kb3cYCSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb25CEbpIDqoBCyIFCIDnhA8yAggKEjkKBmppdHRlchgKIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFMgASEwoGcGF1c2VkGAsgASgISACIAQESGwoEbm90ZRgMIAEoCUIIukgFcgMYgAJIAYgBARIwCgxuZXh0X3RpY2tfYXQYFCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjAKDGxhc3RfdGlja19hdBgVIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFAoMbGFzdF90YXNrX2lkGBYgASgJEhUKDXRpY2tzX3dhaXRpbmcYFyABKAUSEwoLdGlja3NfdGFrZW4YGCABKAMSFQoNdGlja3Nfc2tpcHBlZBgZIAEoAxIUCgx0aWNrc19taXNzZWQYGiABKAMSFQoNdGlja3NfcmVmdXNlZBgbIAEoAxISCgpsYXN0X2Vycm9yGBwgASgJEiUKDHJlY2VudF90aWNrcxgdIAMoCzIPLmRyb3Zlci52MS5UaWNrEi4KCmNyZWF0ZWRfYXQYHiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnVwZGF0ZWRfYXQYHyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBGV0YWcYICABKAlCCQoHX3BhdXNlZEIHCgVfbm90ZSLSAQoEVGljaxIrCgd0aWNrX2F0GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCgdvdXRjb21lGAIgASgOMhYuZHJvdmVyLnYxLlRpY2tPdXRjb21lEiMKBWNhdXNlGAMgASgOMhQuZHJvdmVyLnYxLlRpY2tDYXVzZRIPCgd0YXNrX2lkGAQgASgJEg0KBWVycm9yGAUgASgJEi8KC3JlY29yZGVkX2F0GAYgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJGChVDcmVhdGVTY2hlZHVsZVJlcXVlc3QSLQoIc2NoZWR1bGUYASABKAsyEy5kcm92ZXIudjEuU2NoZWR1bGVCBrpIA8gBASI/ChZDcmVhdGVTY2hlZHVsZVJlc3BvbnNlEiUKCHNjaGVkdWxlGAEgASgLMhMuZHJvdmVyLnYxLlNjaGVkdWxlIkIKEkdldFNjaGVkdWxlUmVxdWVzdBIsCgRuYW1lGAEgASgJQh66SBtyGTIXXltBLVphLXowLTkuXy1dezEsMTI4fSQiPAoTR2V0U2NoZWR1bGVSZXNwb25zZRIlCghzY2hlZHVsZRgBIAEoCzITLmRyb3Zlci52MS5TY2hlZHVsZSJTChRMaXN0U2NoZWR1bGVzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGPQDKAASHAoKcGFnZV90b2tlbhgCIAEoCUIIukgFcgMYgAgiWAoVTGlzdFNjaGVkdWxlc1Jlc3BvbnNlEiYKCXNjaGVkdWxlcxgBIAMoCzITLmRyb3Zlci52MS5TY2hlZHVsZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiRgoVVXBkYXRlU2NoZWR1bGVSZXF1ZXN0Ei0KCHNjaGVkdWxlGAEgASgLMhMuZHJvdmVyLnYxLlNjaGVkdWxlQga6SAPIAQEiPwoWVXBkYXRlU2NoZWR1bGVSZXNwb25zZRIlCghzY2hlZHVsZRgBIAEoCzITLmRyb3Zlci52MS5TY2hlZHVsZSJTChVEZWxldGVTY2hlZHVsZVJlcXVlc3QSLAoEbmFtZRgBIAEoCUIeukgbchkyF15bQS1aYS16MC05Ll8tXXsxLDEyOH0kEgwKBGV0YWcYAiABKAkiGAoWRGVsZXRlU2NoZWR1bGVSZXNwb25zZSJqChRQYXVzZVNjaGVkdWxlUmVxdWVzdBIsCgRuYW1lGAEgASgJQh66SBtyGTIXXltBLVphLXowLTkuXy1dezEsMTI4fSQSGwoEbm90ZRgCIAEoCUIIukgFcgMYgAJIAIgBAUIHCgVfbm90ZSI+ChVQYXVzZVNjaGVkdWxlUmVzcG9uc2USJQoIc2NoZWR1bGUYASABKAsyEy5kcm92ZXIudjEuU2NoZWR1bGUiawoVUmVzdW1lU2NoZWR1bGVSZXF1ZXN0EiwKBG5hbWUYASABKAlCHrpIG3IZMhdeW0EtWmEtejAtOS5fLV17MSwxMjh9JBIbCgRub3RlGAIgASgJQgi6SAVyAxiAAkgAiAEBQgcKBV9ub3RlIj8KFlJlc3VtZVNjaGVkdWxlUmVzcG9uc2USJQoIc2NoZWR1bGUYASABKAsyEy5kcm92ZXIudjEuU2NoZWR1bGUiZwoWVHJpZ2dlclNjaGVkdWxlUmVxdWVzdBIsCgRuYW1lGAEgASgJQh66SBtyGTIXXltBLVphLXowLTkuXy1dezEsMTI4fSQSHwoKcmVxdWVzdF9pZBgCIAEoCUILukgI2AEBcgOwAQEiUwoXVHJpZ2dlclNjaGVkdWxlUmVzcG9uc2USDwoHdGFza19pZBgBIAEoCRInCgZzdGF0dXMYAiABKA4yFy5kcm92ZXIudjEuU3VibWl0U3RhdHVzIucBChdCYWNrZmlsbFNjaGVkdWxlUmVxdWVzdBIsCgRuYW1lGAEgASgJQh66SBtyGTIXXltBLVphLXowLTkuXy1dezEsMTI4fSQSMQoFc3RhcnQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQga6SAPIAQESLwoDZW5kGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIGukgDyAEBEjoKDm92ZXJsYXBfcG9saWN5GAQgASgOMhguZHJvdmVyLnYxLk92ZXJsYXBQb2xpY3lCCLpIBYIBAhABIlsKGEJhY2tmaWxsU2NoZWR1bGVSZXNwb25zZRIQCgh0YXNrX2lkcxgBIAMoCRIVCg10aWNrc193YWl0aW5nGAIgASgFEhYKDnRpY2tzX2V4aXN0aW5nGAMgASgFIrUBChZQcmV2aWV3U2NoZWR1bGVSZXF1ZXN0Ei8KBG5hbWUYASABKAlCIbpIHtgBAXIZMhdeW0EtWmEtejAtOS5fLV17MSwxMjh9JBIlCghzY2hlZHVsZRgCIAEoCzITLmRyb3Zlci52MS5TY2hlZHVsZRIYCgVjb3VudBgDIAEoBUIJukgGGgQYZCgAEikKBWFmdGVyGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCJCChdQcmV2aWV3U2NoZWR1bGVSZXNwb25zZRInCgV0aWNrcxgBIAMoCzIYLmRyb3Zlci52MS5QcmV2aWV3ZWRUaWNrIksKDVByZXZpZXdlZFRpY2sSKwoHdGlja19hdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFbG9jYWwYAiABKAkqWAoKRHVyYWJpbGl0eRIaChZEVVJBQklMSVRZX1VOU1BFQ0lGSUVEEAASFgoSRFVSQUJJTElUWV9EVVJBQkxFEAESFgoSRFVSQUJJTElUWV9SRUxBWEVEEAIqxQEKDU92ZXJsYXBQb2xpY3kSHgoaT1ZFUkxBUF9QT0xJQ1lfVU5TUEVDSUZJRUQQABIXChNPVkVSTEFQX1BPTElDWV9TS0lQEAESHQoZT1ZFUkxBUF9QT0xJQ1lfQlVGRkVSX09ORRACEh0KGU9WRVJMQVBfUE9MSUNZX0JVRkZFUl9BTEwQAxIcChhPVkVSTEFQX1BPTElDWV9BTExPV19BTEwQBBIfChtPVkVSTEFQX1BPTElDWV9DQU5DRUxfT1RIRVIQBSqRAQoLVGlja091dGNvbWUSHAoYVElDS19PVVRDT01FX1VOU1BFQ0lGSUVEEAASFgoSVElDS19PVVRDT01FX1RBS0VOEAESGAoUVElDS19PVVRDT01FX1NLSVBQRUQQAhIYChRUSUNLX09VVENPTUVfV0FJVElORxADEhgKFFRJQ0tfT1VUQ09NRV9SRUZVU0VEEAQqbwoJVGlja0NhdXNlEhoKFlRJQ0tfQ0FVU0VfVU5TUEVDSUZJRUQQABIVChFUSUNLX0NBVVNFX1RJTUlORxABEhYKElRJQ0tfQ0FVU0VfVFJJR0dFUhACEhcKE1RJQ0tfQ0FVU0VfQkFDS0ZJTEwQAzLdAgoMUXVldWVTZXJ2aWNlEmkKCEdldFF1ZXVlEhouZHJvdmVyLnYxLkdldFF1ZXVlUmVxdWVzdBobLmRyb3Zlci52MS5HZXRRdWV1ZVJlc3BvbnNlIiSC0+STAh5iBXF1ZXVlEhUvYXBpL3YxL3F1ZXVlcy97bmFtZX0SYQoKTGlzdFF1ZXVlcxIcLmRyb3Zlci52MS5MaXN0UXVldWVzUmVxdWVzdBodLmRyb3Zlci52MS5MaXN0UXVldWVzUmVzcG9uc2UiFoLT5JMCEBIOL2FwaS92MS9xdWV1ZXMSfwoLVXBkYXRlUXVldWUSHS5kcm92ZXIudjEuVXBkYXRlUXVldWVSZXF1ZXN0Gh4uZHJvdmVyLnYxLlVwZGF0ZVF1ZXVlUmVzcG9uc2UiMYLT5JMCKzoFcXVldWViBXF1ZXVlMhsvYXBpL3YxL3F1ZXVlcy97cXVldWUubmFtZX0y4goKD1NjaGVkdWxlU2VydmljZRKEAQoOQ3JlYXRlU2NoZWR1bGUSIC5kcm92ZXIudjEuQ3JlYXRlU2NoZWR1bGVSZXF1ZXN0GiEuZHJvdmVyLnYxLkNyZWF0ZVNjaGVkdWxlUmVzcG9uc2UiLYLT5JMCJzoIc2NoZWR1bGViCHNjaGVkdWxlIhEvYXBpL3YxL3NjaGVkdWxlcxJ4CgtHZXRTY2hlZHVsZRIdLmRyb3Zlci52MS5HZXRTY2hlZHVsZVJlcXVlc3QaHi5kcm92ZXIudjEuR2V0U2NoZWR1bGVSZXNwb25zZSIqgtPkkwIkYghzY2hlZHVsZRIYL2FwaS92MS9zY2hlZHVsZXMve25hbWV9Em0KDUxpc3RTY2hlZHVsZXMSHy5kcm92ZXIudjEuTGlzdFNjaGVkdWxlc1JlcXVlc3QaIC5kcm92ZXIudjEuTGlzdFNjaGVkdWxlc1Jlc3BvbnNlIhmC0+STAhMSES9hcGkvdjEvc2NoZWR1bGVzEpQBCg5VcGRhdGVTY2hlZHVsZRIgLmRyb3Zlci52MS5VcGRhdGVTY2hlZHVsZVJlcXVlc3QaIS5kcm92ZXIudjEuVXBkYXRlU2NoZWR1bGVSZXNwb25zZSI9gtPkkwI3OghzY2hlZHVsZWIIc2NoZWR1bGUaIS9hcGkvdjEvc2NoZWR1bGVzL3tzY2hlZHVsZS5uYW1lfRJ3Cg5EZWxldGVTY2hlZHVsZRIgLmRyb3Zlci52MS5EZWxldGVTY2hlZHVsZVJlcXVlc3QaIS5kcm92ZXIudjEuRGVsZXRlU2NoZWR1bGVSZXNwb25zZSIggtPkkwIaKhgvYXBpL3YxL3NjaGVkdWxlcy97bmFtZX0ShwEKDVBhdXNlU2NoZWR1bGUSHy5kcm92ZXIudjEuUGF1c2VTY2hlZHVsZVJlcXVlc3QaIC5kcm92ZXIudjEuUGF1c2VTY2hlZHVsZVJlc3BvbnNlIjOC0+STAi06ASpiCHNjaGVkdWxlIh4vYXBpL3YxL3NjaGVkdWxlcy97bmFtZX06cGF1c2USiwEKDlJlc3VtZVNjaGVkdWxlEiAuZHJvdmVyLnYxLlJlc3VtZVNjaGVkdWxlUmVxdWVzdBohLmRyb3Zlci52MS5SZXN1bWVTY2hlZHVsZVJlc3BvbnNlIjSC0+STAi46ASpiCHNjaGVkdWxlIh8vYXBpL3YxL3NjaGVkdWxlcy97bmFtZX06cmVzdW1lEoUBCg9UcmlnZ2VyU2NoZWR1bGUSIS5kcm92ZXIudjEuVHJpZ2dlclNjaGVkdWxlUmVxdWVzdBoiLmRyb3Zlci52MS5UcmlnZ2VyU2NoZWR1bGVSZXNwb25zZSIrgtPkkwIlOgEqIiAvYXBpL3YxL3NjaGVkdWxlcy97bmFtZX06dHJpZ2dlchKJAQoQQmFja2ZpbGxTY2hlZHVsZRIiLmRyb3Zlci52MS5CYWNrZmlsbFNjaGVkdWxlUmVxdWVzdBojLmRyb3Zlci52MS5CYWNrZmlsbFNjaGVkdWxlUmVzcG9uc2UiLILT5JMCJjoBKiIhL2FwaS92MS9zY2hlZHVsZXMve25hbWV9OmJhY2tmaWxsEqIBCg9QcmV2aWV3U2NoZWR1bGUSIS5kcm92ZXIudjEuUHJldmlld1NjaGVkdWxlUmVxdWVzdBoiLmRyb3Zlci52MS5QcmV2aWV3U2NoZWR1bGVSZXNwb25zZSJIgtPkkwJCWh46ASoiGS9hcGkvdjEvc2NoZWR1bGVzOnByZXZpZXcSIC9hcGkvdjEvc2NoZWR1bGVzL3tuYW1lfTpwcmV2aWV3MnUKDEFkbWluU2VydmljZRJlCgtMaXN0V29ya2VycxIdLmRyb3Zlci52MS5MaXN0V29ya2Vyc1JlcXVlc3QaHi5kcm92ZXIudjEuTGlzdFdvcmtlcnNSZXNwb25zZSIXgtPkkwIREg8vYXBpL3YxL3dvcmtlcnNiBnByb3RvMw", [file_buf_validate_validate, file_drover_v1_task, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_field_mask, file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * Describes the message drover.v1.Queue.
@@ -87,6 +87,174 @@ export const ListWorkersResponseSchema = /*@__PURE__*/
   messageDesc(file_drover_v1_admin, 9);
 
 /**
+ * Describes the message drover.v1.TaskTemplate.
+ * Use `create(TaskTemplateSchema)` to create a new message.
+ */
+export const TaskTemplateSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 10);
+
+/**
+ * Describes the message drover.v1.Schedule.
+ * Use `create(ScheduleSchema)` to create a new message.
+ */
+export const ScheduleSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 11);
+
+/**
+ * Describes the message drover.v1.Tick.
+ * Use `create(TickSchema)` to create a new message.
+ */
+export const TickSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 12);
+
+/**
+ * Describes the message drover.v1.CreateScheduleRequest.
+ * Use `create(CreateScheduleRequestSchema)` to create a new message.
+ */
+export const CreateScheduleRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 13);
+
+/**
+ * Describes the message drover.v1.CreateScheduleResponse.
+ * Use `create(CreateScheduleResponseSchema)` to create a new message.
+ */
+export const CreateScheduleResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 14);
+
+/**
+ * Describes the message drover.v1.GetScheduleRequest.
+ * Use `create(GetScheduleRequestSchema)` to create a new message.
+ */
+export const GetScheduleRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 15);
+
+/**
+ * Describes the message drover.v1.GetScheduleResponse.
+ * Use `create(GetScheduleResponseSchema)` to create a new message.
+ */
+export const GetScheduleResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 16);
+
+/**
+ * Describes the message drover.v1.ListSchedulesRequest.
+ * Use `create(ListSchedulesRequestSchema)` to create a new message.
+ */
+export const ListSchedulesRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 17);
+
+/**
+ * Describes the message drover.v1.ListSchedulesResponse.
+ * Use `create(ListSchedulesResponseSchema)` to create a new message.
+ */
+export const ListSchedulesResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 18);
+
+/**
+ * Describes the message drover.v1.UpdateScheduleRequest.
+ * Use `create(UpdateScheduleRequestSchema)` to create a new message.
+ */
+export const UpdateScheduleRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 19);
+
+/**
+ * Describes the message drover.v1.UpdateScheduleResponse.
+ * Use `create(UpdateScheduleResponseSchema)` to create a new message.
+ */
+export const UpdateScheduleResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 20);
+
+/**
+ * Describes the message drover.v1.DeleteScheduleRequest.
+ * Use `create(DeleteScheduleRequestSchema)` to create a new message.
+ */
+export const DeleteScheduleRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 21);
+
+/**
+ * Describes the message drover.v1.DeleteScheduleResponse.
+ * Use `create(DeleteScheduleResponseSchema)` to create a new message.
+ */
+export const DeleteScheduleResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 22);
+
+/**
+ * Describes the message drover.v1.PauseScheduleRequest.
+ * Use `create(PauseScheduleRequestSchema)` to create a new message.
+ */
+export const PauseScheduleRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 23);
+
+/**
+ * Describes the message drover.v1.PauseScheduleResponse.
+ * Use `create(PauseScheduleResponseSchema)` to create a new message.
+ */
+export const PauseScheduleResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 24);
+
+/**
+ * Describes the message drover.v1.ResumeScheduleRequest.
+ * Use `create(ResumeScheduleRequestSchema)` to create a new message.
+ */
+export const ResumeScheduleRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 25);
+
+/**
+ * Describes the message drover.v1.ResumeScheduleResponse.
+ * Use `create(ResumeScheduleResponseSchema)` to create a new message.
+ */
+export const ResumeScheduleResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 26);
+
+/**
+ * Describes the message drover.v1.TriggerScheduleRequest.
+ * Use `create(TriggerScheduleRequestSchema)` to create a new message.
+ */
+export const TriggerScheduleRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 27);
+
+/**
+ * Describes the message drover.v1.TriggerScheduleResponse.
+ * Use `create(TriggerScheduleResponseSchema)` to create a new message.
+ */
+export const TriggerScheduleResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 28);
+
+/**
+ * Describes the message drover.v1.BackfillScheduleRequest.
+ * Use `create(BackfillScheduleRequestSchema)` to create a new message.
+ */
+export const BackfillScheduleRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 29);
+
+/**
+ * Describes the message drover.v1.BackfillScheduleResponse.
+ * Use `create(BackfillScheduleResponseSchema)` to create a new message.
+ */
+export const BackfillScheduleResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 30);
+
+/**
+ * Describes the message drover.v1.PreviewScheduleRequest.
+ * Use `create(PreviewScheduleRequestSchema)` to create a new message.
+ */
+export const PreviewScheduleRequestSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 31);
+
+/**
+ * Describes the message drover.v1.PreviewScheduleResponse.
+ * Use `create(PreviewScheduleResponseSchema)` to create a new message.
+ */
+export const PreviewScheduleResponseSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 32);
+
+/**
+ * Describes the message drover.v1.PreviewedTick.
+ * Use `create(PreviewedTickSchema)` to create a new message.
+ */
+export const PreviewedTickSchema = /*@__PURE__*/
+  messageDesc(file_drover_v1_admin, 33);
+
+/**
  * Describes the enum drover.v1.Durability.
  */
 export const DurabilitySchema = /*@__PURE__*/
@@ -101,6 +269,48 @@ export const Durability = /*@__PURE__*/
   tsEnum(DurabilitySchema);
 
 /**
+ * Describes the enum drover.v1.OverlapPolicy.
+ */
+export const OverlapPolicySchema = /*@__PURE__*/
+  enumDesc(file_drover_v1_admin, 1);
+
+/**
+ * What becomes of a tick that comes while a task of an earlier tick has not ended.
+ *
+ * @generated from enum drover.v1.OverlapPolicy
+ */
+export const OverlapPolicy = /*@__PURE__*/
+  tsEnum(OverlapPolicySchema);
+
+/**
+ * Describes the enum drover.v1.TickOutcome.
+ */
+export const TickOutcomeSchema = /*@__PURE__*/
+  enumDesc(file_drover_v1_admin, 2);
+
+/**
+ * What became of a tick.
+ *
+ * @generated from enum drover.v1.TickOutcome
+ */
+export const TickOutcome = /*@__PURE__*/
+  tsEnum(TickOutcomeSchema);
+
+/**
+ * Describes the enum drover.v1.TickCause.
+ */
+export const TickCauseSchema = /*@__PURE__*/
+  enumDesc(file_drover_v1_admin, 3);
+
+/**
+ * Where a tick comes from.
+ *
+ * @generated from enum drover.v1.TickCause
+ */
+export const TickCause = /*@__PURE__*/
+  tsEnum(TickCauseSchema);
+
+/**
  * Queues exist from their first use, with defaults.
  *
  * @generated from service drover.v1.QueueService
@@ -109,10 +319,18 @@ export const QueueService = /*@__PURE__*/
   serviceDesc(file_drover_v1_admin, 0);
 
 /**
+ * Tasks by the clock: each tick of a schedule makes one task.
+ *
+ * @generated from service drover.v1.ScheduleService
+ */
+export const ScheduleService = /*@__PURE__*/
+  serviceDesc(file_drover_v1_admin, 1);
+
+/**
  * What is connected.
  *
  * @generated from service drover.v1.AdminService
  */
 export const AdminService = /*@__PURE__*/
-  serviceDesc(file_drover_v1_admin, 1);
+  serviceDesc(file_drover_v1_admin, 2);
 

@@ -1,4 +1,5 @@
 import type { LogEntry } from "../../task/log.js";
+import type { StoredSchedule } from "./schedules.js";
 import { type Attempt, isFinal, type QueueSettings, type Task } from "../../task/task.js";
 
 export interface StoredTask {
@@ -21,6 +22,10 @@ export interface MemoryHistoryStore {
   readonly keys: Map<string, { taskId: string; expiresAt: number }>;
   readonly markers: Map<string, { createdAt: number; taskIds: string[] }>;
   readonly queues: Map<string, QueueSettings>;
+  /** By namespace and name. */
+  readonly schedules: Map<string, StoredSchedule>;
+  /** Ids of the live tasks of each schedule, by namespace and name. */
+  readonly scheduled: Map<string, Set<string>>;
   readonly epochs: Map<number, number>;
   readonly held: Set<string>;
   /** By namespace, queue and status. */
@@ -36,6 +41,8 @@ export const createMemoryHistoryStore = (): MemoryHistoryStore => ({
   keys: new Map(),
   markers: new Map(),
   queues: new Map(),
+  schedules: new Map(),
+  scheduled: new Map(),
   epochs: new Map(),
   held: new Set(),
   ended: new Map(),
@@ -66,6 +73,17 @@ export function putTask(store: MemoryHistoryStore, task: Task, now: number): voi
   else count(store, before.task, -1);
   count(store, task, 1);
   store.tasks.set(task.id, { task, endedAt: isFinal(task.status) ? now : undefined });
+  noteSchedule(store, task);
+}
+
+function noteSchedule({ scheduled }: MemoryHistoryStore, task: Task): void {
+  if (task.terms?.schedule === undefined) return;
+  const key = keyOf(task.namespace, task.terms.schedule);
+  const live = scheduled.get(key) ?? new Set();
+  if (isFinal(task.status)) live.delete(task.id);
+  else live.add(task.id);
+  if (live.size > 0) scheduled.set(key, live);
+  else scheduled.delete(key);
 }
 
 /** Removes a row with its attempts and its key. */

@@ -16,6 +16,7 @@ import * as reads from "./reads.js";
 import { list, match } from "./list.js";
 import { record } from "./record.js";
 import { cancelLive, revive } from "./runs.js";
+import { createPostgresSchedules } from "./schedules.js";
 import { sql } from "./sql.js";
 
 export interface PostgresHistoryOptions extends DatabaseOptions {
@@ -87,5 +88,6 @@ export function createPostgresHistory(options: PostgresHistoryOptions): History 
     },
     exclusively: (name, work) => exclusively(database, clock, name, work),
     prune: (limit) => prune(database, limit, shard),
+    schedules: createPostgresSchedules(database, newMarker),
   };
 }

@@ -13,11 +13,18 @@ const taskColumns = `t.id, t.version, t.fencing_token, t.created_at, t.ready_at,
   t.worker_id, t.idempotency_key, t.spec::text, t.error::text, t.progress::text, t.payload_type,
   t.payload, t.result_type, t.result, t.extra::text, now_ms() AS now`;
 
+/** Stands for `{schedule}`. */
+const scheduleColumns = `namespace, name, version, revision, created_at, updated_at, due_at,
+  last_tick, paused, note, spec::text, state::text, payload_type, payload`;
+
 const folder = new URL("./sql/", import.meta.url);
 const partsFolder = new URL("./sql/parts/", import.meta.url);
 
 /** What stands in braces in the files. */
-const parts = new Map([["{task}", taskColumns]]);
+const parts = new Map([
+  ["{task}", taskColumns],
+  ["{schedule}", scheduleColumns],
+]);
 for (const file of readdirSync(partsFolder)) {
   const text = readFileSync(new URL(file, partsFolder), "utf8").trimEnd();
   parts.set(`{${file.slice(0, -".sql".length)}}`, text);

@@ -1,0 +1,174 @@
+import { DroverError } from "../errors.js";
+import type { NewTick, ScheduleName, TickChange } from "../history/history.js";
+import { limits } from "../limits.js";
+import { timeOfId } from "../task/ids.js";
+import { refuse } from "../task/rules.js";
+import type { Schedule, ScheduleState, TickCause } from "../task/schedule/schedule.js";
+import { ticksBetween } from "../task/schedule/timing.js";
+import type { Parts } from "./parts.js";
+import type { ScheduleBook } from "./schedule-book.js";
+import type { Backfilled, BackfillRange, Triggered } from "./schedules.js";
+import { requestIdOf } from "./request-id.js";
+import type { Submitter } from "./submitter.js";
+import type { TickTasks } from "./tick-tasks.js";
+
+/** Tries of a write that ticks keep overtaking. */
+const writeTries = 10;
+
+export interface TickOrdersParts {
+  readonly book: ScheduleBook;
+  readonly tasks: TickTasks;
+  readonly submitter: Submitter;
+}
+
+/** Ticks that people ask for: one now, or those of a time that has passed. */
+export class TickOrders {
+  readonly #parts: Parts;
+  readonly #own: TickOrdersParts;
+
+  constructor(parts: Parts, own: TickOrdersParts) {
+    this.#parts = parts;
+    this.#own = own;
+  }
+
+  /**
+   * The tick is the moment of the request, as its id says it: so a repeated request meets the tick
+   * it made before.
+   */
+  async trigger(namespace: string, name: string, requestId: string): Promise<Triggered> {
+    const { schedules } = this.#parts.history;
+    const id = requestIdOf(requestId, this.#parts.clock.now());
+    const asked = id === undefined ? await schedules.now() : timeOfId(id);
+    // A tick of a cron expression is at a whole second, and would be taken for this one.
+    const at = asked % 1000 === 0 ? asked + 1 : asked;
+    const before = await this.#taken({ namespace, name }, at);
+    if (before) return before;
+    const [taskId] = await this.#takeAll({ namespace, name }, [at], "trigger");
+    const taken = taskId === undefined ? await this.#taken({ namespace, name }, at) : undefined;
+    if (taskId !== undefined) return { taskId, existing: false };
+    if (taken) return taken;
+    throw new DroverError("stale_schedule", `schedule "${name}" was deleted meanwhile`);
+  }
+
+  async #taken(name: ScheduleName, at: number): Promise<Triggered | undefined> {
+    const range = { from: at, until: at, limit: 1 };
+    const [tick] = await this.#parts.history.schedules.ticks(name, range);
+    return tick?.taskId ? { taskId: tick.taskId, existing: true } : undefined;
+  }
+
+  async backfill(namespace: string, name: string, range: BackfillRange): Promise<Backfilled> {
+    const schedule = await this.#own.book.find(namespace, name);
+    const now = await this.#parts.history.schedules.now();
+    checkRange(schedule, range, now);
+    const open = await this.#openTicks(schedule, range);
+    const existing = open.known;
+    if (range.overlap === "buffer_all") {
+      const waiting = await this.#queueUp(schedule, open.ticks);
+      return { taskIds: [], waiting, existing };
+    }
+    const taskIds: string[] = [];
+    for (let from = 0; from < open.ticks.length; from += limits.ticksAtOnce) {
+      const slice = open.ticks.slice(from, from + limits.ticksAtOnce);
+      taskIds.push(...(await this.#takeAll(schedule, slice, "backfill")));
+    }
+    return { taskIds, waiting: 0, existing };
+  }
+
+  /** Ticks of the range that were neither taken before nor wait already. */
+  async #openTicks(
+    schedule: Schedule,
+    { from, until }: BackfillRange,
+  ): Promise<{ ticks: number[]; known: number }> {
+    const most = limits.backfillTicks;
+    const all = ticksBetween(schedule.timing, from - 1, until, most + 1);
+    if (all.length > most) {
+      refuse("end", `a range of at most ${most} ticks`, `more, by ${iso(all.at(-1)!)}`);
+    }
+    const limit = limits.backfillTicks * 5;
+    const past = await this.#parts.history.schedules.ticks(schedule, { from, until, limit });
+    const done = new Set(
+      past
+        .filter((tick) => tick.outcome === "taken" || tick.outcome === "waiting")
+        .map(({ at }) => at),
+    );
+    const ticks = all.filter((at) => !done.has(at));
+    return { ticks, known: all.length - ticks.length };
+  }
+
+  #takeAll(
+    { namespace, name }: ScheduleName,
+    times: readonly number[],
+    cause: TickCause,
+  ): Promise<string[]> {
+    return this.#write(namespace, name, async (schedule) => {
+      const ticks = await Promise.all(
+        times.map(async (at) => {
+          const task = await this.#own.tasks.taskOf(schedule, at);
+          return { at, outcome: "taken", cause, task, error: "" } as const;
+        }),
+      );
+      const last = ticks.at(-1);
+      if (cause !== "trigger" || !last) return { ticks };
+      return { ticks, state: { lastTaken: { at: last.at, taskId: last.task.id } } };
+    });
+  }
+
+  async #queueUp({ namespace, name }: Schedule, times: readonly number[]): Promise<number> {
+    await this.#write(namespace, name, async (schedule) => {
+      const waiting = [...schedule.waiting, ...times];
+      const { waitingTicks: most } = limits;
+      if (waiting.length > most) {
+        refuse("overlap_policy", `room for them among ${most} waiting ticks`, waiting.length);
+      }
+      const dueAt = schedule.paused ? undefined : await this.#parts.history.schedules.now();
+      const ticks = times.map((at): NewTick => {
+        return { at, outcome: "waiting", cause: "backfill", task: undefined, error: "" };
+      });
+      return { ticks, state: { waiting, dueAt } };
+    });
+    return times.length;
+  }
+
+  /** Writes beside the ticks of the timing; returns ids of the tasks that came of it. */
+  async #write(
+    namespace: string,
+    name: string,
+    change: (
+      schedule: Schedule,
+    ) => Promise<{ ticks: readonly NewTick[]; state?: Partial<ScheduleState> }>,
+  ): Promise<string[]> {
+    for (let tries = 1; tries <= writeTries; tries += 1) {
+      const schedule = await this.#own.book.find(namespace, name);
+      const { ticks, state = {} } = await change(schedule);
+      const taken = ticks.filter(({ task }) => task);
+      const counts = { ...schedule.counts, taken: schedule.counts.taken + taken.length };
+      const next: TickChange = { schedule, state: { ...schedule, counts, ...state }, ticks };
+      const reply = await this.#parts.history.schedules.take([next]);
+      if (reply.outcomes[0] === "stale") continue;
+      this.#own.submitter.enqueueTaken(reply.tasks, reply.marker);
+      this.#own.book.onChanged();
+      return reply.tasks.map(({ id }) => id);
+    }
+    throw new DroverError("stale_schedule", `schedule "${name}" keeps being changed`);
+  }
+}
+
+function checkRange(schedule: Schedule, range: BackfillRange, now: number): void {
+  const { from, until, overlap } = range;
+  if (!(from < until)) refuse("end", `a time after start (${iso(from)})`, iso(until));
+  if (until > now) refuse("end", "a time that has passed", iso(until));
+  const known = now - limits.tickKeepMs;
+  if (from < known && until >= schedule.createdAt && schedule.createdAt < known) {
+    const hint = "Which of them ran is forgotten. Trigger single ones, or choose a later start.";
+    const message = `start: expected a time after ${iso(known)}, got ${iso(from)}`;
+    throw new DroverError("invalid_field", message, { field: "start", hint });
+  }
+  if (overlap === undefined || overlap === "allow_all") return;
+  if (overlap !== "buffer_all") refuse("overlap_policy", "ALLOW_ALL or BUFFER_ALL", overlap);
+  if (schedule.overlap === "cancel_other") {
+    refuse("overlap_policy", "ALLOW_ALL, as the schedule's own policy drops what waits", overlap);
+  }
+}
+
+const iso = (time: number): string =>
+  Math.abs(time) <= 8.64e15 ? new Date(time).toISOString() : String(time);

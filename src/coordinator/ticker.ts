@@ -1,0 +1,164 @@
+import { DroverError } from "../errors.js";
+import type { NewTick, TickChange } from "../history/history.js";
+import { limits } from "../limits.js";
+import { type Plan, planTicks } from "../task/schedule/plan.js";
+import type { Schedule, ScheduleState } from "../task/schedule/schedule.js";
+import { dueOf } from "../task/schedule/timing.js";
+import type { EarlierTasks, LiveTask } from "./earlier-tasks.js";
+import type { Parts } from "./parts.js";
+import type { Submitter } from "./submitter.js";
+import type { TickTasks } from "./tick-tasks.js";
+
+/** Where the loop that minds the time brings it. */
+export interface TickDesk {
+  /** Takes ticks that are due; returns in how many ms there may be more to do. */
+  takeDue(): Promise<number>;
+  /** Called when a schedule was changed here, so that its next tick is not slept through. */
+  onChanged: () => void;
+}
+
+/** Longest sleep: so late at most is seen what another coordinator changed. */
+const sleepMs = 1_000;
+/** A schedule whose earlier tasks nobody can tell of is looked at again after this. */
+const blindMs = 1_000;
+/** One that cannot be dealt with at all, by a defect, is left alone for this long. */
+const brokenMs = 60_000;
+/** Behind a coordinator that is quicker: between 40 and 100 ms. */
+const behindMs = 40;
+const behindSpreadMs = 60;
+
+export interface TickerParts {
+  readonly tasks: TickTasks;
+  readonly earlier: EarlierTasks;
+  readonly submitter: Submitter;
+}
+
+/**
+ * Takes ticks. Leaderless: every coordinator tries, and the revision of the schedule's row lets one
+ * commit. Who loses stays a little behind from then on, so that usually one does the work while the
+ * others look whether it is done; it needs no lock that a frozen holder could keep.
+ */
+export class Ticker implements TickDesk {
+  onChanged: () => void = () => undefined;
+  readonly #parts: Parts;
+  readonly #own: TickerParts;
+  #behind = false;
+  #waited = false;
+
+  constructor(parts: Parts, own: TickerParts) {
+    this.#parts = parts;
+    this.#own = own;
+  }
+
+  async takeDue(): Promise<number> {
+    const { history, random } = this.#parts;
+    if (!history.available) return sleepMs;
+    const { now, dueAt } = await history.schedules.nextDue();
+    const waited = this.#waited;
+    this.#waited = false;
+    if (dueAt === undefined) return sleepMs;
+    if (dueAt > now) return Math.min(sleepMs, dueAt - now);
+    if (this.#behind && !waited) {
+      this.#waited = true;
+      return behindMs + random.next() * behindSpreadMs;
+    }
+    // Nothing after all: another coordinator was quicker.
+    return (await this.#takeBatch()) > 0 ? 0 : behindMs;
+  }
+
+  async #takeBatch(): Promise<number> {
+    const { schedules: history } = this.#parts.history;
+    const { now, schedules } = await history.due(limits.schedulesAtOnce);
+    if (schedules.length === 0) return 0;
+    const live = await this.#own.earlier.live(schedules);
+    const changes = await Promise.all(
+      schedules.map((schedule, place) =>
+        this.#change(schedule, now, live[place]).catch((error: unknown) =>
+          laterWith(schedule, now, error),
+        ),
+      ),
+    );
+    const { outcomes, tasks, marker } = await history.take(changes);
+    this.#behind = outcomes.every((outcome) => outcome === "stale");
+    this.#own.submitter.enqueueTaken(tasks, marker);
+    for (const [place, change] of changes.entries()) {
+      if (outcomes[place] === "written") this.#tell(change, now);
+    }
+    return schedules.length;
+  }
+
+  async #change(
+    schedule: Schedule,
+    now: number,
+    live: readonly LiveTask[] | undefined,
+  ): Promise<TickChange> {
+    if (!live) return { schedule, state: { ...schedule, dueAt: now + blindMs }, ticks: [] };
+    let plan = planTicks(schedule, now, live.length > 0);
+    if (plan.cancels && live.length > 0) {
+      const ended = await this.#own.earlier.cancel(schedule, live);
+      if (ended) plan = planTicks(schedule, now, false);
+    }
+    const ticks = await Promise.all(plan.ticks.map((tick) => this.#newTick(schedule, tick)));
+    return { schedule, state: stateAfter(schedule, plan, ticks), ticks };
+  }
+
+  /** What the plan takes gets its task; where none can be made the tick is refused. */
+  async #newTick(schedule: Schedule, { at, outcome }: Plan["ticks"][number]): Promise<NewTick> {
+    const tick = { at, outcome, cause: "timing", task: undefined, error: "" } as const;
+    if (outcome !== "taken") return tick;
+    try {
+      return { ...tick, task: await this.#own.tasks.taskOf(schedule, at) };
+    } catch (thrown) {
+      const error = DroverError.from(thrown);
+      // The store is away: nothing is decided yet.
+      if (error.id === "history_unavailable") throw error;
+      return { ...tick, outcome: "refused", error: error.message };
+    }
+  }
+
+  #tell({ schedule, state, ticks }: TickChange, now: number): void {
+    const { namespace, name } = schedule;
+    const emit = (outcome: TickTold, count: number, lateMs?: number) =>
+      this.#parts.events.emit("schedule.ticked", {
+        namespace,
+        schedule: name,
+        outcome,
+        ticks: count,
+        lateMs,
+      });
+    for (const { at, outcome } of ticks) {
+      const lateMs = schedule.waiting.includes(at) ? undefined : now - dueOf(schedule, at);
+      emit(outcome, 1, lateMs);
+    }
+    const missed = state.counts.missed - schedule.counts.missed;
+    if (missed > 0) emit("missed", missed);
+  }
+}
+
+/** What one schedule cannot do must not stop the others. */
+function laterWith(schedule: Schedule, now: number, thrown: unknown): TickChange {
+  const error = DroverError.from(thrown);
+  if (error.id === "history_unavailable") throw error;
+  const lastError = error.message;
+  return { schedule, state: { ...schedule, dueAt: now + brokenMs, lastError }, ticks: [] };
+}
+
+type TickTold = "taken" | "skipped" | "waiting" | "missed" | "refused";
+
+function stateAfter(schedule: Schedule, plan: Plan, ticks: readonly NewTick[]): ScheduleState {
+  const { cursor, dueAt, waiting, counts } = plan;
+  const refused = ticks.filter(({ outcome }) => outcome === "refused");
+  const taken = ticks.findLast(({ task }) => task);
+  return {
+    cursor,
+    dueAt,
+    waiting,
+    counts: {
+      ...counts,
+      taken: counts.taken - refused.length,
+      refused: counts.refused + refused.length,
+    },
+    lastTaken: taken ? { at: taken.at, taskId: taken.task!.id } : schedule.lastTaken,
+    lastError: refused.at(-1)?.error ?? (taken ? undefined : schedule.lastError),
+  };
+}
