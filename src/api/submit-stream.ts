@@ -1,7 +1,9 @@
+import type { HandlerContext } from "@connectrpc/connect";
 import type { SubmitOutcome as WireOutcome } from "../../gen/drover/v1/task_pb.js";
 import type { Coordinator, SubmitOutcome } from "../coordinator/coordinator.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
+import { namespaceOf } from "./context.js";
 import type { OpaqueInit } from "./contract.js";
 import { toItemError, toSubmitStatus } from "./convert-task.js";
 import {
@@ -10,7 +12,7 @@ import {
   type Answer,
   type SubmitFrame,
 } from "./hot/submit-frames.js";
-import type { RawEvents, RawStream } from "./raw-stream.js";
+import { rawStreamOf, type RawEvents, type RawStream } from "./raw-stream.js";
 
 export const toWireOutcome = (outcome: SubmitOutcome): OpaqueInit<WireOutcome> =>
   outcome.kind === "refused"
@@ -125,13 +127,16 @@ const tooMany = (count: number) =>
   );
 
 /** Serves until the peer has half-closed and everything is answered. */
-export function serveSubmitStream(
+// Nothing is yielded: answers are written as they come.
+// oxlint-disable-next-line require-yield
+export async function* submitStream(
   coordinator: Coordinator,
-  namespace: string,
-  stream: RawStream,
-  signal: AbortSignal,
-): Promise<void> {
-  return new Promise((resolve, reject) => {
+  context: HandlerContext,
+): AsyncGenerator<never> {
+  const { signal } = context;
+  const namespace = namespaceOf(context);
+  const stream = rawStreamOf(context);
+  await new Promise<void>((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason as Error);
     if (signal.aborted) return onAbort();
     signal.addEventListener("abort", onAbort, { once: true });

@@ -10,10 +10,9 @@ import { DroverError } from "../errors.js";
 import type { ListQuery } from "../history/history.js";
 import { limits } from "../limits.js";
 import { parseTaskId } from "../task/ids.js";
-import { checkName, refuse } from "../task/rules.js";
+import { checkLength, checkName, refuse } from "../task/rules.js";
 import type { Task } from "../task/task.js";
 import { withCallerTrace } from "./caller-trace.js";
-import { cancelMany, cancelOne } from "./cancel-calls.js";
 import { namespaceOf } from "./context.js";
 import { mount, type MountedService, type Opaque } from "./contract.js";
 import { listFilter } from "./convert-filter.js";
@@ -22,8 +21,7 @@ import { toDraft, toWireAttempt, toWireTask } from "./convert-task.js";
 import { toWireStats } from "./convert-queue.js";
 import { durationMs } from "./convert-time.js";
 import { toPage } from "./page.js";
-import { rawStreamOf } from "./raw-stream.js";
-import { serveSubmitStream, toWireOutcome } from "./submit-stream.js";
+import { submitStream, toWireOutcome } from "./submit-stream.js";
 import { watchTasks } from "./watch-stream.js";
 
 /** Long polls without a timeout of their own. */
@@ -45,12 +43,7 @@ export function taskService(coordinator: Coordinator, clock: Clock): MountedServ
       const outcomes = await submitAll(coordinator, context, request);
       return { outcomes: outcomes.map(toWireOutcome) };
     },
-    // Nothing is yielded: answers are written as they come.
-    // oxlint-disable-next-line require-yield
-    async *submitStream(_, context) {
-      const namespace = namespaceOf(context);
-      await serveSubmitStream(coordinator, namespace, rawStreamOf(context), context.signal);
-    },
+    submitStream: (_, context) => submitStream(coordinator, context),
     async getTask(request, context) {
       return { task: toWireTask(await coordinator.get(namespaceOf(context), idOf(request))) };
     },
@@ -62,10 +55,12 @@ export function taskService(coordinator: Coordinator, clock: Clock): MountedServ
       return { tasks: tasks.map(toWireTask), nextPageToken, scanned };
     },
     async cancelTask(request, context) {
-      return cancelOne(coordinator, namespaceOf(context), idOf(request), request);
-    },
-    async cancelTasks(request, context) {
-      return cancelMany(coordinator, namespaceOf(context), request);
+      const { grace } = request;
+      const graceMs = grace ? Math.ceil(durationMs(grace, "grace")) : limits.cancelGraceMs;
+      const { reason } = request;
+      checkLength("reason", reason, 0, limits.cancelReasonLength);
+      const task = await coordinator.cancel(namespaceOf(context), idOf(request), graceMs, reason);
+      return { task: toWireTask(task) };
     },
     async retryTask(request, context) {
       return { task: toWireTask(await coordinator.retry(namespaceOf(context), idOf(request))) };

@@ -1,7 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import {
   CancelTaskRequestSchema,
-  CancelTasksRequestSchema,
   GetStatsRequestSchema,
   GetTaskRequestSchema,
   ListAttemptsRequestSchema,
@@ -23,15 +22,13 @@ import type { AnyTasks, TaskMap } from "../transport/task-map.js";
 import { toDuration } from "../transport/times.js";
 import { type CallOptions, Calls } from "./calls.js";
 import { ChannelPool } from "./channel-pool.js";
-import { encodeTask, fromWireAttempt, fromWireStats, fromWireTask, present } from "./convert.js";
+import { fromWireAttempt, fromWireStats, fromWireTask, present } from "./convert.js";
 import { DroverClientError } from "./errors.js";
-import { type TaskFilter, toListFields, toWireFilter } from "./filter.js";
+import { toListFields } from "./filter.js";
 import { everyPage } from "./pages.js";
 import { createQueues, createWorkers, type Queues, type Workers } from "./queues.js";
 import { Submitter, type SubmitPlan } from "./submitter.js";
 import type {
-  CancelManyOptions,
-  CancelManyOutcome,
   CancelOptions,
   Client,
   ClientOptions,
@@ -44,15 +41,16 @@ import type {
   TaskRef,
   WaitOptions,
 } from "./surface.js";
-import type { Attempt, Stats, Task } from "./task.js";
+import { encodeTask } from "./encode-task.js";
+import type { Attempt, Stats, Task, TaskOptions } from "./task.js";
 import { activeTrace } from "./trace.js";
+import type { TraceContext } from "../traceparent.js";
 
 const { method } = TaskService;
 const codecs = {
   get: methodCodec(method.getTask, opaque(method.getTask.output)),
   list: methodCodec(method.listTasks, opaque(method.listTasks.output)),
   cancel: methodCodec(method.cancelTask, opaque(method.cancelTask.output)),
-  cancelMany: methodCodec(method.cancelTasks),
   retry: methodCodec(method.retryTask, opaque(method.retryTask.output)),
   wait: methodCodec(method.waitTask, opaque(method.waitTask.output)),
   attempts: methodCodec(method.listAttempts),
@@ -97,31 +95,54 @@ class PooledClient implements Client {
     this.workers = createWorkers(this.#calls);
   }
 
-  async submit<Type extends string>(
+  submit<Type extends string>(
     type: Type,
     payload: unknown,
-    { signal, timeoutMs, ...options }: SubmitOptions = {},
+    options: SubmitOptions = {},
   ): Promise<Receipt<Type>> {
     // Neither a turn nor a copy for those who trace nothing.
     const tracing = options.traceContext === undefined ? activeTrace() : undefined;
-    const traceContext = tracing && (await tracing);
-    const task = encodeTask(type, payload, traceContext ? { ...options, traceContext } : options);
-    const { taskId, existing } = await this.#submitter.submit(task, { signal, timeoutMs });
-    return { id: taskId, status: existing ? "existing" : "submitted", type };
+    const submitted = tracing
+      ? tracing.then((trace) => this.#submit(type, payload, traced(options, trace)))
+      : this.#submit(type, payload, options);
+    return submitted as Promise<Receipt<Type>>;
   }
 
-  submitMany(tasks: readonly NewTask<AnyTasks>[], plan: SubmitPlan = {}): Promise<SubmitOutcome[]> {
-    const { signal, timeoutMs } = plan;
-    return Promise.all(
-      tasks.map(async ({ type, payload, options }): Promise<SubmitOutcome> => {
+  #submit(type: string, payload: unknown, options: SubmitOptions): Promise<Receipt> {
+    return new Promise((resolve, reject) => {
+      const task = encodeTask(type, payload, options);
+      this.#submitter.submit(type, task, options, { resolve, reject });
+    });
+  }
+
+  async submitMany(
+    tasks: readonly NewTask<AnyTasks>[],
+    plan: SubmitPlan = {},
+  ): Promise<SubmitOutcome[]> {
+    const trace = await activeTrace();
+    const outcomes: SubmitOutcome[] = [];
+    let left = tasks.length;
+    await new Promise<void>((resolve) => {
+      if (left === 0) return resolve();
+      tasks.forEach(({ type, payload, options = {} }, index) => {
+        const settle = (outcome: SubmitOutcome): void => {
+          outcomes[index] = outcome;
+          left -= 1;
+          if (left === 0) resolve();
+        };
+        const refused = (error: unknown): void => settle({ ok: false, error, type });
         try {
-          const submitOptions = present({ ...options, signal, timeoutMs });
-          return { ok: true, ...(await this.submit(type, payload, submitOptions)) };
+          const task = encodeTask(type, payload, traced(options, trace));
+          this.#submitter.submit(type, task, plan, {
+            resolve: ({ id, status }) => settle({ ok: true, id, status, type }),
+            reject: refused,
+          });
         } catch (error) {
-          return { ok: false, error, type };
+          refused(error);
         }
-      }),
-    );
+      });
+    });
+    return outcomes;
   }
 
   async get(task: TaskRef<string>, options?: CallOptions): Promise<Task> {
@@ -186,28 +207,6 @@ class PooledClient implements Client {
     return fromWireTask((await this.#calls.unary(codecs.cancel, request, options)).task);
   }
 
-  async cancelMany(
-    filter: TaskFilter,
-    options: CancelManyOptions = {},
-  ): Promise<CancelManyOutcome> {
-    const { graceMs, reason, dryRun } = options;
-    const grace = graceMs === undefined ? undefined : toDuration(graceMs);
-    const wire = toWireFilter(filter);
-    const total = { matched: 0, cancelled: 0, requested: 0, ended: 0 };
-    let pageToken = "";
-    do {
-      const fields = present({ filter: wire, grace, reason, dryRun, pageToken });
-      const request = create(CancelTasksRequestSchema, fields);
-      const slice = await this.#calls.unary(codecs.cancelMany, request, options);
-      total.matched += slice.matched;
-      total.cancelled += slice.cancelled;
-      total.requested += slice.requested;
-      total.ended += slice.ended;
-      pageToken = slice.nextPageToken;
-    } while (pageToken !== "");
-    return total;
-  }
-
   async retry(task: TaskRef<string>, options: CallOptions = {}): Promise<Task> {
     const request = create(RetryTaskRequestSchema, { taskId: idOf(task) });
     // The new run may have failed by the time of a repeat, which would begin yet another one.
@@ -232,6 +231,13 @@ class PooledClient implements Client {
     this.#pool.close();
   }
 }
+
+/** With the caller's trace, unless the task brings its own. */
+const traced = <Options extends TaskOptions>(
+  options: Options,
+  traceContext: TraceContext | undefined,
+): Options =>
+  traceContext && options.traceContext === undefined ? { ...options, traceContext } : options;
 
 const notEnded = (id: string, ms: number): DroverClientError =>
   new DroverClientError({

@@ -49,8 +49,8 @@ export function present<T extends object>(fields: T): { [K in keyof T]: NonNulla
   return Object.fromEntries(entries) as { [K in keyof T]: NonNullable<T[K]> };
 }
 
-/** The task of a submission, encoded. Throws a DroverClientError for what no coordinator takes. */
-export function encodeTask(type: string, payload: unknown, options: TaskOptions): Uint8Array {
+/** As `encodeTask`, of any task. */
+export function encodeAnyTask(type: string, payload: unknown, options: TaskOptions): Uint8Array {
   const task = create(
     TaskSchema,
     present({

@@ -1,8 +1,6 @@
 /** The client SDK: everything a producer, and a tool that steers tasks, needs. */
 export { createClient } from "./client.js";
 export type {
-  CancelManyOptions,
-  CancelManyOutcome,
   CancelOptions,
   Client,
   ClientOptions,

@@ -1,19 +1,14 @@
-import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { limits } from "../limits.js";
-
-export interface Submitted {
-  readonly taskId: string;
-  /** The same key was seen before: the task is the one of then. */
-  readonly existing: boolean;
-}
+import type { Receipt } from "./surface.js";
 
 /** One task on its way, until a coordinator has answered for it. */
 export interface Submission {
+  readonly type: string;
   /** The encoded Task. */
   readonly task: Uint8Array;
   /** The same at every try: it makes a repeat safe. */
   readonly requestId: string;
-  readonly resolve: (submitted: Submitted) => void;
+  readonly resolve: (receipt: Receipt) => void;
   readonly reject: (error: unknown) => void;
   /** On the monotonic clock; from then on nothing is repeated. */
   readonly endAt: number;
@@ -21,8 +16,8 @@ export interface Submission {
   sends: number;
   /** Answered, given up or aborted: whatever still comes for it is ignored. */
   done: boolean;
-  /** Takes away listeners and timers of its own. */
-  cleanup: (() => void)[];
+  /** Takes away listeners and timers of its own; few have any. */
+  cleanup: (() => void)[] | undefined;
 }
 
 /** Room for tags, lengths, number and request id of an item, above the task itself. */
@@ -77,27 +72,4 @@ export class SubmissionQueue {
     this.#bytes = 0;
     return all;
   }
-}
-
-/** A SubmitStreamRequest; the numbers are those of the submissions, in order from `first`. */
-export function streamFrame(submissions: readonly Submission[], first: number): Uint8Array {
-  const writer = new BinaryWriter();
-  for (const [index, { task, requestId }] of submissions.entries()) {
-    writer.tag(1, WireType.LengthDelimited).fork();
-    writer.tag(1, WireType.Varint).uint32(first + index);
-    writer.tag(2, WireType.LengthDelimited).bytes(task);
-    writer.tag(3, WireType.LengthDelimited).string(requestId);
-    writer.join();
-  }
-  return writer.finish();
-}
-
-/** A SubmitTasksRequest. */
-export function unaryRequest(submissions: readonly Submission[]): Uint8Array {
-  const writer = new BinaryWriter();
-  for (const { task } of submissions) writer.tag(1, WireType.LengthDelimited).bytes(task);
-  for (const { requestId } of submissions) {
-    writer.tag(2, WireType.LengthDelimited).string(requestId);
-  }
-  return writer.finish();
 }

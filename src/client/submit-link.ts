@@ -1,14 +1,19 @@
-import { type SubmitOutcome, TaskService } from "../../gen/drover/v1/task_pb.js";
+import { TaskService } from "../../gen/drover/v1/task_pb.js";
 import type { Clock, Timer } from "../clock.js";
 import { Code } from "../errors.js";
 import { type Duplex, openDuplex } from "../transport/duplex.js";
-import { rawCodec } from "../transport/methods.js";
+import { handCodec } from "../transport/methods.js";
 import { type Refusal, refusal } from "../transport/status.js";
 import type { Channel } from "../transport/channel.js";
-import { streamFrame, type Submission } from "./submissions.js";
+import { readAnswers, streamFrame, type SubmitAnswer } from "./hot-frames.js";
+import type { Submission } from "./submissions.js";
 
 export interface SubmitLinkEvents {
-  readonly onOutcomes: (outcomes: readonly (readonly [Submission, SubmitOutcome])[]) => void;
+  /** Answers, each beside its submission. */
+  readonly onAnswers: (
+    submissions: readonly Submission[],
+    answers: readonly SubmitAnswer[],
+  ) => void;
   readonly onWritable: () => void;
   /** The stream is over; these were sent on it and have no answer. Undefined: it ended in order. */
   readonly onClose: (unanswered: Submission[], refusal: Refusal | undefined) => void;
@@ -19,17 +24,19 @@ const silenceMs = 30_000;
 /** A stream nobody uses is half-closed, so that an idle producer may exit. */
 const idleMs = 10_000;
 
-const codec = rawCodec(TaskService.method.submitStream);
+const codec = handCodec(TaskService.method.submitStream, (bytes: Buffer) => bytes, readAnswers);
 
 /** One SubmitStream: numbers what is sent on it, and matches the answers. */
 export class SubmitLink {
   readonly channel: Channel;
   readonly #clock: Clock;
   readonly #events: SubmitLinkEvents;
-  readonly #duplex: Duplex<Uint8Array>;
+  readonly #duplex: Duplex<Buffer>;
   readonly #unanswered = new Map<number, Submission>();
   #next = 1;
   #timer: Timer | undefined;
+  /** Monotonic ms of the last answer, or of the first frame that waits for one. */
+  #heardAt: number;
   #silent = false;
 
   constructor(channel: Channel, clock: Clock, events: SubmitLinkEvents) {
@@ -37,21 +44,17 @@ export class SubmitLink {
     this.#clock = clock;
     this.#events = events;
     this.#duplex = openDuplex(channel, codec, {
-      onAnswer: ({ outcomes }) => {
-        const matched: (readonly [Submission, SubmitOutcome])[] = [];
-        for (const { number, outcome } of outcomes) {
-          const submission = this.#unanswered.get(number);
-          if (!submission || !outcome) continue;
-          this.#unanswered.delete(number);
-          matched.push([submission, outcome]);
-        }
-        this.#watch();
-        events.onOutcomes(matched);
-      },
+      onAnswer: (answers) => this.#answered(answers),
       onWritable: events.onWritable,
       onClose: (why) => this.#closed(why),
     });
-    this.#watch();
+    this.#heardAt = clock.monotonic();
+    this.#watch(idleMs);
+  }
+
+  /** Nothing is on its way: what is sent now need not wait for company. */
+  get idle(): boolean {
+    return this.#unanswered.size === 0;
   }
 
   get writable(): boolean {
@@ -62,11 +65,13 @@ export class SubmitLink {
     const first = this.#next;
     // Numbers are 32 bits wide; on from 1 long before they end.
     this.#next = first > 2 ** 31 ? 1 : first + submissions.length;
-    for (const [index, submission] of submissions.entries()) {
+    if (this.#unanswered.size === 0) this.#heardAt = this.#clock.monotonic();
+    let number = first;
+    for (const submission of submissions) {
       submission.sends += 1;
-      this.#unanswered.set(first + index, submission);
+      this.#unanswered.set(number, submission);
+      number += 1;
     }
-    if (this.#unanswered.size === submissions.length) this.#watch();
     this.#duplex.write(streamFrame(submissions, first));
   }
 
@@ -79,11 +84,26 @@ export class SubmitLink {
     this.#duplex.cancel();
   }
 
-  /** One timer for whichever silence counts now. */
-  #watch(): void {
-    this.#timer?.cancel();
-    const idle = this.#unanswered.size === 0;
-    this.#timer = this.#clock.after(idle ? idleMs : silenceMs, () => {
+  #answered(answers: readonly SubmitAnswer[]): void {
+    this.#heardAt = this.#clock.monotonic();
+    const submissions: Submission[] = [];
+    const matched: SubmitAnswer[] = [];
+    for (const answer of answers) {
+      const submission = this.#unanswered.get(answer.number);
+      if (!submission) continue;
+      this.#unanswered.delete(answer.number);
+      submissions.push(submission);
+      matched.push(answer);
+    }
+    this.#events.onAnswers(submissions, matched);
+  }
+
+  /** One timer for whichever silence counts when it fires: frames come too often for their own. */
+  #watch(ms: number): void {
+    this.#timer = this.#clock.after(ms, () => {
+      const idle = this.#unanswered.size === 0;
+      const leftMs = this.#heardAt + (idle ? idleMs : silenceMs) - this.#clock.monotonic();
+      if (leftMs > 0) return this.#watch(Math.min(leftMs, idleMs));
       if (idle) return this.#duplex.end();
       this.#silent = true;
       this.#duplex.cancel();

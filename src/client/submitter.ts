@@ -1,5 +1,5 @@
 import { setMaxListeners } from "node:events";
-import { type SubmitOutcome, SubmitStatus, TaskService } from "../../gen/drover/v1/task_pb.js";
+import { TaskService } from "../../gen/drover/v1/task_pb.js";
 import type { Clock, Random, Timer } from "../clock.js";
 import { Code } from "../errors.js";
 import { limits } from "../limits.js";
@@ -12,7 +12,8 @@ import { outcomeUnknown, type Refusal, refusal, refusalOfError } from "../transp
 import { callUnary } from "../transport/unary.js";
 import type { ChannelPool } from "./channel-pool.js";
 import { clientClosed, DroverClientError } from "./errors.js";
-import { type Submission, SubmissionQueue, type Submitted, unaryRequest } from "./submissions.js";
+import { type SubmitAnswer, toSubmitStatus, unaryRequest } from "./hot-frames.js";
+import { type Submission, SubmissionQueue } from "./submissions.js";
 import { SubmitLink } from "./submit-link.js";
 import { repeatable, tooLate } from "./submit-retry.js";
 import { Unanswered } from "./unanswered.js";
@@ -30,7 +31,7 @@ export interface SubmitPlan {
   timeoutMs?: number | undefined;
 }
 
-type Answer = readonly [Submission, SubmitOutcome];
+type Settle = Pick<Submission, "resolve" | "reject">;
 
 const unaryCodec = rawCodec(TaskService.method.submitTasks);
 const unaryAnswerMs = 30_000;
@@ -56,28 +57,33 @@ export class Submitter {
     this.#options = options;
   }
 
-  /** Takes an encoded Task. Rejects with a DroverClientError, or the reason of the signal. */
-  async submit(task: Uint8Array, plan: SubmitPlan = {}): Promise<Submitted> {
+  /**
+   * Takes an encoded Task. `reject` gets a DroverClientError, or the reason of the signal.
+   * Callbacks and no promise: a batch has one for all its tasks.
+   */
+  submit(type: string, task: Uint8Array, plan: SubmitPlan, { resolve, reject }: Settle): void {
     const { clock, random } = this.#options;
-    plan.signal?.throwIfAborted();
-    while (this.#unanswered.full && !this.#closed) await this.#unanswered.turn(plan.signal);
-    if (this.#closed) throw clientClosed();
+    if (plan.signal?.aborted) return reject(plan.signal.reason);
+    if (this.#closed) return reject(clientClosed());
+    if (this.#unanswered.full) {
+      const again = (): void => this.submit(type, task, plan, { resolve, reject });
+      return void this.#unanswered.turn(plan.signal).then(again, reject);
+    }
     const patienceMs = Math.min(plan.timeoutMs ?? limits.submitRetryMs, limits.submitRetryMs);
-    return new Promise((resolve, reject) => {
-      const submission: Submission = {
-        task,
-        requestId: freshId(clock, random),
-        resolve,
-        reject,
-        endAt: clock.monotonic() + patienceMs,
-        sends: 0,
-        done: false,
-        cleanup: [],
-      };
-      this.#guard(submission, plan.signal, plan.timeoutMs && patienceMs);
-      this.#unanswered.add(submission);
-      this.#enqueue(submission);
-    });
+    const submission: Submission = {
+      type,
+      task,
+      requestId: freshId(clock, random),
+      resolve,
+      reject,
+      endAt: clock.monotonic() + patienceMs,
+      sends: 0,
+      done: false,
+      cleanup: undefined,
+    };
+    this.#guard(submission, plan.signal, plan.timeoutMs && patienceMs);
+    this.#unanswered.add(submission);
+    this.#enqueue(submission);
   }
 
   /** Waits until everything is answered, at most `ms`; the rest is rejected. */
@@ -104,12 +110,12 @@ export class Submitter {
       setMaxListeners(0, signal);
       const onAbort = (): void => this.#fail(submission, signal.reason);
       signal.addEventListener("abort", onAbort, { once: true });
-      submission.cleanup.push(() => signal.removeEventListener("abort", onAbort));
+      (submission.cleanup ??= []).push(() => signal.removeEventListener("abort", onAbort));
     }
     if (ms !== undefined) {
       const giveUp = (): void => this.#fail(submission, tooLate(submission));
       const timer = this.#options.clock.after(ms, giveUp);
-      submission.cleanup.push(() => timer.cancel());
+      (submission.cleanup ??= []).push(() => timer.cancel());
     }
   }
 
@@ -118,10 +124,13 @@ export class Submitter {
     if (this.#queue.fullFrame) return this.#flush();
     if (this.#scheduled) return;
     this.#scheduled = true;
-    setImmediate(() => {
+    const flush = (): void => {
       this.#scheduled = false;
       this.#flush();
-    });
+    };
+    // A lone one goes at once; under load those of other events of this tick ride along.
+    if (this.#link?.idle) process.nextTick(flush);
+    else setImmediate(flush);
   }
 
   #flush(): void {
@@ -141,7 +150,7 @@ export class Submitter {
     this.#opening = false;
     if (!channel || this.#closed) return;
     const link: SubmitLink = new SubmitLink(channel, this.#options.clock, {
-      onOutcomes: (answers) => this.#answered(answers),
+      onAnswers: (submissions, answers) => this.#answered(submissions, answers),
       onWritable: () => this.#flush(),
       onClose: (unanswered, why) => this.#lost(link, unanswered, why),
     });
@@ -199,32 +208,42 @@ export class Submitter {
       return this.#again(portion, outcome.refusal);
     }
     const { outcomes } = outcome.answer;
-    this.#answered(outcomes.slice(0, portion.length).map((one, at) => [portion[at]!, one]));
+    const answered = portion.slice(0, outcomes.length);
+    this.#answered(
+      answered,
+      answered.map((_, number) => {
+        const { taskId, status, error } = outcomes[number]!;
+        return { number, taskId, status: toSubmitStatus(status), error };
+      }),
+    );
     const missing = refusal(Code.unavailable, "unavailable", "the answer leaves tasks out");
     this.#again(portion.slice(outcomes.length), missing);
   }
 
   /** Refusals of one kind wait together, under one timer. */
-  #answered(answers: readonly Answer[]): void {
-    const refused = new Map<string, { why: Refusal; submissions: Submission[] }>();
-    for (const [submission, outcome] of answers) {
-      if (!outcome.error) {
-        this.#succeed(submission, outcome);
+  #answered(submissions: readonly Submission[], answers: readonly SubmitAnswer[]): void {
+    let refused: Map<string, { why: Refusal; submissions: Submission[] }> | undefined;
+    for (let at = 0; at < answers.length; at += 1) {
+      const answer = answers[at]!;
+      if (!answer.error) {
+        this.#succeed(submissions[at]!, answer);
         continue;
       }
-      const why = refusalOfError(outcome.error);
+      refused ??= new Map();
+      const why = refusalOfError(answer.error);
       const kind = `${why.id} ${why.retryAfterMs} ${why.field} ${why.message}`;
       const group = refused.get(kind) ?? { why, submissions: [] };
-      group.submissions.push(submission);
+      group.submissions.push(submissions[at]!);
       refused.set(kind, group);
     }
-    for (const { why, submissions } of refused.values()) this.#again(submissions, why);
+    if (!refused) return;
+    for (const { why, submissions: alike } of refused.values()) this.#again(alike, why);
   }
 
-  #succeed(submission: Submission, { taskId, status }: SubmitOutcome): void {
+  #succeed(submission: Submission, { taskId, status }: SubmitAnswer): void {
     this.#failures = 0;
     if (!this.#unanswered.finish(submission)) return;
-    submission.resolve({ taskId, existing: status === SubmitStatus.EXISTING });
+    submission.resolve({ id: taskId, status, type: submission.type });
   }
 
   /** Sends them again after a while, where that is of use; the others end here. */

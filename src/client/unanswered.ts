@@ -39,7 +39,7 @@ export class Unanswered {
   finish(submission: Submission): boolean {
     if (submission.done) return false;
     submission.done = true;
-    for (const clean of submission.cleanup) clean();
+    if (submission.cleanup) for (const clean of submission.cleanup) clean();
     this.#submissions.delete(submission);
     this.#bytes -= submission.task.length;
     this.#turns.shift()?.();

@@ -44,6 +44,10 @@ const clientOptions: ClientOptions = {
   "grpc.use_local_subchannel_pool": 1,
   "grpc.keepalive_time_ms": limits.pingIntervalMs,
   "grpc.keepalive_timeout_ms": limits.pingTimeoutMs,
+  // What a call is to do again is decided by the SDK; grpc-js would keep a copy of every frame.
+  "grpc.enable_retries": 0,
+  // A whole frame of leases arrives without waiting for the window.
+  "grpc-node.flow_control_window": limits.frameBytes,
   "grpc.max_receive_message_length": limits.messageBytes,
   "grpc.max_send_message_length": limits.messageBytes,
   // One name may stand for many coordinators; the first of the list would get everybody.

@@ -1,6 +1,6 @@
-import { create, fromBinary, toJson } from "@bufbuild/protobuf";
+import { fromBinary, toJson } from "@bufbuild/protobuf";
 import { ValueSchema } from "@bufbuild/protobuf/wkt";
-import { BlobSchema, type Blob } from "../../gen/drover/v1/task_pb.js";
+import type { Blob } from "../../gen/drover/v1/task_pb.js";
 import { limits } from "../limits.js";
 
 /** Data that is not JSON: how payloads and results of other media types are given and taken. */
@@ -11,12 +11,12 @@ export interface Content {
   data: Uint8Array;
 }
 
-const json = "application/json";
+export const json = "application/json";
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 /** Each level of a Value is two messages. */
 const valueRecursion = 2 * limits.payloadDepth + 4;
 
-function isContent(value: unknown): value is Content {
+export function isContent(value: unknown): value is Content {
   if (typeof value !== "object" || value === null) return false;
   const { contentType, data } = value as Partial<Content>;
   return typeof contentType === "string" && data instanceof Uint8Array;
@@ -28,11 +28,11 @@ function isContent(value: unknown): value is Content {
  */
 export function encodeContent(value: unknown): Blob | undefined {
   if (isContent(value)) {
-    return create(BlobSchema, { contentType: value.contentType, data: value.data });
+    return { $typeName: "drover.v1.Blob", contentType: value.contentType, data: value.data };
   }
   const text = JSON.stringify(value) as string | undefined;
   if (text === undefined) return undefined;
-  return create(BlobSchema, { contentType: json, data: Buffer.from(text, "utf8") });
+  return { $typeName: "drover.v1.Blob", contentType: json, data: Buffer.from(text, "utf8") };
 }
 
 /**
@@ -41,12 +41,20 @@ export function encodeContent(value: unknown): Blob | undefined {
  */
 export function decodeContent(value: Uint8Array, blob: Blob | undefined): unknown {
   if (blob) {
-    if (!isJson(blob.contentType)) return { contentType: blob.contentType, data: blob.data };
-    return JSON.parse(utf8.decode(blob.data)) as unknown;
+    if (blob.contentType !== json && !isJson(blob.contentType))
+      return { contentType: blob.contentType, data: blob.data };
+    return JSON.parse(textOf(blob.data)) as unknown;
   }
   if (value.length === 0) return undefined;
   const decoded = fromBinary(ValueSchema, value, { recursionLimit: valueRecursion });
   return toJson(ValueSchema, decoded);
+}
+
+/** Throws on bytes that are no text. */
+function textOf(data: Uint8Array): string {
+  const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("utf8");
+  // Cheaper than the decoder, which knows whether such a character was there or stands for damage.
+  return text.includes("\uFFFD") || text.startsWith("\uFEFF") ? utf8.decode(data) : text;
 }
 
 function isJson(contentType: string): boolean {

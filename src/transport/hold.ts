@@ -1,4 +1,4 @@
-import { MessageChannel } from "node:worker_threads";
+import { MessageChannel, type MessagePort } from "node:worker_threads";
 
 /**
  * Keeps the process alive while an SDK owes an answer or runs as a worker. Timers of the clock
@@ -10,17 +10,26 @@ export interface Hold {
   release(): void;
 }
 
+/** One for all: a producer that submits one task at a time takes and releases it with each. */
+let port: MessagePort | undefined;
+let holders = 0;
+
 export function createHold(): Hold {
-  let channel: InstanceType<typeof MessageChannel> | undefined;
+  let taken = false;
   return {
     take() {
-      if (channel) return;
-      channel = new MessageChannel();
-      channel.port1.ref();
+      if (taken) return;
+      taken = true;
+      holders += 1;
+      if (holders > 1) return;
+      port ??= new MessageChannel().port1;
+      port.ref();
     },
     release() {
-      channel?.port1.close();
-      channel = undefined;
+      if (!taken) return;
+      taken = false;
+      holders -= 1;
+      if (holders === 0) port?.unref();
     },
   };
 }

@@ -41,6 +41,17 @@ export function rawCodec<I extends DescMessage, O extends DescMessage>(
   };
 }
 
+/** For messages that are written and read by hand. `read` throws for what is none. */
+export const handCodec = <Request, Answer>(
+  method: DescMethod,
+  write: (request: Request) => Buffer,
+  read: (bytes: Buffer) => Answer,
+): MethodCodec<Request, Answer> => ({
+  path: methodPath(method),
+  serialize: write,
+  deserialize: (bytes) => read(asBuffer(bytes)),
+});
+
 const methodPath = (method: DescMethod): string => `/${method.parent.typeName}/${method.name}`;
 
 /** The same bytes as a Buffer, not copied. */

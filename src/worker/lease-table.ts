@@ -17,21 +17,46 @@ export interface RunningLease {
   readonly abortCause: AbortCause | undefined;
 }
 
-interface Entry extends RunningLease {
-  standing: Standing;
-  abortCause: AbortCause | undefined;
-  readonly controller: AbortController;
-}
-
 export const tokenKey = (token: Uint8Array): string =>
-  Buffer.from(token.buffer, token.byteOffset, token.byteLength).toString("base64");
+  Buffer.from(token.buffer, token.byteOffset, token.byteLength).toString("latin1");
+
+/** Most handlers never look at their signal: it is made when one does. */
+class HeldLease implements RunningLease {
+  readonly key: string;
+  readonly token: Uint8Array;
+  readonly taskId: string;
+  standing: Standing = "held";
+  abortCause: AbortCause | undefined = undefined;
+  #reason: TaskAbortedError | undefined;
+  #controller: AbortController | undefined;
+
+  constructor(key: string, token: Uint8Array, taskId: string) {
+    this.key = key;
+    this.token = token;
+    this.taskId = taskId;
+  }
+
+  get signal(): AbortSignal {
+    if (!this.#controller) {
+      this.#controller = new AbortController();
+      if (this.#reason) this.#controller.abort(this.#reason);
+    }
+    return this.#controller.signal;
+  }
+
+  abort(cause: AbortCause, message: string): void {
+    this.abortCause = cause;
+    this.#reason = new TaskAbortedError(cause, message);
+    this.#controller?.abort(this.#reason);
+  }
+}
 
 /**
  * The leases whose handlers run, by token: a task may be leased anew while an old handler of it
  * still ends.
  */
 export class LeaseTable {
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, HeldLease>();
   #held = 0;
   #waiting: (() => void)[] = [];
 
@@ -39,16 +64,7 @@ export class LeaseTable {
   add(token: Uint8Array, taskId: string): RunningLease | undefined {
     const key = tokenKey(token);
     if (this.#entries.has(key)) return undefined;
-    const controller = new AbortController();
-    const entry: Entry = {
-      key,
-      token,
-      taskId,
-      standing: "held",
-      abortCause: undefined,
-      controller,
-      signal: controller.signal,
-    };
+    const entry = new HeldLease(key, token, taskId);
     this.#entries.set(key, entry);
     this.#held += 1;
     return entry;
@@ -76,8 +92,7 @@ export class LeaseTable {
       entry.standing = standing;
     }
     if (entry.abortCause) return;
-    entry.abortCause = cause;
-    entry.controller.abort(new TaskAbortedError(cause, message));
+    entry.abort(cause, message);
   }
 
   running(): readonly RunningLease[] {

@@ -7,6 +7,7 @@ import {
   WorkRequestSchema,
 } from "../../gen/drover/v1/task_pb.js";
 import type { Clock, Timer } from "../clock.js";
+import { requestOf } from "./hot-frames.js";
 import { tokenKey } from "./lease-table.js";
 import type { UnackedResults } from "./results.js";
 import type { WorkStream } from "./stream.js";
@@ -35,17 +36,25 @@ export class Outbox {
   readonly #progress = new Map<string, TaskProgress>();
   #offerDue = false;
   #leaving = false;
+  #stopped = false;
   #leaveDue = false;
-  #scheduled: NodeJS.Immediate | undefined;
+  #scheduled: NodeJS.Immediate | "soon" | undefined;
   #progressTimer: Timer | undefined;
 
   constructor(options: OutboxOptions) {
     this.#options = options;
   }
 
-  /** Something waits: say it with this tick. */
+  /**
+   * Something waits. A result goes at once where none is on its way; else with whatever else this
+   * tick brings.
+   */
   poke(): void {
-    this.#scheduled ??= setImmediate(() => this.#flush());
+    if (this.#scheduled) return;
+    if (this.#options.results.quiet) {
+      this.#scheduled = "soon";
+      process.nextTick(() => this.#flush());
+    } else this.#scheduled = setImmediate(() => this.#flush());
   }
 
   offerChanged(): void {
@@ -83,22 +92,30 @@ export class Outbox {
   begin(): void {
     this.#offerDue = false;
     this.#leaveDue = this.#leaving;
-    this.poke();
+    // Acks may still come on the old stream with this tick: what they settle is not sent again.
+    this.#scheduled ??= setImmediate(() => this.#flush());
   }
 
   stop(): void {
-    if (this.#scheduled) clearImmediate(this.#scheduled);
+    this.#stopped = true;
+    if (typeof this.#scheduled === "object") clearImmediate(this.#scheduled);
     this.#progressTimer?.cancel();
   }
 
   #flush(): void {
     this.#scheduled = undefined;
+    if (this.#stopped) return;
     for (;;) {
       const stream = this.#options.stream();
       if (!stream?.writable || !this.#waits()) return;
+      const results = this.#options.results.take(stream.generation);
+      if (!this.#moreWaits()) {
+        stream.write(requestOf(results));
+        continue;
+      }
       const offer = this.#offerDue ? { offer: this.#options.offer() } : {};
       const frame = create(WorkRequestSchema, {
-        results: this.#options.results.take(stream.generation),
+        results,
         progress: [...this.#progress.values()],
         leaving: this.#leaveDue,
         ...offer,
@@ -113,7 +130,10 @@ export class Outbox {
   }
 
   #waits(): boolean {
-    const unsent = this.#options.results.unsent > 0;
-    return unsent || this.#offerDue || this.#leaveDue || this.#progress.size > 0;
+    return this.#options.results.unsent > 0 || this.#moreWaits();
+  }
+
+  #moreWaits(): boolean {
+    return this.#offerDue || this.#leaveDue || this.#progress.size > 0;
   }
 }

@@ -1,6 +1,10 @@
 import { inspect } from "node:util";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { type TaskResult, TaskResultSchema } from "../../gen/drover/v1/task_pb.js";
+import {
+  type TaskResult,
+  TaskResultSchema,
+  type TaskSuccess,
+} from "../../gen/drover/v1/task_pb.js";
 import { limits } from "../limits.js";
 import { encodeContent } from "../transport/content.js";
 import { toDuration } from "../transport/times.js";
@@ -80,8 +84,12 @@ export function succeeded(token: Uint8Array, returned: unknown): Outcome {
       retryable: false,
     });
   }
-  const value = blob ? { resultBlob: blob } : {};
-  return outcomeOf(token, { case: "success", value }, bytes);
+  // By hand: `create` looks at every field there is, for the one outcome that nearly all have.
+  const value: TaskSuccess = { $typeName: "drover.v1.TaskSuccess" };
+  if (blob) value.resultBlob = blob;
+  const outcome = { case: "success", value } as const;
+  const result: TaskResult = { $typeName: "drover.v1.TaskResult", leaseToken: token, outcome };
+  return { result, bytes: bytes + frameOverhead };
 }
 
 /**

@@ -14,7 +14,7 @@ interface Unacked {
 /** What an ack did: `kept` stays for the next stream, `ignored` was about nothing we have. */
 export type AckEffect = "settled" | "kept" | "ignored";
 
-const frameResults = 64;
+const frameResults = 200;
 const frameResultBytes = 256 * 1024;
 /** With this many, and 10,000 running leases, the inventory of a heartbeat still fits one frame. */
 const countCeiling = 16_000;
@@ -109,6 +109,11 @@ export class UnackedResults {
 
   get unsent(): number {
     return this.#unsent.size;
+  }
+
+  /** None is on its way to a coordinator. */
+  get quiet(): boolean {
+    return this.#unsent.size === this.#entries.size;
   }
 
   get size(): number {

@@ -1,8 +1,9 @@
-import type { Clock, Timer } from "../clock.js";
+import type { Clock } from "../clock.js";
 import { decodeContent } from "../transport/content.js";
 import { parseTraceparent } from "../traceparent.js";
 import type { Client } from "../client/index.js";
 import { durationMs, timestampDate } from "../transport/times.js";
+import { Deadlines } from "./deadlines.js";
 import { submitFrom } from "./follow-up.js";
 import {
   composeHandler,
@@ -14,7 +15,7 @@ import {
 import type { LeaseTable, RunningLease } from "./lease-table.js";
 import { type Logger, withFields } from "./logger.js";
 import { failed, messageOf, type Outcome, released, succeeded, thrown } from "./outcome.js";
-import { startProcessSpan } from "./process-span.js";
+import { type ProcessSpan, startProcessSpan } from "./process-span.js";
 import type { WireLease } from "./stream.js";
 
 export interface RunnerOptions {
@@ -48,8 +49,11 @@ const defaultQueue = "default";
 export class Runner {
   readonly #options: RunnerOptions;
 
+  readonly #deadlines: Deadlines<RunningLease>;
+
   constructor(options: RunnerOptions) {
     this.#options = options;
+    this.#deadlines = new Deadlines(options.clock);
   }
 
   start(wire: WireLease): void {
@@ -70,52 +74,62 @@ export class Runner {
       return onRefused(task.id, released(token, strangeTypeDelayMs));
     }
     const lease = leases.add(token, task.id);
-    if (lease) void this.#run(lease, wire, handler);
+    if (lease) this.#run(lease, wire, handler);
   }
 
-  async #run(lease: RunningLease, wire: WireLease, handler: Handler): Promise<void> {
-    const { clock, leases } = this.#options;
+  /** No promise for a handler that makes none: its result is there at once. */
+  #run(lease: RunningLease, wire: WireLease, handler: Handler): void {
     const timeoutMs = wire.timeout ? durationMs(wire.timeout) : 0;
-    let timer: Timer | undefined;
-    if (timeoutMs > 0) {
-      const cut = isCut(wire, timeoutMs);
-      const message = cut
-        ? "the task's deadline is over"
-        : `the attempt ran for its ${timeoutMs} ms`;
-      const cause = cut ? "deadline" : "timeout";
-      timer = clock.after(timeoutMs, () => leases.abort(lease, cause, message));
-    }
-    const outcome = await this.#attempt(lease, wire, handler, timeoutMs);
-    timer?.cancel();
-    this.#options.onEnd(lease, lease.standing === "over" ? undefined : outcome);
-  }
-
-  async #attempt(
-    lease: RunningLease,
-    wire: WireLease,
-    handler: Handler,
-    timeoutMs: number,
-  ): Promise<Outcome | undefined> {
+    if (timeoutMs > 0) this.#limit(lease, wire, timeoutMs);
     let payload: unknown;
     try {
       payload = decodeContent(wire.task!.payload, wire.task!.payloadBlob);
     } catch (error) {
-      const message = `the payload cannot be decoded: ${messageOf(error)}`;
-      return failed(lease.token, { code: "payload_undecodable", message, retryable: false });
+      return this.#end(lease, undecodable(lease, error));
     }
-    const starting = startProcessSpan(wire.task!);
-    const span = starting && (await starting);
     const context = this.#contextOf(lease, wire, timeoutMs);
-    const handle = () => composeHandler(this.#options.middleware, handler, payload, context);
-    const outcome = await outcomeOf(lease, () => (span ? span.run(handle) : handle()));
-    span?.end(outcome);
-    return outcome;
+    const tracing = startProcessSpan(wire.task!);
+    if (tracing) {
+      const handle = () => composeHandler(this.#options.middleware, handler, payload, context);
+      return void traced(lease, tracing, handle).then((outcome) => this.#end(lease, outcome));
+    }
+    try {
+      const returned = this.#call(handler, payload, context);
+      if (!isPromise(returned)) return this.#end(lease, succeeded(lease.token, returned));
+      returned.then(
+        (value) => this.#end(lease, succeeded(lease.token, value)),
+        (error: unknown) => this.#end(lease, thrown(lease, error)),
+      );
+    } catch (error) {
+      this.#end(lease, thrown(lease, error));
+    }
+  }
+
+  #call(handler: Handler, payload: unknown, context: HandlerContext): unknown {
+    const { middleware } = this.#options;
+    if (middleware.length === 0) return handler(payload, context);
+    return composeHandler(middleware, handler, payload, context);
+  }
+
+  #limit(lease: RunningLease, wire: WireLease, timeoutMs: number): void {
+    this.#deadlines.add(lease, timeoutMs, () => {
+      const cut = isCut(wire, timeoutMs);
+      const message = cut
+        ? "the task's deadline is over"
+        : `the attempt ran for its ${timeoutMs} ms`;
+      this.#options.leases.abort(lease, cut ? "deadline" : "timeout", message);
+    });
+  }
+
+  #end(lease: RunningLease, outcome: Outcome | undefined): void {
+    this.#deadlines.delete(lease);
+    this.#options.onEnd(lease, lease.standing === "over" ? undefined : outcome);
   }
 
   #contextOf(lease: RunningLease, wire: WireLease, timeoutMs: number): HandlerContext {
     const { clock, logger, labels, onProgress } = this.#options;
     const { id: taskId, type, queue, attempt, retryCount, tags, traceContext } = wire.task!;
-    const trace = parseTraceparent(traceContext);
+    let bound: Logger | undefined;
     const deadline = timeoutMs > 0 ? clock.monotonic() + timeoutMs : Infinity;
     return {
       taskId,
@@ -128,23 +142,30 @@ export class Runner {
       taskDeadline: deadlineOf(wire),
       submit: submitFrom(this.#options.client, deadlineOf(wire)),
       remainingMs: () => Math.max(0, deadline - clock.monotonic()),
-      signal: lease.signal,
+      // Made for those who ask for it.
+      get signal() {
+        return lease.signal;
+      },
       progress(fraction, message = "") {
         if (lease.standing !== "held" || Number.isNaN(fraction)) return;
         const share = Math.min(1, Math.max(0, fraction));
         onProgress(lease, share, message.slice(0, progressMessageLength));
       },
-      logger: withFields(logger, {
-        task_id: taskId,
-        type,
-        attempt,
-        ...(trace && { trace_id: trace.traceId }),
-      }),
+      get logger() {
+        return (bound ??= loggerOf(wire, logger));
+      },
       tags,
       traceContext,
       labels,
     };
   }
+}
+
+function loggerOf({ task }: WireLease, logger: Logger): Logger {
+  const { id, type, attempt, traceContext } = task!;
+  const trace = parseTraceparent(traceContext);
+  const fields = { task_id: id, type, attempt, ...(trace && { trace_id: trace.traceId }) };
+  return withFields(logger, fields);
 }
 
 /** A later run goes on whatever its deadline was. */
@@ -155,13 +176,29 @@ const deadlineOf = ({ task }: WireLease): Date | undefined =>
 const isCut = (wire: WireLease, timeoutMs: number): boolean =>
   deadlineOf(wire) !== undefined && timeoutMs < durationMs(wire.task!.timeout!);
 
-async function outcomeOf(
+const isPromise = (value: unknown): value is PromiseLike<unknown> =>
+  typeof value === "object" &&
+  value !== null &&
+  "then" in value &&
+  typeof value.then === "function";
+
+function undecodable({ token }: RunningLease, error: unknown): Outcome {
+  const message = `the payload cannot be decoded: ${messageOf(error)}`;
+  return failed(token, { code: "payload_undecodable", message, retryable: false });
+}
+
+async function traced(
   lease: RunningLease,
+  tracing: Promise<ProcessSpan>,
   handle: () => Promise<unknown>,
 ): Promise<Outcome | undefined> {
+  const span = await tracing;
+  let outcome: Outcome | undefined;
   try {
-    return succeeded(lease.token, await handle());
+    outcome = succeeded(lease.token, await span.run(handle));
   } catch (error) {
-    return thrown(lease, error);
+    outcome = thrown(lease, error);
   }
+  span.end(outcome);
+  return outcome;
 }

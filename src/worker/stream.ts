@@ -6,9 +6,10 @@ import {
 } from "../../gen/drover/v1/task_pb.js";
 import type { Channel } from "../transport/channel.js";
 import { type Duplex, openDuplex } from "../transport/duplex.js";
-import { methodCodec } from "../transport/methods.js";
-import { opaque, type WireTask } from "../transport/opaque.js";
+import { handCodec } from "../transport/methods.js";
+import type { WireTask } from "../transport/opaque.js";
 import type { Refusal } from "../transport/status.js";
+import { readAnswer, writeRequest } from "./hot-frames.js";
 
 export type WireLease = Omit<Lease, "task"> & { task?: WireTask };
 export type WorkAnswer = Omit<WorkResponse, "leases"> & { leases: WireLease[] };
@@ -25,8 +26,7 @@ export interface WorkStream extends Duplex<WorkRequest> {
   readonly generation: number;
 }
 
-const work = WorkerService.method.work;
-const codec = methodCodec(work, opaque(work.output));
+const codec = handCodec(WorkerService.method.work, writeRequest, readAnswer);
 
 /** The channel belongs to the stream from now on, and is closed with it. */
 export function openWorkStream(
@@ -35,8 +35,7 @@ export function openWorkStream(
   events: WorkStreamEvents,
 ): WorkStream {
   const duplex = openDuplex(channel, codec, {
-    // The codec reads tasks as WireTask; the generated type does not know.
-    onAnswer: (answer) => events.onFrame(answer as unknown as WorkAnswer),
+    onAnswer: events.onFrame,
     onWritable: events.onWritable,
     onClose(refusal) {
       channel.close();

@@ -26,7 +26,7 @@ import type { Task } from "../../src/task/task.js";
 import { Reader, Unplain } from "../../src/wire/reader.js";
 import { createSeededRandom } from "../support/seeded-random.js";
 import { createTaskFactory } from "../support/task-factory.js";
-import { encoded, rewritten } from "../support/wire-arbitraries.js";
+import { encoded, lengthed, rewritten } from "../support/wire-arbitraries.js";
 
 const numRuns = process.env.DROVER_SOAK ? 20_000 : 400;
 
@@ -81,7 +81,7 @@ describe("a submit frame is read as protobuf-es and toDraft read it", () => {
   const byNumber = (list: ReturnType<typeof hot> | ReturnType<typeof general> | string) =>
     typeof list === "string" ? list : list.toSorted((a, b) => a.number - b.number);
 
-  const task = encoded(opaque(TaskSchema), plainFields);
+  const task = encoded(opaque(TaskSchema), { "drover.v1.Task": plainFields });
   const frames = rewritten(
     opaque(SubmitStreamRequestSchema),
     fc.array(task, { maxLength: 4 }).map((tasks) => Buffer.concat(tasks.map(itemOf))),
@@ -141,21 +141,16 @@ function sampleOf(number: number): Uint8Array {
 function itemOf(task: Buffer, number: number): Buffer {
   const desc = opaque(SubmitStreamRequestSchema);
   const rest = toBinary(desc, create(desc, { items: [{ number, requestId: `r${number}` }] }));
-  const item = Buffer.concat([rest.subarray(2), field(2, task)]);
-  return field(1, item);
-}
-
-function field(number: number, body: Uint8Array): Buffer {
-  const head = [(number << 3) | 2];
-  let length = body.length;
-  for (; length > 0x7f; length >>>= 7) head.push((length & 0x7f) | 0x80);
-  head.push(length);
-  return Buffer.concat([Buffer.from(head), body]);
+  const item = Buffer.concat([rest.subarray(2), lengthed((2 << 3) | 2, task)]);
+  return lengthed((1 << 3) | 2, item);
 }
 
 describe("a frame of a worker is read as protobuf-es and the conversions read it", () => {
   const desc = opaque(WorkRequestSchema);
-  const frames = rewritten(desc, encoded(desc, ["results", "progress"]));
+  const frames = rewritten(
+    desc,
+    encoded(desc, { "drover.v1.WorkRequest": ["results", "progress"] }),
+  );
 
   test.prop([frames], { numRuns })("whatever the order, the splits and the damage", (bytes) => {
     const plain = outcomeOf(() => readPlainFrame(bytes));

@@ -40,18 +40,18 @@ function scalar(type: ScalarType): fc.Arbitrary<unknown> {
   }
 }
 
-function valueOf(field: DescField): fc.Arbitrary<unknown> {
+function valueOf(field: DescField, rates: FieldRates): fc.Arbitrary<unknown> {
   switch (field.fieldKind) {
     case "scalar":
       return scalar(field.scalar);
     case "enum":
       return fc.nat(6);
     case "message":
-      return messageInit(field.message);
+      return messageInit(field.message, rates);
     case "list":
       return fc.array(
         field.listKind === "message"
-          ? messageInit(field.message)
+          ? messageInit(field.message, rates)
           : scalar(field.listKind === "enum" ? ScalarType.INT32 : field.scalar),
         { maxLength: 3 },
       );
@@ -60,15 +60,19 @@ function valueOf(field: DescField): fc.Arbitrary<unknown> {
   }
 }
 
-/** `likely`: names of the fields that most messages have; the others are rare. */
-function messageInit(
-  desc: DescMessage,
-  likely?: readonly string[],
-): fc.Arbitrary<Record<string, unknown>> {
+/** By message: the fields that most have, the others being rare. A message not named has all. */
+export type FieldRates = Readonly<Record<string, readonly string[]>>;
+
+function messageInit(desc: DescMessage, rates: FieldRates): fc.Arbitrary<Record<string, unknown>> {
+  // It holds itself; what is in it is nobody's concern here.
+  if (desc.typeName === "google.protobuf.Value") {
+    return fc.boolean().map((value) => ({ kind: { case: "boolValue", value } }));
+  }
+  const likely = rates[desc.typeName];
   const parts = desc.fields.map((field): fc.Arbitrary<[DescField, unknown]> => {
     const often = likely === undefined || likely.includes(field.name);
     const absent = { weight: often ? 1 : 60, arbitrary: fc.constant(undefined) };
-    return fc.oneof(absent, valueOf(field)).map((it) => [field, it]);
+    return fc.oneof(absent, valueOf(field, rates)).map((it) => [field, it]);
   });
   return fc.tuple(...parts).map((all) => {
     const init: Record<string, unknown> = {};
@@ -82,8 +86,8 @@ function messageInit(
 }
 
 /** Encoded messages, as protobuf-es writes them. */
-export const encoded = (desc: DescMessage, likely?: readonly string[]): fc.Arbitrary<Buffer> =>
-  messageInit(desc, likely).map((init) => Buffer.from(toBinary(desc, create(desc, init))));
+export const encoded = (desc: DescMessage, rates: FieldRates = {}): fc.Arbitrary<Buffer> =>
+  messageInit(desc, rates).map((init) => Buffer.from(toBinary(desc, create(desc, init))));
 
 /**
  * The same message otherwise: fields in another order, parts split in two, unknown fields between,
@@ -169,7 +173,8 @@ function varint(bytes: Buffer, at: number): [value: number, next: number] {
 const tagOf = (part: Buffer): number => varint(part, 0)[0];
 const bodyOf = (part: Buffer): Buffer => part.subarray(varint(part, varint(part, 0)[1])[1]);
 
-function lengthed(tag: number, body: Buffer): Buffer {
+/** A length-delimited field with this tag. */
+export function lengthed(tag: number, body: Buffer): Buffer {
   const head: number[] = [];
   for (let value of [tag, body.length]) {
     for (; value > 0x7f; value >>>= 7) head.push((value & 0x7f) | 0x80);

@@ -16,16 +16,16 @@ const ackOf = (name: string, status: ResultStatus) =>
   create(ResultAckSchema, { leaseToken: tokenOf(name), status });
 
 describe("results without an ack", () => {
-  it("go out in frames of at most 64 and 256 KiB, each once per stream", () => {
+  it("go out in frames of at most 200 and 256 KiB, each once per stream", () => {
     const results = new UnackedResults(10);
-    for (let n = 0; n < 100; n += 1) results.add("id", resultOf(`small-${n}`), 100);
+    for (let n = 0; n < 250; n += 1) results.add("id", resultOf(`small-${n}`), 100);
     for (let n = 0; n < 3; n += 1) results.add("id", resultOf(`large-${n}`), 200 * 1024);
     const frames: number[] = [];
     while (results.unsent > 0) frames.push(results.take(1).length);
-    expect(frames).toEqual([64, 37, 1, 1]);
+    expect(frames).toEqual([200, 51, 1, 1]);
     expect(results.take(1)).toEqual([]);
     results.resendAll();
-    expect(results.unsent).toBe(103);
+    expect(results.unsent).toBe(253);
   });
 
   it("fill up at 1,000 or 4 for each slot, or at 16 MiB", () => {

@@ -1,0 +1,135 @@
+import { limits } from "../limits.js";
+import { isContent, json } from "../transport/content.js";
+import { giveUp, Unplain } from "../wire/reader.js";
+import { Writer } from "../wire/writer.js";
+import { encodeAnyTask } from "./convert.js";
+import type { TaskOptions } from "./task.js";
+
+/** Options written here; a task with any other is encoded by protobuf-es. */
+const plain: Readonly<Record<string, true>> = {
+  queue: true,
+  priority: true,
+  maxRetries: true,
+  runAt: true,
+  delayMs: true,
+  attemptTimeoutMs: true,
+  groupKey: true,
+  requiredLabels: true,
+  tags: true,
+  idempotencyKey: true,
+  retentionMs: true,
+  traceContext: true,
+} satisfies Partial<Record<keyof TaskOptions, true>>;
+/** Of the call, not of the task. */
+const ofTheCall: Readonly<Record<string, true>> = { signal: true, timeoutMs: true };
+
+const writer = new Writer();
+
+/**
+ * The task of a submission, encoded as `encodeAnyTask` does it, which gets whatever is not plain.
+ * Throws a DroverClientError for what no coordinator takes.
+ */
+export function encodeTask(type: string, payload: unknown, options: TaskOptions): Uint8Array {
+  try {
+    writer.reset();
+    checkPlain(options);
+    writeTask(type, payload, options);
+    return writer.finish();
+  } catch (error) {
+    if (error instanceof Unplain) return encodeAnyTask(type, payload, options);
+    throw error;
+  }
+}
+
+function checkPlain(options: TaskOptions): void {
+  for (const name in options) {
+    if (plain[name] || ofTheCall[name]) continue;
+    if (options[name as keyof TaskOptions] !== undefined) giveUp();
+  }
+}
+
+/** In the order of the field numbers. */
+function writeTask(type: string, payload: unknown, options: TaskOptions): void {
+  writeText(2, type);
+  writeText(3, options.queue);
+  writeWhole(4, options.priority);
+  writePayload(payload);
+  writeWhole(7, options.maxRetries);
+  writeTime(9, options.runAt);
+  writeSpan(10, options.delayMs);
+  writeSpan(11, options.attemptTimeoutMs);
+  writeText(12, options.groupKey);
+  writeMap(13, options.requiredLabels);
+  if (options.tags) for (const tag of options.tags) writer.text(14, checkText(tag));
+  writeText(15, options.idempotencyKey);
+  writeSpan(16, options.retentionMs);
+  writeMap(17, options.traceContext);
+}
+
+/** Bytes of UTF-8 are at most three to a character. */
+const sureLength = limits.payloadBytes / 3;
+
+function writePayload(payload: unknown): void {
+  if (payload === undefined) return;
+  if (isContent(payload)) giveUp();
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(payload);
+  } catch {
+    giveUp();
+  }
+  // A function, say, has no JSON.
+  if (text === undefined) return;
+  if (text.length > sureLength) giveUp();
+  const blob = writer.begin(6);
+  writer.text(1, json);
+  writer.text(2, text);
+  writer.end(blob);
+}
+
+const checkText = (text: unknown): string => (typeof text === "string" ? text : giveUp());
+
+/** Texts without presence: an empty one is left out. */
+function writeText(field: number, text: string | undefined): void {
+  if (text !== undefined && checkText(text) !== "") writer.text(field, text);
+}
+
+function writeWhole(field: number, value: number | undefined): void {
+  if (value === undefined) return;
+  if (!Number.isInteger(value) || Math.abs(value) >= 2 ** 31) giveUp();
+  writer.varint(field, value);
+}
+
+function writeMap(field: number, map: Readonly<Record<string, string>> | undefined): void {
+  if (map === undefined) return;
+  if (typeof map !== "object" || map === null) giveUp();
+  for (const [name, value] of Object.entries(map)) {
+    const entry = writer.begin(field);
+    writer.text(1, name);
+    writer.text(2, checkText(value));
+    writer.end(entry);
+  }
+}
+
+function writeTime(field: number, time: Date | undefined): void {
+  if (time === undefined) return;
+  if (!(time instanceof Date)) giveUp();
+  const ms = time.getTime();
+  const seconds = Math.floor(ms / 1_000);
+  writeParts(field, seconds, (ms - seconds * 1_000) * 1_000_000);
+}
+
+function writeSpan(field: number, ms: number | undefined): void {
+  if (ms === undefined) return;
+  const seconds = Math.trunc(ms / 1_000);
+  const nanos = Math.min(999_999_999, Math.round((ms - seconds * 1_000) * 1e6));
+  writeParts(field, seconds, nanos);
+}
+
+function writeParts(field: number, seconds: number, nanos: number): void {
+  if (!Number.isSafeInteger(seconds) || !Number.isSafeInteger(nanos)) giveUp();
+  const message = writer.begin(field);
+  if (seconds !== 0) writer.varint(1, seconds);
+  if (nanos !== 0) writer.varint(2, nanos);
+  writer.end(message);
+}
