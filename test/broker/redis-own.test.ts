@@ -217,17 +217,33 @@ describe("fencing numbers", () => {
 });
 
 describe("a store that forgets, hangs or fills", () => {
-  it("loads its scripts again after SCRIPT FLUSH", async () => {
+  it("loads its scripts again after SCRIPT FLUSH and FUNCTION FLUSH", async () => {
     const server = await ownRedis();
     const harness = await makeRedisBroker({ url: server.url });
     const { broker, redis } = harness;
     try {
       await broker.open(0, 1);
-      await redis.script("FLUSH");
+      await Promise.all([redis.script("FLUSH"), redis.function("FLUSH")]);
       const task = factory.task();
       const [reply] = await Promise.all([submit(broker, task), broker.now()]);
       expect(reply.outcomes).toEqual([{ kind: "enqueued", outboxId: undefined }]);
       expect((await broker.get([task.id]))[0]?.status).toBe("pending");
+    } finally {
+      await harness.stop();
+    }
+  });
+
+  it("works with scripts where the server takes no library of functions", async () => {
+    const server = await ownRedis({ args: ["--rename-command", "FUNCTION", ""] });
+    const harness = await makeRedisBroker({ url: server.url });
+    const { broker, redis } = harness;
+    try {
+      await broker.open(0, 1);
+      await redis.script("FLUSH");
+      await holding(broker);
+      const task = factory.task();
+      await submit(broker, task);
+      expect((await leaseOne(broker, task)).task.id).toBe(task.id);
     } finally {
       await harness.stop();
     }

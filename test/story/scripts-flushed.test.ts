@@ -17,7 +17,7 @@ import { ownRedis } from "../support/stores.js";
 const flushes = soak ? 500 : 30;
 const perFlush = 20;
 
-it(`feels nothing of SCRIPT FLUSH, ${flushes} times under load`, async () => {
+it(`feels nothing of SCRIPT FLUSH and FUNCTION FLUSH, ${flushes} times under load`, async () => {
   const stores = await storyStores({ redis: await ownRedis() });
   const coordinators = [await startCoordinator(stores.env), await startCoordinator(stores.env)];
   const addresses = coordinators.map(({ grpc }) => grpc);
@@ -29,6 +29,7 @@ it(`feels nothing of SCRIPT FLUSH, ${flushes} times under load`, async () => {
   const redis = new Redis(stores.redisUrl);
   for (let flush = 0; flush < flushes; flush += 1) {
     await load.more(perFlush, 20_000);
+    await redis.function("FLUSH", "SYNC");
     await redis.script("FLUSH", "SYNC");
   }
   const stats = await redis.info("commandstats");

@@ -174,12 +174,15 @@ function unavailable(why: string, cause?: unknown): DroverError {
 
 const transient = /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|BUSY|UNKILLABLE)\b/;
 
-/** What Redis said, in the words of the catalog. NOSCRIPT is left as it is: the caller mends it. */
+/**
+ * What Redis said, in the words of the catalog. That it has forgotten a script is left as it is:
+ * the caller mends it.
+ */
 function translate(error: unknown): unknown {
   if (!(error instanceof Error) || error.name !== "ReplyError") {
     return unavailable(error instanceof Error ? error.message : "connection lost", error);
   }
-  if (error.message.startsWith("NOSCRIPT")) return error;
+  if (/^NOSCRIPT|Function not found/.test(error.message)) return error;
   if (error.message.startsWith("OOM")) {
     const full = "Redis has reached its maxmemory and takes no new tasks";
     return new DroverError("overloaded", full, { retryAfterMs: 1_000, cause: error });

@@ -4,6 +4,9 @@ import { fencingEpochUnit } from "../../task/ids.js";
 import { limits } from "../../limits.js";
 import { inlineBytes } from "./record.js";
 
+/** Tombstones planted in one such stretch of time stand together. */
+const tombBucketMs = 300_000;
+
 /** Bounds that a test may lower, so that it reaches them with a handful of tasks. */
 export type BrokerBounds = Record<"outboxEntries" | "outboxBytes" | "lanesPerQueue", number>;
 
@@ -20,23 +23,65 @@ export interface Script {
   readonly sha: string;
 }
 
+/** All scripts as functions of one library, which Redis reads once and keeps. */
+export interface Library {
+  readonly source: string;
+  functionOf(script: string): string;
+}
+
 const folder = new URL("./lua/", import.meta.url);
+/** In this order each part finds what it needs before it. */
+const partNames = "base record tomb book shelf grant take settle session".split(" ");
+
+const fileOf = (name: string): string => readFileSync(new URL(`${name}.lua`, folder), "utf8");
+const include = /^-- @include (\w+)$/;
 
 /** A script with its parts and constants put in; each part once. */
 export function readScript(name: string, options: SourceOptions): Script {
-  const [shebang, ...lines] = readFileSync(new URL(`${name}.lua`, folder), "utf8").split("\n");
-  const body = lines.map((line) => include(line)).join("\n");
-  const skewed = options.testSkew ? body.replace("-- @skew", addSkew) : body;
-  const source = `${shebang}\n${withConstants(skewed, options)}`;
-  return { source, sha: createHash("sha1").update(source).digest("hex") };
+  const [shebang, ...lines] = fileOf(name).split("\n");
+  const wanted = new Set(lines.map((line) => include.exec(line)?.[1]));
+  const parts = partNames.filter((part) => wanted.has(part)).map((part) => fileOf(`parts/${part}`));
+  const body = lines.filter((line) => !include.test(line));
+  const text = [...parts, "start_call()", ...body].join("\n");
+  const source = `${shebang}\n${finish(text, options)}`;
+  return { source, sha: shaOf(source) };
 }
+
+/**
+ * Reading a script's functions anew at each call takes Redis longer than a call for one task; here
+ * that is done once. The name tells versions and settings apart, so that coordinators of several
+ * share a Redis.
+ */
+export function readLibrary(names: readonly string[], options: SourceOptions): Library {
+  const parts = partNames.map((part) => fileOf(`parts/${part}`));
+  const text = ["local KEYS, ARGV", ...parts, ...names.map(registration)].join("\n");
+  const source = finish(text, options);
+  const library = `drover_${shaOf(source).slice(0, 16)}`;
+  return {
+    source: `#!lua name=${library}\n${source.replaceAll("@library", library)}`,
+    functionOf: (script) => `${library}_${script}`,
+  };
+}
+
+function registration(name: string): string {
+  const [shebang, ...lines] = fileOf(name).split("\n");
+  const flags = /flags=(.+)$/.exec(shebang!)?.[1]?.split(",") ?? [];
+  return [
+    `redis.register_function{ function_name = '@library_${name}',`,
+    `flags = { ${flags.map((flag) => `'${flag}'`).join(", ")} }, callback = function(keys, args)`,
+    "KEYS, ARGV = keys, args",
+    "start_call()",
+    ...lines.filter((line) => !include.test(line)),
+    "end }",
+  ].join("\n");
+}
+
+const shaOf = (text: string): string => createHash("sha1").update(text).digest("hex");
 
 const addSkew = "now = now + tonumber(call('GET', K .. 'skew') or 0)";
 
-function include(line: string): string {
-  const part = /^-- @include (\w+)$/.exec(line)?.[1];
-  return part === undefined ? line : readFileSync(new URL(`parts/${part}.lua`, folder), "utf8");
-}
+const finish = (text: string, options: SourceOptions): string =>
+  withConstants(options.testSkew ? text.replace("-- @skew", addSkew) : text, options);
 
 /**
  * Numbers take the place of their names: those of limits.ts, and those that lines such as
@@ -79,7 +124,8 @@ function numbersOf({ bounds, sweepGuardMs }: SourceOptions): Record<string, numb
     GROUP_FINISH_MS: 3_600_000,
     FENCING_UNIT: fencingEpochUnit,
     TOMBSTONE_MS: limits.tombstoneMs,
-    TOMB_BUCKET_MS: 300_000,
+    TOMB_BUCKET_MS: tombBucketMs,
+    OLDER_TOMBS: Math.ceil(limits.tombstoneMs / tombBucketMs),
     IDEMPOTENCY_KEY_MS: limits.idempotencyKeyMs,
     RESTORE_STALE_MS: limits.restoreStaleMs,
     COORDINATOR_MS: 10_000,

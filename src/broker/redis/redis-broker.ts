@@ -68,11 +68,12 @@ export function createRedisBroker(options: RedisBrokerOptions): Broker {
     events: options.events,
     testStoreId: options.testStoreId,
   });
-  const scripts = createScripts(connection, {
+  const sources = {
     bounds: { outboxEntries, outboxBytes, lanesPerQueue, ...options.bounds },
     sweepGuardMs: options.sweepGuardMs ?? defaultSweepGuardMs,
     testSkew: options.testSkew ?? false,
-  });
+  };
+  const scripts = createScripts(connection, sources, true);
   const store = createStore({ prefix, partitions, connection, scripts, clock, random });
   return compose(store);
 }

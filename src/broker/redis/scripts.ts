@@ -1,5 +1,6 @@
+import { DroverError } from "../../errors.js";
 import type { Argument, Connection } from "./connection.js";
-import { readScript, type Script, type SourceOptions } from "./lua-source.js";
+import { readLibrary, readScript, type Script, type SourceOptions } from "./lua-source.js";
 
 export const scriptNames = [
   "announce",
@@ -34,46 +35,86 @@ export interface Scripts {
 }
 
 /**
- * Reads all scripts at once, loads them after every connect, and again when Redis has forgotten one
- * (SCRIPT FLUSH).
+ * Reads all scripts at once, and loads them after every connect, and again when Redis has forgotten
+ * them. With `asLibrary` they are functions of a library, which costs a call a fraction; where
+ * Redis takes no library (an ACL, or maxmemory reached) they are scripts all the same.
  */
-export function createScripts(connection: Connection, options: SourceOptions): Scripts {
-  const scripts = new Map(scriptNames.map((name) => [name, readScript(name, options)]));
-  let loading: Promise<unknown> | undefined;
+export function createScripts(
+  connection: Connection,
+  options: SourceOptions,
+  asLibrary = false,
+): Scripts {
+  const plain = createPlainScripts(connection, options);
+  if (!asLibrary) return plain;
+  const library = readLibrary(scriptNames, options);
+  let refused = false;
+  let loading: Promise<void> | undefined;
 
-  function loadAll(): Promise<unknown> {
-    loading ??= Promise.all(Array.from(scripts.values(), load)).finally(() => {
-      loading = undefined;
-    });
+  function load(): Promise<void> {
+    loading ??= connection
+      .send("FUNCTION", ["LOAD", library.source])
+      .then(
+        () => undefined,
+        (error: unknown) => {
+          if (isThere(error)) return;
+          if (DroverError.from(error).id === "broker_unavailable") throw error;
+          refused = true;
+        },
+      )
+      .finally(() => {
+        loading = undefined;
+      });
     return loading;
   }
-  const load = (script: Script) => connection.send("SCRIPT", ["LOAD", script.source]);
-  // A failure here shows again, and is mended, when the script is first used.
-  connection.onReady(() => void loadAll().catch(() => undefined));
+  connection.onReady(() => {
+    refused = false;
+    // A failure here shows again, and is mended, when a function is first called.
+    load().catch(() => undefined);
+  });
 
   return {
     async run(name, base, args) {
-      const script = scripts.get(name)!;
-      const all = [script.sha, "1", base, ...args];
+      const all = [library.functionOf(name), "1", base, ...args];
+      for (let tries = 0; tries < 2 && !refused; tries += 1) {
+        try {
+          return await connection.send("FCALL", all);
+        } catch (error) {
+          if (!isForgotten(error)) throw error;
+        }
+        await load();
+      }
+      return plain.run(name, base, args);
+    },
+  };
+}
+
+function createPlainScripts(connection: Connection, options: SourceOptions): Scripts {
+  const scripts = new Map<ScriptName, Script>();
+  const scriptOf = (name: ScriptName): Script => {
+    const known = scripts.get(name) ?? readScript(name, options);
+    scripts.set(name, known);
+    return known;
+  };
+  return {
+    async run(name, base, args) {
+      const { sha, source } = scriptOf(name);
       try {
-        return await connection.send("EVALSHA", all);
+        return await connection.send("EVALSHA", [sha, "1", base, ...args]);
       } catch (error) {
         if (!isForgotten(error)) throw error;
       }
-      await loadAll();
-      try {
-        return await connection.send("EVALSHA", all);
-      } catch (error) {
-        if (!isForgotten(error)) throw error;
-      }
-      // Forgotten between two lines: the source itself cannot be.
-      return connection.send("EVAL", [script.source, "1", base, ...args]);
+      // Loads it as well.
+      return connection.send("EVAL", [source, "1", base, ...args]);
     },
   };
 }
 
 const isForgotten = (error: unknown): boolean =>
-  error instanceof Error && error.message.startsWith("NOSCRIPT");
+  error instanceof Error && /^NOSCRIPT|Function not found/.test(error.message);
+
+/** Another coordinator has loaded it. */
+const isThere = (error: unknown): boolean =>
+  error instanceof Error && /already exists/.test(String((error.cause as Error)?.message));
 
 /** Replies as scripts give them: nested lists of bulk strings, whole numbers and nulls. */
 export type Reply = Buffer | number | null | readonly Reply[];

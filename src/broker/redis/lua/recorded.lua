@@ -47,7 +47,7 @@ local count = tonumber(ARGV[1])
 for i = 2, count * 4 + 1, 4 do
   confirm(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 3])
 end
-if call('EXISTS', OUTBOX) == 0 or call('XLEN', OUTBOX) == 0 then
+if call('XLEN', OUTBOX) == 0 then
   own().owed, own().owed_bytes, own().told = 0, 0, true
 end
 

@@ -1,8 +1,24 @@
+-- What a part keeps for the time of one call is set anew at its start, by what it gives to
+-- `each_call`: as a library of functions all this is read once, not at every call. Redis and Lua's
+-- own libraries are not there yet while it is read.
+local starts = {}
+local function each_call(start) starts[#starts + 1] = start end
+local function start_call()
+  for i = 1, #starts do starts[i]() end
+end
+
 -- KEYS[1] is the common start of every key of the partition; all others are formed from it, so they
 -- share its hash tag.
-local K = KEYS[1]
-local call, pack, read, sub = redis.call, struct.pack, struct.unpack, string.sub
-local META = K .. 'm'
+local K, META
+local call, pack, read, sub, band, bor, bnot
+-- Tasks that changed, for tell_watchers; the partition's own numbers, once they were asked for.
+local news, numbers
+each_call(function()
+  K, META = KEYS[1], KEYS[1] .. 'm'
+  call, pack, read, sub = redis.call, struct.pack, struct.unpack, string.sub
+  band, bor, bnot = bit.band, bit.bor, bit.bnot
+  news, numbers = {}, nil
+end)
 
 local function now_ms()
   local t = call('TIME')
@@ -28,8 +44,7 @@ local function publish(message)
   call('PUBLISH', string.match(K, '^{(.*):%d+}:$') .. ':hints', message)
 end
 
--- Tasks that changed. While nobody watches any task, this costs one look; see watch.lua.
-local news = {}
+-- While nobody watches any task, this costs one look; see watch.lua.
 local function tell_watchers(letter)
   if #news == 0 or call('EXISTS', K .. 'wt') == 0 then return end
   local heard = {}
@@ -44,7 +59,6 @@ local function set_all(list)
 end
 
 -- The partition's own numbers: read when first asked for, written once by `close_numbers`.
-local numbers
 local function own()
   if numbers then return numbers end
   local row = call('HMGET', META, 'store', 'epoch', 'fc', 'obn', 'obb')

@@ -1,6 +1,7 @@
 -- Needs base, record. What a script owes the shared books, gathered while it runs and written by
 -- `close_books`.
-local counted, live, woken, told, told_bytes = {}, {}, {}, {}, 0
+local counted, live, woken, told, told_bytes
+each_call(function() counted, live, woken, told, told_bytes = {}, {}, {}, {}, 0 end)
 
 -- One cell per priority and status: a number, as forming a text for each task is dear.
 local function count(queue, priority, status, by)

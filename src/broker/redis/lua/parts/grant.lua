@@ -1,8 +1,12 @@
 -- Needs base, record, book, shelf. One grant, and the end of one; `close_holds` writes what they
 -- gathered.
-local held, deadlines, unheld, undue, uncancelled = {}, {}, {}, {}, {}
+local held, deadlines, unheld, undue, uncancelled
 -- Many attempts of a call end at the same time: its text is formed once.
-local times = {}
+local times
+each_call(function()
+  held, deadlines, unheld, undue, uncancelled = {}, {}, {}, {}, {}
+  times = {}
+end)
 
 local function gather(lists, key, value)
   local list = lists[key]

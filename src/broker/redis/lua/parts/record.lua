@@ -23,7 +23,8 @@ local DONE, FAILED, CANCELLED, EXPIRED = 5, 6, 7, 8
 local IN_HISTORY, RELAXED, QUARANTINE, LOST = 1, 2, 4, 8
 local PAYLOAD_APART, RESTORED, RESULT_APART, SEEN_RUNNING = 16, 32, 64, 128
 
-local RECORDS = K .. 't:'
+local RECORDS
+each_call(function() RECORDS = K .. 't:' end)
 local function record_key(id) return RECORDS .. id end
 
 -- The keys of some tasks, and what stands there.
@@ -52,7 +53,6 @@ end
 -- The record with another header.
 local function with_head(rec, t) return head_of(t) .. sub(rec, HEAD_BYTES + 1) end
 
-local band, bor, bnot = bit.band, bit.bor, bit.bnot
 local function has(t, flag) return band(t[FLAGS], flag) ~= 0 end
 local function set(t, flag) t[FLAGS] = bor(t[FLAGS], flag) end
 local function clear(t, flag) t[FLAGS] = band(t[FLAGS], bnot(flag)) end

@@ -8,7 +8,8 @@
 -- served at the level; a flow that fills gets max(V, F), and F = tag + stride when it is served. 51
 -- bits of tag last 7 years at 10,000 grants a second in one lane.
 local LEVEL = 2251799813685248
-local clocks, shelved, plain_shelves = {}, {}, {}
+local clocks, shelved, plain_shelves
+each_call(function() clocks, shelved, plain_shelves = {}, {}, {} end)
 
 local function lane_key(lane) return K .. 'L:' .. lane end
 

@@ -2,10 +2,14 @@
 -- half of enqueue.lua.
 --
 -- `run` is the state of one call: sessions with room, bytes left, tokens to give, what was granted.
-local ranges = {}
-for level = 0, 3 do
-  ranges[level] = { digits(level * LEVEL), '(' .. digits((level + 1) * LEVEL) }
-end
+local ranges
+each_call(function()
+  if ranges then return end
+  ranges = {}
+  for level = 0, 3 do
+    ranges[level] = { digits(level * LEVEL), '(' .. digits((level + 1) * LEVEL) }
+  end
+end)
 
 local function find_sessions(list, now)
   local found, lost = {}, {}

@@ -2,8 +2,8 @@
 -- a time to live of its own for each would cost more than all else, and forgetting them is one
 -- UNLINK this way. id -> run, when it is forgotten, how the last grant was settled, its token, its
 -- session.
-local OLDER_TOMBS = math.ceil(TOMBSTONE_MS / TOMB_BUCKET_MS)
-local tombs = {}
+local tombs
+each_call(function() tombs = {} end)
 
 local function tomb_bucket(now) return math.floor(now / TOMB_BUCKET_MS) end
 local function tomb_key(bucket) return K .. 'x:' .. bucket end
