@@ -103,3 +103,7 @@ bench: deps build $(PEERS) ## Measures Drover beside its peers in under 4 minute
 .PHONY: bench-micro
 bench-micro: deps ## Measures the CPU of the broker's scripts alone; MICRO="--against ../other"
 	@$(BIN)/tsx bench/micro/scripts.ts $(MICRO)
+
+.PHONY: bench-check
+bench-check: deps build $(PEERS) ## Fails when the hot paths are slower than the kept figures, beside a peer
+	@$(BIN)/tsx bench/check.ts
