@@ -125,6 +125,14 @@ export const limits = Object.freeze({
   waitTaskMs: 60_000,
   /** Changes of a watched task are hinted for this long, unless the watch is renewed. */
   watchMs: 30_000,
+  /** Of one attempt. */
+  logEntries: 1_000,
+  logBytes: 256 * 1024,
+  logMessageBytes: 4_096,
+  logFieldsBytes: 4_096,
+  /** At a coordinator, or unacked at a worker, of all attempts together. */
+  logsWaiting: 10_000,
+  logBytesWaiting: 8 * 1024 * 1024,
   /** Tasks of one watch. */
   watchTasks: 100,
   watchCursorLength: 16_384,

@@ -27,6 +27,7 @@ import { checkLength, checkName, checkWhole, refuse, shown } from "../task/rules
 import { defaultQueue } from "../task/task.js";
 import type { Opaque, OpaqueInit } from "./contract.js";
 import { toWireAsked, toWireError } from "./convert-task.js";
+import { toCheckpoint, toWorkerLog } from "./convert-log.js";
 import { durationMs, toDuration, toTimestampIf } from "./convert-time.js";
 import { toWorkerResult } from "./convert-result.js";
 
@@ -106,6 +107,8 @@ export function toWorkerFrame(frame: Opaque<WorkRequest>): WorkerFrame {
   return {
     results: frame.results.map(toWorkerResult),
     progress: frame.progress.map(toProgress),
+    ...(frame.logs.length > 0 && { logs: frame.logs.map(toWorkerLog) }),
+    ...(frame.checkpoints.length > 0 && { checkpoints: frame.checkpoints.map(toCheckpoint) }),
     offer: frame.offer && toOffer(frame.offer, "offer"),
     heartbeat: heartbeat && {
       number: Number(heartbeat.number),
@@ -148,6 +151,9 @@ export const toWireFrame = (frame: CoordinatorFrame): OpaqueInit<WorkResponse> =
     unknownLeaseTokens: [...frame.heartbeatAck.unknownTokens],
   },
   goAway: frame.goAway && toWireGoAway(frame.goAway),
+  kept: frame.kept?.map(({ token, logSequence, checkpoint }) => {
+    return { leaseToken: token, logSequence, checkpoint };
+  }),
 });
 
 export function toWireLease({

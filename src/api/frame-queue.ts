@@ -1,5 +1,5 @@
 import type { Lease } from "../broker/broker.js";
-import type { Command, CoordinatorFrame, ResultAck } from "../coordinator/frames.js";
+import type { Command, CoordinatorFrame, Kept, ResultAck } from "../coordinator/frames.js";
 
 interface Merged {
   welcome?: CoordinatorFrame["welcome"];
@@ -8,6 +8,7 @@ interface Merged {
   commands: Command[];
   heartbeatAck?: CoordinatorFrame["heartbeatAck"];
   goAway?: CoordinatorFrame["goAway"];
+  kept: Kept[];
 }
 
 /** Parts on their way to one stream, merged into frames as they come. */
@@ -17,16 +18,17 @@ export class FrameQueue {
   add(part: CoordinatorFrame): void {
     let frame = this.#frames.at(-1);
     if (!frame || collides(frame, part)) {
-      frame = { leases: [], acks: [], commands: [] };
+      frame = { leases: [], acks: [], commands: [], kept: [] };
       this.#frames.push(frame);
     }
-    const { welcome, leases, acks, commands, heartbeatAck, goAway } = part;
+    const { welcome, leases, acks, commands, heartbeatAck, goAway, kept } = part;
     if (welcome) frame.welcome = welcome;
     if (leases) for (const lease of leases) frame.leases.push(lease);
     if (acks) for (const ack of acks) frame.acks.push(ack);
     if (commands) for (const command of commands) frame.commands.push(command);
     if (heartbeatAck) frame.heartbeatAck = heartbeatAck;
     if (goAway) frame.goAway = goAway;
+    if (kept) for (const one of kept) frame.kept.push(one);
   }
 
   /** The oldest; it may be too large for one message, see `writeFrame`. */
@@ -50,6 +52,7 @@ export function sizeOf(frame: CoordinatorFrame): number {
   for (const command of frame.commands ?? []) {
     size += 80 + (command.kind === "revoke" ? 3 * command.reason.length : 0);
   }
+  size += 64 * (frame.kept?.length ?? 0);
   if (frame.heartbeatAck) size += 64 + 48 * frame.heartbeatAck.unknownTokens.length;
   return size;
 }
@@ -61,7 +64,8 @@ function leaseSize({ task, traceContext = task.traceContext }: Lease): number {
   for (const [name, value] of Object.entries(traceContext)) {
     texts += name.length + value.length + 8;
   }
-  const { error, payload } = task;
+  const { error, payload, checkpoint } = task;
+  if (checkpoint) texts += checkpoint.data.length + checkpoint.contentType.length;
   if (error) texts += error.code.length + error.message.length + (error.stack?.length ?? 0);
   return 512 + 3 * texts + (payload ? payload.data.length + 3 * payload.contentType.length : 0);
 }

@@ -57,6 +57,9 @@ export type {
  * - B14 While a task is watched, each change of it (transition, progress, request to stop, logs) is
  *       hinted to every coordinator; the end of a DURABLE one once it is recorded. A task that
  *       nobody watches is not hinted at all.
+ * - B15 A checkpoint is kept if the lease runs, by the whole token and its session; every later
+ *       grant of the run brings it, however the attempt ended, and each transition tells history of
+ *       it. A completed task keeps none.
  * - B15 The first run of a task keeps its times. Past its `expireAt` (if it never started) or its
  *       deadline a waiting task is never leased, and the next sweep ends it: EXPIRED, or FAILED if
  *       it had started. A running one is offered as `timedOut` at its deadline, its timeout, or
@@ -86,6 +89,11 @@ export interface Broker {
   settle(settlements: readonly Settlement[]): Promise<SettleReply[]>;
   /** Latest wins, per token; unknown or stale tokens are ignored. */
   progress(items: readonly ProgressItem[]): Promise<void>;
+  /**
+   * Kept with the task for its next attempt; latest wins. False: the lease is over, and nothing
+   * changed.
+   */
+  checkpoint(items: readonly CheckpointItem[]): Promise<boolean[]>;
   cancel(items: readonly CancelItem[]): Promise<CancelReply[]>;
   /** The request to stop went out on the worker's stream; the first time counts. */
   delivered(items: readonly DeliveredItem[]): Promise<void>;
@@ -280,6 +288,13 @@ export interface ProgressItem {
   readonly token: Uint8Array;
   readonly sessionId: string;
   readonly progress: Progress;
+}
+
+export interface CheckpointItem {
+  readonly token: Uint8Array;
+  readonly sessionId: string;
+  /** Undefined takes the one before away. */
+  readonly checkpoint: Payload | undefined;
 }
 
 export interface CancelItem {

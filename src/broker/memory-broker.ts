@@ -10,7 +10,7 @@ import { Leasing } from "./memory/lease.js";
 import type { MemoryBounds, Partition } from "./memory/partition.js";
 import { close, cut, newerGeneration, renew, resume } from "./memory/resume.js";
 import { bury, cancel, delivered } from "./memory/cancel.js";
-import { progress, settle } from "./memory/settle.js";
+import { checkpoint, progress, settle } from "./memory/settle.js";
 import { MemoryStore } from "./memory/store.js";
 import { promoteNow, recorded, sweep } from "./memory/sweep.js";
 
@@ -97,6 +97,10 @@ class MemoryBroker implements api.Broker {
 
   async progress(items: readonly api.ProgressItem[]): Promise<void> {
     for (const item of items) progress(this.ofToken(item.token), item);
+  }
+
+  async checkpoint(items: readonly api.CheckpointItem[]): Promise<boolean[]> {
+    return items.map((item) => checkpoint(this.ofToken(item.token), item));
   }
 
   async cancel(items: readonly api.CancelItem[]): Promise<api.CancelReply[]> {

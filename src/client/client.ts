@@ -4,6 +4,7 @@ import {
   GetStatsRequestSchema,
   GetTaskRequestSchema,
   ListAttemptsRequestSchema,
+  ListLogsRequestSchema,
   ListTasksRequestSchema,
   RetryTaskRequestSchema,
   TaskService,
@@ -23,7 +24,7 @@ import { toDuration } from "../transport/times.js";
 import { type CallOptions, Calls } from "./calls.js";
 import { ChannelPool } from "./channel-pool.js";
 import { fromWireAttempt, fromWireStats, fromWireTask, present } from "./convert.js";
-import { DroverClientError } from "./errors.js";
+import { clientClosed, DroverClientError } from "./errors.js";
 import { toListFields } from "./filter.js";
 import { everyPage } from "./pages.js";
 import { createQueues, createWorkers, type Queues, type Workers } from "./queues.js";
@@ -33,6 +34,7 @@ import type {
   Client,
   ClientOptions,
   ListOptions,
+  LogOptions,
   NewTask,
   Receipt,
   SubmitOptions,
@@ -42,9 +44,10 @@ import type {
   WaitOptions,
 } from "./surface.js";
 import { encodeTask } from "./encode-task.js";
-import type { Attempt, Stats, Task, TaskOptions } from "./task.js";
+import type { Attempt, LogEntry, Stats, Task, TaskEvent, TaskOptions } from "./task.js";
 import { activeTrace } from "./trace.js";
 import type { TraceContext } from "../traceparent.js";
+import { fromWireLogEntry, watchTasks, type WatchOptions } from "./watch.js";
 
 const { method } = TaskService;
 const codecs = {
@@ -55,6 +58,7 @@ const codecs = {
   wait: methodCodec(method.waitTask, opaque(method.waitTask.output)),
   attempts: methodCodec(method.listAttempts),
   stats: methodCodec(method.getStats),
+  logs: methodCodec(method.listLogs),
 };
 
 const defaultGraceMs = 5_000;
@@ -82,6 +86,7 @@ class PooledClient implements Client {
   readonly #pool: ChannelPool;
   readonly #calls: Calls;
   readonly #submitter: Submitter;
+  readonly #closing = new AbortController();
 
   constructor(options: ClientOptions) {
     const { clock = systemClock, random = systemRandom, credentials, headers } = options;
@@ -220,12 +225,33 @@ class PooledClient implements Client {
     return attempts.map(fromWireAttempt);
   }
 
+  logs(task: TaskRef<string>, options: LogOptions = {}): AsyncGenerator<LogEntry> {
+    const { attempt } = options;
+    return everyPage(options, async ({ pageSize, pageToken, ...plan }) => {
+      const asked = present({ taskId: idOf(task), attempt, pageSize, pageToken });
+      const request = create(ListLogsRequestSchema, asked);
+      const { entries, nextPageToken } = await this.#calls.unary(codecs.logs, request, plan);
+      return { items: entries.map(fromWireLogEntry), nextPageToken };
+    });
+  }
+
+  watch(
+    tasks: TaskRef<string> | readonly TaskRef<string>[],
+    options: WatchOptions = {},
+  ): AsyncGenerator<TaskEvent> {
+    const given = Array.isArray(tasks) ? (tasks as readonly TaskRef<string>[]) : [tasks];
+    const parts = { clock: this.#clock, random: this.#random, pool: this.#pool };
+    const closing = this.#closing.signal;
+    return watchTasks({ ...parts, closing }, (given as TaskRef<string>[]).map(idOf), options);
+  }
+
   async stats({ queue, ...options }: CallOptions & { queue?: string } = {}): Promise<Stats> {
     const request = create(GetStatsRequestSchema, present({ queue }));
     return fromWireStats((await this.#calls.unary(codecs.stats, request, options)).stats);
   }
 
   async close({ graceMs = defaultGraceMs }: { graceMs?: number } = {}): Promise<void> {
+    this.#closing.abort(clientClosed());
     this.#calls.close();
     await this.#submitter.close(graceMs);
     this.#pool.close();

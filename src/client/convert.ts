@@ -9,6 +9,7 @@ import {
   type RetryPolicy as WireRetryPolicy,
   RetryPolicySchema,
   type Stats as WireStats,
+  type StatusChange as WireStatusChange,
   type Task as GeneratedTask,
   TaskSchema,
   TaskStatus as WireStatus,
@@ -26,6 +27,7 @@ import type {
   Priority,
   RetryPolicy,
   Stats,
+  StatusChange,
   Task,
   TaskError,
   TaskOptions,
@@ -190,6 +192,17 @@ function fromWireCancellation(proof: WireCancellation | undefined): Cancellation
     }
   );
 }
+
+export const fromWireStatusChange = (change: WireStatusChange): StatusChange => ({
+  status: word(WireStatus, change.status) as TaskStatus,
+  final: change.final,
+  attempt: change.attempt,
+  run: change.run,
+  time: dateIf(change.time),
+  workerId: change.workerId || undefined,
+  error: fromWireError(change.error),
+  cancelRequested: change.cancelRequested,
+});
 
 export function fromWireAttempt(attempt: WireAttempt): Attempt {
   return {

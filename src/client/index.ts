@@ -5,6 +5,7 @@ export type {
   Client,
   ClientOptions,
   ListOptions,
+  LogOptions,
   NewTask,
   Receipt,
   SubmitOptions,
@@ -19,6 +20,7 @@ export type { TaskFilter } from "./filter.js";
 export { DroverClientError } from "./errors.js";
 export type { Page, PageOptions } from "./pages.js";
 export type { Durability, Queue, Queues, QueueSettings, WorkerInfo, Workers } from "./queues.js";
+export type { WatchOptions } from "./watch.js";
 export type { SubmitPlan } from "./submitter.js";
 export { isFinal, priorities, taskStatuses } from "./task.js";
 export type {
@@ -26,12 +28,16 @@ export type {
   AttemptOutcome,
   Cancellation,
   Content,
+  LogEntry,
+  LogLevel,
   PendingReason,
   Priority,
   RetryPolicy,
   Stats,
+  StatusChange,
   Task,
   TaskError,
+  TaskEvent,
   TaskOptions,
   TaskStatus,
 } from "./task.js";

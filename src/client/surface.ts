@@ -6,7 +6,8 @@ import type { TaskFilter } from "./filter.js";
 import type { Page, PageOptions } from "./pages.js";
 import type { Queues, Workers } from "./queues.js";
 import type { SubmitPlan } from "./submitter.js";
-import type { Attempt, Stats, Task, TaskOptions } from "./task.js";
+import type { Attempt, LogEntry, Stats, Task, TaskEvent, TaskOptions } from "./task.js";
+import type { WatchOptions } from "./watch.js";
 
 export interface ClientOptions {
   /** Coordinators, host:port. Default: the comma list in DROVER_ADDR, else localhost:50051. */
@@ -66,6 +67,11 @@ export interface WaitOptions {
   signal?: AbortSignal;
 }
 
+export interface LogOptions extends PageOptions {
+  /** Only this attempt. */
+  attempt?: number;
+}
+
 export interface CancelOptions extends CallOptions {
   /** How long a running handler may take to stop, in ms. Default 30,000. */
   graceMs?: number;
@@ -122,6 +128,16 @@ export interface Client<Tasks extends TaskMap<Tasks> = AnyTasks> {
   ): Promise<TaskOf<Tasks, Type>>;
   /** Every grant of the task, oldest first. */
   attempts(task: TaskRef<string>, options?: CallOptions): Promise<readonly Attempt[]>;
+  /** What its handlers logged, by attempt, oldest first, fetched page by page. */
+  logs(task: TaskRef<string>, options?: LogOptions): AsyncGenerator<LogEntry>;
+  /**
+   * What becomes of tasks (at most 100), from the beginning or after a cursor: first what was
+   * missed, then what happens, until all have ended. Reconnects by itself.
+   */
+  watch(
+    tasks: TaskRef<string> | readonly TaskRef<string>[],
+    options?: WatchOptions,
+  ): AsyncGenerator<TaskEvent>;
   /** Tasks by status, of one queue or of all. */
   stats(options?: CallOptions & { queue?: string }): Promise<Stats>;
   readonly queues: Queues;

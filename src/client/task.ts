@@ -161,6 +161,54 @@ export interface Attempt {
   readonly error: TaskError | undefined;
 }
 
+export type LogLevel = "debug" | "info" | "warn" | "error";
+
+/** One line of a handler's log. */
+export interface LogEntry {
+  readonly attempt: number;
+  /** From 1 within the attempt; a gap is what was dropped. */
+  readonly sequence: number;
+  /** By the worker's clock. */
+  readonly time: Date | undefined;
+  readonly level: LogLevel;
+  readonly message: string;
+  readonly fields: object | undefined;
+  /** Above 0: a marker, for so many entries that were dropped before it. */
+  readonly dropped: number;
+}
+
+/** What happened to a watched task. */
+export type TaskEvent = {
+  readonly taskId: string;
+  /** A watch of the same tasks goes on after this event with it. */
+  readonly cursor: string;
+} & (
+  | ({ readonly type: "status" } & StatusChange & {
+        /** As it stands, without its payload; undefined with a status that is past already. */
+        readonly task: Task | undefined;
+      })
+  | {
+      readonly type: "progress";
+      readonly fraction: number;
+      readonly message: string;
+      readonly attempt: number;
+    }
+  | { readonly type: "logs"; readonly entries: readonly LogEntry[] }
+);
+
+export interface StatusChange {
+  readonly status: TaskStatus;
+  /** The run is over with it. */
+  readonly final: boolean;
+  readonly attempt: number;
+  readonly run: number;
+  readonly time: Date | undefined;
+  readonly workerId: string | undefined;
+  /** Why, of retrying and failed ones. */
+  readonly error: TaskError | undefined;
+  readonly cancelRequested: boolean;
+}
+
 /** Number of tasks by status; `processing` counts the running ones. */
 export interface Stats {
   readonly pending: number;

@@ -4,6 +4,7 @@ import { Canceller } from "./canceller.js";
 import type { Coordinator } from "./coordinator.js";
 import { Dispatcher } from "./dispatcher.js";
 import { EarlierTasks } from "./earlier-tasks.js";
+import { Notes } from "./notes.js";
 import type { Parts } from "./parts.js";
 import { QueueBook } from "./queue-book.js";
 import { Reader } from "./reader.js";
@@ -41,6 +42,7 @@ export class CoordinatorParts {
   readonly reader: Reader;
   readonly watcher: Watcher;
   readonly canceller: Canceller;
+  readonly notes: Notes;
   readonly sessions: SessionBook;
   readonly rebalancer: Rebalancer;
   readonly schedules: Schedules;
@@ -59,8 +61,9 @@ export class CoordinatorParts {
     this.reader = new Reader(parts, this.queues, this.waiters, loader);
     this.watcher = new Watcher(parts, this.waiters, loader);
     this.canceller = new Canceller(parts, this.reader, this.waiters, this.dispatcher);
-    const results = new ResultDesk(parts, this.settler);
-    this.sessions = new SessionBook(parts, this.dispatcher, results, this.settler);
+    this.notes = new Notes(parts);
+    const results = new ResultDesk(parts, this.settler, this.notes);
+    this.sessions = new SessionBook(parts, this.dispatcher, results, this.notes, this.settler);
     this.rebalancer = new Rebalancer(parts, this.sessions);
     const scheduling = createScheduling(this);
     this.schedules = scheduling.schedules;
@@ -98,6 +101,7 @@ export class CoordinatorParts {
     await this.rebalancer.stop();
     await Promise.all([...this.wakes.map((wake) => wake.stop()), this.refresh.stop()]);
     this.sessions.stop();
+    await this.notes.stop();
     this.dispatcher.stop();
     await Promise.all([this.submitter.drained(), this.settler.drained()]);
     await this.waiters.stop();

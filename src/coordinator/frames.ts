@@ -1,5 +1,6 @@
 import type { Lease } from "../broker/broker.js";
 import type { DroverError } from "../errors.js";
+import type { LogEntry } from "../task/log.js";
 import type { Payload, TaskError } from "../task/task.js";
 
 /**
@@ -36,9 +37,32 @@ export interface WorkerFrame {
     readonly fraction: number;
     readonly message: string;
   }[];
+  /** Taken before the results of the same frame, as are checkpoints. */
+  readonly logs?: readonly WorkerLog[];
+  readonly checkpoints?: readonly WorkerCheckpoint[];
   readonly offer: Offer | undefined;
   readonly heartbeat: Heartbeat | undefined;
   readonly leaving: boolean;
+}
+
+/** Entries of one lease, in order. */
+export interface WorkerLog {
+  readonly token: Uint8Array;
+  readonly entries: readonly Omit<LogEntry, "taskId" | "fencingToken" | "attempt">[];
+}
+
+export interface WorkerCheckpoint {
+  readonly token: Uint8Array;
+  /** From 1, +1 with each of the lease. */
+  readonly number: number;
+  readonly checkpoint: Payload | undefined;
+}
+
+/** What stands of a lease's logs and checkpoints; 0: no news of them. */
+export interface Kept {
+  readonly token: Uint8Array;
+  readonly logSequence: number;
+  readonly checkpoint: number;
 }
 
 export interface Heartbeat {
@@ -77,6 +101,7 @@ export interface CoordinatorFrame {
   readonly commands?: readonly Command[];
   readonly heartbeatAck?: HeartbeatAck;
   readonly goAway?: GoAway;
+  readonly kept?: readonly Kept[];
 }
 
 export interface Welcome {

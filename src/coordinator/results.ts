@@ -3,6 +3,7 @@ import { decodeLeaseToken } from "../task/ids.js";
 import { afterFailure, afterRelease } from "../task/retry.js";
 import type { Task } from "../task/task.js";
 import type { ResultAck, WorkerResult } from "./frames.js";
+import type { Notes } from "./notes.js";
 import type { Parts } from "./parts.js";
 import type { Settler, Verdict } from "./settle.js";
 import { type Held, tokenKey, type WorkerSession } from "./worker-session.js";
@@ -11,9 +12,11 @@ import { type Held, tokenKey, type WorkerSession } from "./worker-session.js";
 export class ResultDesk {
   readonly #parts: Parts;
   readonly #settler: Settler;
+  readonly #notes: Notes;
 
-  constructor(parts: Parts, settler: Settler) {
+  constructor(parts: Parts, settler: Settler, notes: Notes) {
     this.#parts = parts;
+    this.#notes = notes;
     this.#settler = settler;
   }
 
@@ -25,9 +28,13 @@ export class ResultDesk {
       if (session.settling.has(key)) continue;
       const held = session.take(result.token);
       session.settling.add(key);
-      reports.push({ key, result, held });
+      const report = { key, result, held };
+      const standing = this.#notes.standing(key);
+      if (!standing) reports.push(report);
+      // Whoever sees the attempt end finds all its logs, and the next one its checkpoint.
+      else void standing.then(() => this.#settle(session, [report]));
     }
-    void this.#settle(session, reports);
+    if (reports.length > 0) void this.#settle(session, reports);
   }
 
   /** Nearly all are of leases granted here; the others' budgets are looked up first. */

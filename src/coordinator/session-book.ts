@@ -5,6 +5,7 @@ import { decodeLeaseToken } from "../task/ids.js";
 import { Batcher } from "./batcher.js";
 import type { Dispatcher } from "./dispatcher.js";
 import type { GoAway, Heartbeat, SessionHello, SessionPort, WorkerFrame } from "./frames.js";
+import type { Notes } from "./notes.js";
 import type { Parts } from "./parts.js";
 import { Renewer } from "./renewer.js";
 import type { ResultDesk } from "./results.js";
@@ -27,6 +28,7 @@ export class SessionBook implements SessionOwner {
   readonly #parts: Parts;
   readonly #dispatcher: Dispatcher;
   readonly #results: ResultDesk;
+  readonly #notes: Notes;
   readonly #settler: Settler;
   readonly #opener: SessionOpener;
   readonly #renewer: Renewer;
@@ -38,8 +40,15 @@ export class SessionBook implements SessionOwner {
    */
   #stopping = false;
 
-  constructor(parts: Parts, dispatcher: Dispatcher, results: ResultDesk, settler: Settler) {
+  constructor(
+    parts: Parts,
+    dispatcher: Dispatcher,
+    results: ResultDesk,
+    notes: Notes,
+    settler: Settler,
+  ) {
     this.#parts = parts;
+    this.#notes = notes;
     this.#dispatcher = dispatcher;
     this.#results = results;
     this.#settler = settler;
@@ -145,6 +154,7 @@ export class SessionBook implements SessionOwner {
       session.close(new DroverError("overloaded", message, { retryAfterMs: 1_000 }));
       return;
     }
+    this.#notes.take(session, frame);
     if (frame.results.length > 0) this.#results.take(session, frame.results);
     if (frame.progress.length > 0) this.#progress(session, frame);
     if (frame.offer) session.offer = frame.offer;
@@ -160,6 +170,7 @@ export class SessionBook implements SessionOwner {
 
   gone(session: WorkerSession): void {
     this.#dispatcher.leave(session);
+    this.#notes.gone(session);
     const { sessionId, generation } = session;
     if (this.#sessions.get(sessionId) === session) this.#sessions.delete(sessionId);
     const reason = session.leaving ? "goodbye" : this.#stopping ? "shutdown" : "broken";

@@ -3,16 +3,17 @@ import { FieldDescriptorProto_Type, FileDescriptorProtoSchema } from "@bufbuild/
 import { file_drover_v1_task, type Task } from "../../gen/drover/v1/task_pb.js";
 
 /**
- * A task whose JSON payload and result are still encoded (empty: not there). One payload nested
- * too deep must not make the whole frame or page around it unreadable, so they are decoded on
- * their own.
+ * A task whose JSON payload, result and checkpoint are still encoded (empty: not there). One
+ * payload nested too deep must not make the whole frame or page around it unreadable, so they are
+ * decoded on their own.
  */
-export type WireTask = Omit<Task, "payload" | "result"> & {
+export type WireTask = Omit<Task, "payload" | "result" | "checkpoint"> & {
   payload: Uint8Array;
   result: Uint8Array;
+  checkpoint: Uint8Array;
 };
 
-const valueFields = new Set(["payload", "result"]);
+const valueFields = new Set(["payload", "result", "checkpoint"]);
 
 function opaqueRegistry() {
   const proto = clone(FileDescriptorProtoSchema, file_drover_v1_task.proto);

@@ -1,6 +1,7 @@
 import { limits } from "../limits.js";
 import type { Client } from "../client/index.js";
 import type { Logger } from "./logger.js";
+import type { LogLevelName } from "./notes.js";
 
 /** What a handler knows of the task it runs. */
 export interface HandlerContext {
@@ -37,6 +38,20 @@ export interface HandlerContext {
    * latest is sent.
    */
   progress(fraction: number, message?: string): void;
+  /**
+   * Keeps a line with the task, where ListLogs and watchers find it. At most 1,000 an attempt and
+   * 256 KiB; a message has 4 KiB, fields 4 KiB as JSON. What is beyond is dropped, and a marker
+   * says how many were. Never waits, never throws.
+   */
+  log(level: LogLevelName, message: string, fields?: Readonly<Record<string, unknown>>): void;
+  /**
+   * Keeps what the next attempt needs to go on from here: JSON, or Content, of at most 256 KiB.
+   * Replaces the one before. Resolves once it stands as safely as the task; rejects with a
+   * TaskAbortedError if the lease is over by then, with a TypeError if it cannot be kept.
+   */
+  checkpoint(value: unknown): Promise<void>;
+  /** The last checkpoint of an earlier attempt of this run; undefined if there is none. */
+  readonly lastCheckpoint: unknown;
   /** Logs with the task's id, type and attempt. */
   readonly logger: Logger;
   readonly tags: readonly string[];

@@ -10,11 +10,13 @@ import type { Clock, Timer } from "../clock.js";
 import { requestOf } from "./hot-frames.js";
 import { tokenKey } from "./lease-table.js";
 import type { UnackedResults } from "./results.js";
+import type { UnkeptNotes } from "./notes.js";
 import type { WorkStream } from "./stream.js";
 
 export interface OutboxOptions {
   clock: Clock;
   results: UnackedResults;
+  notes: UnkeptNotes;
   /** Where frames go; undefined while there is no stream. */
   stream(): WorkStream | undefined;
   offer(): Offer;
@@ -72,6 +74,11 @@ export class Outbox {
     this.#progress.delete(tokenKey(token));
   }
 
+  /** Log entries wait for company, as progress does. */
+  noted(): void {
+    this.#progressTimer ??= this.#options.clock.after(progressMs, () => this.#flush());
+  }
+
   /** Now, past everything else. False if the stream takes nothing at present. */
   heartbeat(heartbeat: Heartbeat): boolean {
     const stream = this.#options.stream();
@@ -108,13 +115,17 @@ export class Outbox {
     for (;;) {
       const stream = this.#options.stream();
       if (!stream?.writable || !this.#waits()) return;
-      const results = this.#options.results.take(stream.generation);
-      if (!this.#moreWaits()) {
+      const { notes } = this.#options;
+      const said = notes.waits ? notes.take() : undefined;
+      // What a lease has to say stands before its result, in this frame or an earlier one.
+      const results = notes.waits ? [] : this.#options.results.take(stream.generation);
+      if (!said && !this.#moreWaits()) {
         stream.write(requestOf(results));
         continue;
       }
       const offer = this.#offerDue ? { offer: this.#options.offer() } : {};
       const frame = create(WorkRequestSchema, {
+        ...said,
         results,
         progress: [...this.#progress.values()],
         leaving: this.#leaveDue,
@@ -134,6 +145,7 @@ export class Outbox {
   }
 
   #moreWaits(): boolean {
-    return this.#offerDue || this.#leaveDue || this.#progress.size > 0;
+    const noted = this.#options.notes.waits;
+    return noted || this.#offerDue || this.#leaveDue || this.#progress.size > 0;
   }
 }

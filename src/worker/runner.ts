@@ -14,6 +14,7 @@ import {
 } from "./handler.js";
 import type { LeaseTable, RunningLease } from "./lease-table.js";
 import { type Logger, withFields } from "./logger.js";
+import type { LogLevelName } from "./notes.js";
 import { failed, messageOf, type Outcome, released, succeeded, thrown } from "./outcome.js";
 import { type ProcessSpan, startProcessSpan } from "./process-span.js";
 import type { WireLease } from "./stream.js";
@@ -38,6 +39,13 @@ export interface RunnerOptions {
   /** A lease that is not run at all is handed back. */
   readonly onRefused: (taskId: string, outcome: Outcome) => void;
   readonly onProgress: (lease: RunningLease, fraction: number, message: string) => void;
+  readonly onLog: (
+    lease: RunningLease,
+    level: LogLevelName,
+    message: string,
+    fields: object | undefined,
+  ) => void;
+  readonly onCheckpoint: (lease: RunningLease, value: unknown) => Promise<void>;
 }
 
 /** A type we do not handle waits this long before somebody else may get it. */
@@ -126,8 +134,19 @@ export class Runner {
     this.#options.onEnd(lease, lease.standing === "over" ? undefined : outcome);
   }
 
+  /** One that cannot be read is none: the attempt begins anew, and says so. */
+  #checkpointOf({ task }: WireLease): unknown {
+    try {
+      return decodeContent(task!.checkpoint, task!.checkpointBlob);
+    } catch (error) {
+      const fields = { task_id: task!.id, error: messageOf(error) };
+      this.#options.logger.warn(fields, "the checkpoint cannot be decoded");
+      return undefined;
+    }
+  }
+
   #contextOf(lease: RunningLease, wire: WireLease, timeoutMs: number): HandlerContext {
-    const { clock, logger, labels, onProgress } = this.#options;
+    const { clock, logger, labels, onProgress, onLog, onCheckpoint } = this.#options;
     const { id: taskId, type, queue, attempt, retryCount, tags, traceContext } = wire.task!;
     let bound: Logger | undefined;
     const deadline = timeoutMs > 0 ? clock.monotonic() + timeoutMs : Infinity;
@@ -151,6 +170,16 @@ export class Runner {
         const share = Math.min(1, Math.max(0, fraction));
         onProgress(lease, share, message.slice(0, progressMessageLength));
       },
+      log(level, message, fields) {
+        if (lease.standing === "held") onLog(lease, level, message, fields);
+      },
+      checkpoint: (value) => {
+        const kept = onCheckpoint(lease, value);
+        // Who does not wait for it hears of a lost lease by the signal.
+        kept.catch(() => undefined);
+        return kept;
+      },
+      lastCheckpoint: this.#checkpointOf(wire),
       get logger() {
         return (bound ??= loggerOf(wire, logger));
       },

@@ -21,6 +21,7 @@ import { durationMs } from "../transport/times.js";
 import { Dialer } from "./dialer.js";
 import { HeartbeatKeeper } from "./heartbeat.js";
 import type { WorkerSettings } from "./options.js";
+import type { UnkeptNotes } from "./notes.js";
 import { Outbox } from "./outbox.js";
 import type { AckEffect, UnackedResults } from "./results.js";
 import { openWorkStream, type WireLease, type WorkAnswer, type WorkStream } from "./stream.js";
@@ -47,6 +48,7 @@ export interface SessionEvents {
 export interface SessionOptions {
   settings: WorkerSettings;
   results: UnackedResults;
+  notes: UnkeptNotes;
   events: SessionEvents;
 }
 
@@ -65,6 +67,7 @@ export class Session {
   readonly outbox: Outbox;
   readonly #settings: WorkerSettings;
   readonly #results: UnackedResults;
+  readonly #notes: UnkeptNotes;
   readonly #events: SessionEvents;
   readonly #heartbeats: HeartbeatKeeper;
   readonly #dialer: Dialer;
@@ -80,14 +83,15 @@ export class Session {
   #currentSince = 0;
   #onEnded: (() => void) | undefined;
 
-  constructor({ settings, results, events }: SessionOptions) {
+  constructor({ settings, results, notes, events }: SessionOptions) {
     const { clock, random, addresses } = settings;
     this.#settings = settings;
     this.#results = results;
+    this.#notes = notes;
     this.#events = events;
     this.sessionId = freshSessionId(random);
     const stream = (): WorkStream | undefined => this.#current;
-    this.outbox = new Outbox({ clock, results, stream, offer: () => events.offer() });
+    this.outbox = new Outbox({ clock, results, notes, stream, offer: () => events.offer() });
     this.#dialer = new Dialer({
       clock,
       random,
@@ -205,6 +209,7 @@ export class Session {
       answer.leaseDuration ? durationMs(answer.leaseDuration) : 0,
     );
     this.#results.resendAll();
+    this.#notes.resendAll();
     this.outbox.begin();
     const { coordinatorId: coordinator, resumed } = answer;
     logger.info({ address: stream.address, coordinator, resumed }, "connected");
@@ -224,6 +229,7 @@ export class Session {
     }
     if (kept > 0) this.#dialer.plan(retryMoveMs * (0.5 + this.#settings.random.next() / 2));
     for (const command of frame.commands) events.onCommand(command);
+    for (const kept of frame.kept) this.#notes.kept(kept);
     if (!current) return;
     if (frame.heartbeatAck) {
       this.#heartbeats.onAck(frame.heartbeatAck);

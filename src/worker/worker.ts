@@ -20,6 +20,7 @@ import {
 } from "./handler.js";
 import { LeaseTable, type RunningLease } from "./lease-table.js";
 import { resolveWorkerOptions, type WorkerOptions, type WorkerSettings } from "./options.js";
+import { UnkeptNotes } from "./notes.js";
 import type { Outcome } from "./outcome.js";
 import { type AckEffect, UnackedResults } from "./results.js";
 import { Runner } from "./runner.js";
@@ -81,6 +82,7 @@ class SessionWorker implements Worker {
   readonly #middleware: Middleware[] = [];
   readonly #leases = new LeaseTable();
   readonly #results: UnackedResults;
+  readonly #notes: UnkeptNotes;
   readonly #session: Session;
   readonly #runner: Runner;
   readonly #hold: Hold = createHold();
@@ -95,9 +97,11 @@ class SessionWorker implements Worker {
     const { clock, logger, labels, concurrency, client } = settings;
     this.#settings = settings;
     this.#results = new UnackedResults(concurrency);
+    this.#notes = new UnkeptNotes(clock);
     this.#session = new Session({
       settings,
       results: this.#results,
+      notes: this.#notes,
       events: {
         offer: () => this.#offer(),
         heldTokens: () => [...this.#leases.heldTokens(), ...this.#results.tokens()],
@@ -125,6 +129,15 @@ class SessionWorker implements Worker {
       onRefused: (taskId, outcome) => this.#send(taskId, outcome),
       onProgress: ({ token }, fraction, message) =>
         this.#session.outbox.progress(token, fraction, message),
+      onLog: (lease, level, message, fields) => {
+        this.#notes.log(lease, level, message, fields);
+        this.#session.outbox.noted();
+      },
+      onCheckpoint: (lease, value) => {
+        const kept = this.#notes.checkpoint(lease, value);
+        this.#session.outbox.poke();
+        return kept;
+      },
     });
   }
 
@@ -239,6 +252,8 @@ class SessionWorker implements Worker {
   #onEnd(lease: RunningLease, outcome: Outcome | undefined): void {
     this.#leases.remove(lease);
     this.#session.outbox.forgetProgress(lease.token);
+    if (outcome) this.#notes.end(lease);
+    else this.#notes.drop(lease.token);
     if (outcome) this.#send(lease.taskId, outcome);
     else this.#refreshOffer();
   }
@@ -247,6 +262,7 @@ class SessionWorker implements Worker {
     const taskId = this.#results.taskOf(ack.leaseToken);
     const effect = this.#results.ack(ack, generation);
     if (effect === "ignored") return effect;
+    if (effect === "settled") this.#notes.drop(ack.leaseToken);
     if (ack.status !== ResultStatus.ACCEPTED && ack.status !== ResultStatus.DUPLICATE) {
       const status = (ResultStatus[ack.status] ?? "unspecified").toLowerCase();
       const fields = { task_id: taskId, status, reason: ack.message };
@@ -275,6 +291,7 @@ class SessionWorker implements Worker {
     for (const token of tokens) {
       this.#lose(token, "over", `the lease was revoked: ${reason}`);
       this.#results.drop(token);
+      this.#notes.drop(token);
     }
     this.#refreshOffer();
   }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { MakeBroker } from "./broker-harness.js";
+import { checkpointChecks } from "./broker/checkpoints.js";
 import { coldChecks } from "./broker/cold.js";
 import { identityChecks } from "./broker/identity.js";
 import { cancelChecks } from "./broker/cancelling.js";
@@ -26,6 +27,7 @@ export const brokerChecks: readonly Check[] = [
   ...wakeupChecks,
   ...coldChecks,
   ...watchChecks,
+  ...checkpointChecks,
 ];
 
 /** Runs one check on a broker of its own; rejects if a promise is broken. */

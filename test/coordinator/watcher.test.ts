@@ -91,9 +91,15 @@ describe("Watcher", () => {
     const said = words(whole.events);
     expect(said).toEqual([
       "pending 0",
-      ...["running 1", "line 1,line 2", "retrying 1"],
-      ...["running 2", "line 1,line 2", "retrying 2"],
-      ...["running 3", "line 1,line 2", "completed 3"],
+      "running 1",
+      "line 1,line 2",
+      "retrying 1",
+      "running 2",
+      "line 1,line 2",
+      "retrying 2",
+      "running 3",
+      "line 1,line 2",
+      "completed 3",
     ]);
     for (const [index, { cursor }] of whole.events.entries()) {
       const rest = watch(there, [id!], cursor);

@@ -17,7 +17,7 @@ const writer = new Writer();
  * acks are written by hand, the rest, which is rare, by protobuf-es: to the same bytes.
  */
 export function writeFrame(frame: CoordinatorFrame): Buffer[] {
-  const { welcome, leases = [], acks = [], commands, heartbeatAck, goAway } = frame;
+  const { welcome, leases = [], acks = [], commands, heartbeatAck, goAway, kept = [] } = frame;
   const full: Buffer[] = [];
   writer.reset();
   if (welcome) writer.raw(general({ welcome }));
@@ -31,6 +31,7 @@ export function writeFrame(frame: CoordinatorFrame): Buffer[] {
       writer.raw(general({ ...(heartbeatAck && { heartbeatAck }), ...(goAway && { goAway }) })),
     );
   }
+  for (const one of kept) inFrames(full, () => writer.raw(general({ kept: [one] })));
   if (writer.length > 0) full.push(writer.finish());
   return full;
 }

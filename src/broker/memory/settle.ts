@@ -2,7 +2,7 @@ import { limits } from "../../limits.js";
 import { decodeLeaseToken } from "../../task/ids.js";
 import { next, type StatusEvent } from "../../task/status.js";
 import { isFinal, type AttemptOutcome, type Task, type TaskError } from "../../task/task.js";
-import type { ProgressItem, Settlement, SettleReply } from "../broker.js";
+import type { CheckpointItem, ProgressItem, Settlement, SettleReply } from "../broker.js";
 import { isPastDeadline } from "../../task/times.js";
 import { withStep } from "./cancel.js";
 import type { Partition } from "./partition.js";
@@ -73,7 +73,7 @@ function ending(
 ): [event: StatusEvent, changes: Partial<Task>] {
   switch (settlement.kind) {
     case "complete":
-      return ["complete", { result: settlement.result, releases: 0 }];
+      return ["complete", { result: settlement.result, releases: 0, checkpoint: undefined }];
     case "cancel":
       return ["cancel", { releases: 0 }];
     case "fail": {
@@ -133,13 +133,30 @@ const poison = (losses: number): TaskError => ({
   retryable: false,
 });
 
-export function progress(partition: Partition | undefined, item: ProgressItem): void {
+/** The record that runs under this token for this session. */
+function running(
+  partition: Partition | undefined,
+  item: { readonly token: Uint8Array; readonly sessionId: string },
+): TaskRecord | undefined {
   const taskId = decodeLeaseToken(item.token)?.taskId;
   const record = taskId === undefined ? undefined : partition?.records.get(taskId);
-  if (!partition || record?.task.status !== "running" || !partition.holdsToken(record, item.token))
-    return;
-  if (record.task.sessionId !== item.sessionId) return;
+  if (record?.task.status !== "running" || record.task.sessionId !== item.sessionId)
+    return undefined;
+  return partition!.holdsToken(record, item.token) ? record : undefined;
+}
+
+export function progress(partition: Partition | undefined, item: ProgressItem): void {
+  const record = running(partition, item);
+  if (!record || !partition) return;
   record.task = { ...record.task, progress: item.progress };
   partition.heard(record);
-  partition.news("changed", taskId!);
+  partition.news("changed", record.task.id);
+}
+
+export function checkpoint(partition: Partition | undefined, item: CheckpointItem): boolean {
+  const record = running(partition, item);
+  if (!record || !partition) return false;
+  record.task = { ...record.task, checkpoint: item.checkpoint };
+  partition.heard(record);
+  return true;
 }

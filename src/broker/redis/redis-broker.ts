@@ -4,6 +4,7 @@ import { limits } from "../../limits.js";
 import type { Events } from "../../telemetry/events.js";
 import type { Broker } from "../broker.js";
 import { bury, cancel, get, promoteNow } from "./cancel.js";
+import { checkpoint } from "./checkpoint.js";
 import { createConnection } from "./connection.js";
 import { enqueue } from "./enqueue.js";
 import { createHints } from "./hints.js";
@@ -101,6 +102,7 @@ function compose(store: Store): Broker {
     lease: (request) => lease(store, request),
     settle: (settlements) => settle(store, settlements),
     progress: (items) => progress(store, items),
+    checkpoint: (items) => checkpoint(store, items),
     cancel: (items) => cancel(store, items),
     delivered: (items) => delivered(store, items),
     bury: (tasks) => bury(store, tasks),

@@ -8,6 +8,7 @@ export const scriptNames = [
   "audit",
   "bury",
   "cancel",
+  "checkpoint",
   "delivered",
   "end_session",
   "enqueue",

@@ -47,7 +47,7 @@ for i, id in ipairs(ids) do known[id] = recs[i] end
 local ends = {}
 ends[COMPLETE] = function(item, t, x)
   finish(t, DONE, now)
-  t[RELEASES] = 0
+  t[RELEASES], x[7] = 0, ''
   if #item.data > INLINE_BYTES then
     call('SET', K .. 'r:' .. item.id, item.data)
     set(t, RESULT_APART)
