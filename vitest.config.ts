@@ -1,7 +1,43 @@
 import { fileURLToPath } from "node:url";
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url));
+
+/**
+ * Files that take longest, longest first: what is begun last must be short. A story waits far more
+ * than it computes, so stories come between files that compute, and never all at once.
+ */
+const longest = [
+  "story/worker-frozen",
+  "docs",
+  "story/worker-cut-off",
+  "story/coordinator-frozen",
+  "doctor/doctor",
+  "story/redis-emptied",
+  "conformance",
+  "story/postgres-away",
+  "history/postgres/embedded",
+  "story/links-cut",
+  "story/worker-dies",
+  "api/abuse",
+  "story/coordinator-dies",
+  "story/redis-replaced",
+  "broker/redis",
+  "story/demo",
+];
+
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const place = ({ moduleId }: TestSpecification): number => {
+      const at = longest.findIndex((name) => moduleId.includes(`/test/${name}`));
+      return at < 0 ? longest.length : at;
+    };
+    const sorted = await super.sort(files);
+    return sorted.toSorted((a, b) => place(a) - place(b));
+  }
+}
 
 export default defineConfig({
   resolve: {
@@ -15,6 +51,9 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     pool: "forks",
+    // One more than cores, as most files wait for stores, processes and clocks most of the time.
+    maxWorkers: availableParallelism() + 1,
+    sequence: { sequencer: LongestFirst },
     globalSetup: ["test/support/global-setup.ts"],
     reporters: ["default", "./test/support/reporter.ts"],
     testTimeout: 30_000,

@@ -41,3 +41,8 @@ if (elsewhere === undefined && existsSync(path.join(root, "examples"))) {
   compile("tsconfig.examples.json", path.join(out, "examples"));
   copyAssets("examples", path.join(out, "examples"));
 }
+
+// Programs that tests start as processes of their own; package.json keeps them out of the package.
+if (elsewhere === undefined && existsSync(path.join(root, "test"))) {
+  compile("tsconfig.programs.json", path.join(out, "test"));
+}

@@ -9,6 +9,7 @@ import { systemClock } from "../../src/clock.js";
 import { loadConfig } from "../../src/config.js";
 import { createServer } from "../../src/server.js";
 import { createWorker, TaskFailedError } from "../../src/worker/index.js";
+import { builtBin } from "../support/bin.js";
 import { fakeTerminal, type FakeTerminal } from "../support/fake-terminal.js";
 
 const server = createServer(
@@ -231,11 +232,10 @@ describe("the other nouns", () => {
   });
 });
 
-// Starting the program from its sources takes seconds on a busy machine.
-describe("the program itself", { timeout: 120_000 }, () => {
+describe("the program itself", { timeout: 60_000 }, () => {
   const run = promisify(execFile);
   const bin = (...args: string[]) =>
-    run(process.execPath, ["--import", "tsx", "src/main.ts", ...args], {
+    run(process.execPath, [builtBin, ...args], {
       env: { ...process.env, DROVER_ADDR: address },
     });
 
@@ -258,8 +258,7 @@ describe("the program itself", { timeout: 120_000 }, () => {
 
   it("shows its settings, where they came from, and no password", async () => {
     const env = { ...process.env, REDIS_URL: "redis://:secret@cache:6379", GRPC_PORT: "50052" };
-    const entry = ["--import", "tsx", "src/main.ts", "config"];
-    const { stdout } = await run(process.execPath, entry, { env });
+    const { stdout } = await run(process.execPath, [builtBin, "config"], { env });
     expect(stdout).toContain("redis_url\tredis://:***@cache:6379\tthe environment\n");
     expect(stdout).toContain("grpc_port\t50052\tthe environment\n");
     expect(stdout).toContain("partitions\t1\tdefaults\n");

@@ -14,6 +14,7 @@ import { runMigrate } from "../../src/migrate.js";
 import { createServer } from "../../src/server.js";
 import { createWorker } from "../../src/worker/index.js";
 import { createDatabase } from "../../src/history/postgres/pool.js";
+import { builtBin } from "../support/bin.js";
 import { fakeTerminal, type FakeTerminal } from "../support/fake-terminal.js";
 import {
   freshPrefix,
@@ -400,8 +401,7 @@ describe("what does not answer", () => {
     });
   });
 
-  // Starting the program from its sources takes seconds on a busy machine.
-  it("is how the program ends", { timeout: 120_000 }, async () => {
+  it("is how the program ends", { timeout: 60_000 }, async () => {
     const schema = freshSchema();
     const env = {
       PATH: process.env.PATH,
@@ -411,7 +411,7 @@ describe("what does not answer", () => {
       DROVER_DATABASE_SCHEMA: schema,
     };
     const bin = (...args: string[]) =>
-      promisify(execFile)(process.execPath, ["--import", "tsx", "src/main.ts", ...args], { env });
+      promisify(execFile)(process.execPath, [builtBin, ...args], { env });
     await expect(bin("migrate", "--check")).rejects.toMatchObject({
       code: Exit.notCompleted,
       stdout: expect.stringContaining("pending\t0001_history\n") as string,

@@ -1,24 +1,20 @@
 import { expect, it } from "vitest";
 import { systemClock } from "../../src/clock.js";
-import {
-  type CoordinatorProcess,
-  startCoordinator,
-  startWorker,
-  type WorkerProcess,
-} from "../support/processes.js";
+import { startCoordinator, startWorker, type WorkerProcess } from "../support/processes.js";
 import {
   drained,
   expectAgreement,
   expectNoOrphans,
   invalidUnless,
   openLedger,
+  sessionsOf,
   soak,
   startLoad,
   storyClient,
   storyStores,
 } from "../support/story.js";
 
-const rounds = soak ? 40 : 3;
+const rounds = soak ? 40 : 2;
 const perRound = 8;
 /** P14: streams of a killed coordinator stand on another one within this. */
 const boundMs = 3_000;
@@ -90,13 +86,3 @@ it(
 
 const startOf = (workers: readonly WorkerProcess[], id: string) =>
   Promise.any(workers.map((worker) => worker.started(({ taskId }) => taskId === id)));
-
-/** Whose streams stand there now. */
-function sessionsOf({ events }: CoordinatorProcess): Set<string> {
-  const open = new Set<string>();
-  for (const { msg, sessionId } of events.all) {
-    if (msg === "session.opened") open.add(sessionId as string);
-    if (msg === "session.closed") open.delete(sessionId as string);
-  }
-  return open;
-}

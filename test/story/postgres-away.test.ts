@@ -20,7 +20,7 @@ import {
 } from "../support/story.js";
 import { ownPostgres } from "../support/stores.js";
 
-const awayMs = soak ? 60_000 : 20_000;
+const awayMs = soak ? 60_000 : 10_000;
 const perSecond = 50;
 const running = 10;
 
@@ -53,7 +53,7 @@ it(
       await until("handler ends", async () => workers.some(({ ended }) => ended.has(id)), 20_000);
     }
     const shown = await Promise.all(sleepers.map(({ id }) => statusOf(client, id)));
-    expect(shown.filter((status) => status !== "running" && status !== "unavailable")).toEqual([]);
+    expect(shown.filter((status) => status !== "running")).toEqual([]);
     const raw = new RawClient(addresses[0]!);
     const refused = raw.unary(TaskService.method.submitTask, { task: { type: "noop" } });
     await expect(refused).rejects.toMatchObject({ code: Code.unavailable });
@@ -87,7 +87,7 @@ it(
 );
 
 const statusOf = (client: Client, id: string): Promise<string> =>
-  client.get(id, { timeoutMs: 1_000 }).then(
+  client.get(id, { timeoutMs: 5_000 }).then(
     ({ status }) => status,
     ({ code }: DroverClientError) => (outcomeUnknown(code) ? "unavailable" : `error ${code}`),
   );

@@ -14,9 +14,9 @@ import {
 } from "../support/story.js";
 import { ownRedis } from "../support/stores.js";
 
-const queued = soak ? 100_000 : 10_000;
+const queued = soak ? 100_000 : 5_000;
 /** Half of them end while Redis is being refilled, half after. */
-const sleepsMs = [6_000, 20_000];
+const sleepsMs = [6_000, 18_000];
 const running = 20;
 /** P14: 15 s and 10 s per 100,000 live rows; beside it the second after which it is noticed. */
 const boundMs = 15_000 + queued / 10 + 1_000;

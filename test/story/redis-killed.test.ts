@@ -14,7 +14,7 @@ import {
 } from "../support/story.js";
 import { type OwnServer, ownRedis } from "../support/stores.js";
 
-const kills = soak ? 20 : 3;
+const kills = soak ? 20 : 2;
 const submitsPerSecond = 200;
 
 const title = `loses no DURABLE task when Redis with AOF is killed ${kills} times under load`;

@@ -15,7 +15,7 @@ import {
 import { systemClock } from "../../src/clock.js";
 import { ownRedis } from "../support/stores.js";
 
-const stalls = soak ? 40 : 3;
+const stalls = soak ? 40 : 2;
 const submitsPerSecond = 200;
 /** Calls of the store are given up after 2 s, and may have been carried out all the same. */
 const stallMs = limits.storeCommandMs + 500;

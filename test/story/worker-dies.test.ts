@@ -17,7 +17,7 @@ import {
   until,
 } from "../support/story.js";
 
-const waves = soak ? 40 : 4;
+const waves = soak ? 40 : 1;
 const perWave = 5;
 const kills = waves * perWave;
 const held = soak ? 2_000 : 500;

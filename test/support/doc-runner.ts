@@ -51,6 +51,10 @@ export class DocRunner {
     this.dir = mkdtempSync(path.join(tmpdir(), `drover-test-${process.pid}-docs-`));
     writeFileSync(path.join(this.dir, "package.json"), '{"type":"module"}');
     symlinkSync(path.join(root, "deploy"), path.join(this.dir, "deploy"));
+    // Samples import Drover by its package name: the build, as its users do.
+    writeFileSync(path.join(this.dir, "tsconfig.json"), "{}");
+    mkdirSync(path.join(this.dir, "node_modules"));
+    symlinkSync(root, path.join(this.dir, "node_modules", "drover"));
     mkdirSync(path.join(this.dir, "bin"));
     this.#tool("npx", `[ "$1" = drover ] && shift\n${drover}`);
     this.#tool("curl", `exec ${which("curl")} -sS -w '\\n%{stderr}HTTP %{http_code}\\n' "$@"`);
@@ -108,7 +112,6 @@ export class DocRunner {
       env: {
         PATH: `${path.join(this.dir, "bin")}${path.delimiter}${process.env.PATH}`,
         HOME: process.env.HOME ?? "",
-        TSX_TSCONFIG_PATH: path.join(root, "tsconfig.json"),
         DROVER_ADDR: this.#world.grpcAddress,
         BUF: path.join(root, "node_modules/.bin/buf"),
         ...env,

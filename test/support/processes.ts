@@ -145,7 +145,7 @@ export async function startWorker(
   addresses: readonly string[],
   env: Record<string, string> = {},
 ): Promise<WorkerProcess> {
-  const child = launch(["--import", "tsx", "test/support/story-worker.ts"], {
+  const child = launch(["dist/test/story-worker.js"], {
     DROVER_ADDR: addresses.join(","),
     ...env,
   });

@@ -4,7 +4,7 @@ import { Redis } from "ioredis";
 import { afterAll, expect } from "vitest";
 import { createClient, type Client } from "../../src/client/index.js";
 import { systemClock } from "../../src/clock.js";
-import type { WorkerProcess } from "./processes.js";
+import type { CoordinatorProcess, WorkerProcess } from "./processes.js";
 import { freshPrefix, freshSchema, sharedPostgres, sharedRedis } from "./stores.js";
 
 /** `make soak` runs the long versions. */
@@ -93,6 +93,16 @@ export async function reaping({ redisUrl, prefix }: StoryStores): Promise<void> 
   } finally {
     redis.disconnect();
   }
+}
+
+/** Whose streams stand there now. */
+export function sessionsOf({ events }: CoordinatorProcess): Set<string> {
+  const open = new Set<string>();
+  for (const { msg, sessionId } of events.all) {
+    if (msg === "session.opened") open.add(sessionId as string);
+    if (msg === "session.closed") open.delete(sessionId as string);
+  }
+  return open;
 }
 
 export interface Load {

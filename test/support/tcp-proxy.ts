@@ -13,7 +13,9 @@ export interface TcpProxy {
   readonly accepted: number;
   /** Nothing goes this way any more, on open connections and new ones; nobody is told. */
   blackhole(direction: Direction): void;
-  /** What was held back goes on. */
+  /** RST on all open connections and every new one. */
+  cut(): void;
+  /** What was held back goes on, and new connections are let through. */
   pass(): void;
   /** Bytes wait this long, in ms, each way. */
   delay(ms: number): void;
@@ -33,6 +35,7 @@ export async function startTcpProxy(target: string): Promise<TcpProxy> {
   const links = new Set<Link>();
   const silent = new Set<Direction>();
   let delayMs = 0;
+  let severed = false;
   let accepted = 0;
 
   /** A blackhole does not read: as on a real one, the sender's kernel keeps what is on its way. */
@@ -64,6 +67,7 @@ export async function startTcpProxy(target: string): Promise<TcpProxy> {
   }
 
   const server = createServer({ allowHalfOpen: true }, (near) => {
+    if (severed) return void near.resetAndDestroy();
     accepted += 1;
     const far = connect({ host, port: Number(port), allowHalfOpen: true });
     join(near, far, "up");
@@ -87,7 +91,12 @@ export async function startTcpProxy(target: string): Promise<TcpProxy> {
       silent.add(direction);
       for (const link of links) obey(link);
     },
+    cut() {
+      severed = true;
+      reset();
+    },
     pass() {
+      severed = false;
       silent.clear();
       for (const link of links) obey(link);
     },

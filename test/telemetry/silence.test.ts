@@ -114,10 +114,10 @@ describe("without OpenTelemetry's variables", () => {
   it("nothing of it is loaded by coordinator, worker or client", () => {
     const script = `
       import { createRequire } from "node:module";
-      import { createServer } from "./src/server.ts";
-      import { loadConfig } from "./src/config.ts";
-      import { createClient } from "./src/client/index.ts";
-      import { createWorker } from "./src/worker/index.ts";
+      import { createServer } from "./dist/server.js";
+      import { loadConfig } from "./dist/config.js";
+      import { createClient } from "drover/client";
+      import { createWorker } from "drover/worker";
       const { cache } = createRequire(import.meta.url);
       const loaded = () => Object.keys(cache).some((file) => file.includes("@opentelemetry"));
       const flags = { http_port: 0, grpc_port: 0, broker: "memory", history: "memory",
@@ -137,7 +137,7 @@ describe("without OpenTelemetry's variables", () => {
       await import("@opentelemetry/api");
       process.stdout.write(JSON.stringify({ before, after: loaded() }));
     `;
-    const args = ["--import", "tsx", "--input-type=module", "--eval", script];
+    const args = ["--input-type=module", "--eval", script];
     const env = { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? "" };
     const said = execFileSync(process.execPath, args, { env, encoding: "utf8" });
     // The second look shows that the first one could have seen it.

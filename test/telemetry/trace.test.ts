@@ -10,8 +10,8 @@ import {
   startOtlpReceiver,
 } from "../support/otlp-receiver.js";
 
-// Each test waits for processes that compile themselves first.
-vi.setConfig({ testTimeout: 120_000 });
+// Each test waits for several processes.
+vi.setConfig({ testTimeout: 60_000 });
 
 const children = new Set<ChildProcess>();
 afterEach(() => {
@@ -27,10 +27,10 @@ interface Running {
   stop(): Promise<number | null>;
 }
 
-/** A process of its own, from the sources. */
+/** A process of its own, from the build. */
 function launch(args: readonly string[], env: Record<string, string>): Running {
   const clean = { PATH: process.env.PATH ?? "", HOME: process.env.HOME ?? "" };
-  const child = spawn(process.execPath, ["--import", "tsx", ...args], {
+  const child = spawn(process.execPath, args, {
     env: { ...clean, ...env },
   });
   children.add(child);
@@ -70,7 +70,7 @@ async function serve(
   env: Record<string, string>,
 ): Promise<Running & { grpc: string; http: string }> {
   const memory = { DROVER_BROKER: "memory", DROVER_HISTORY: "memory", PORT: "0", GRPC_PORT: "0" };
-  const server = launch(["src/main.ts", "serve", "--log-level", "trace"], { ...memory, ...env });
+  const server = launch(["dist/main.js", "serve", "--log-level", "trace"], { ...memory, ...env });
   const line = await server.says('"server.started"');
   const { grpcPort, httpPort } = JSON.parse(line) as { grpcPort: number; httpPort: number };
   return { ...server, grpc: `127.0.0.1:${grpcPort}`, http: `http://127.0.0.1:${httpPort}` };
@@ -95,11 +95,11 @@ async function runTraced(payload: string): Promise<Seen> {
   onTestFinished(() => receiver.stop());
   const env = exporting(receiver);
   const server = await serve(env);
-  const worker = launch(["src/main.ts", "worker", "--handlers", "test/support/traced/handlers"], {
+  const worker = launch(["dist/main.js", "worker", "--handlers", "dist/test/traced/handlers"], {
     ...env,
     DROVER_ADDR: server.grpc,
   });
-  const producer = launch(["test/support/traced/producer.ts"], {
+  const producer = launch(["dist/test/traced/producer.js"], {
     ...env,
     OTEL_SERVICE_NAME: "shop",
     OTEL_METRICS_EXPORTER: "none",

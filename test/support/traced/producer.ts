@@ -5,7 +5,7 @@
  */
 import { trace } from "@opentelemetry/api";
 import { NodeSDK } from "@opentelemetry/sdk-node";
-import { createClient } from "../../../src/client/index.js";
+import { createClient } from "drover/client";
 
 const sdk = new NodeSDK({ instrumentations: [] });
 sdk.start();

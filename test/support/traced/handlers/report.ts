@@ -1,5 +1,5 @@
 import { trace } from "@opentelemetry/api";
-import type { HandlerContext } from "../../../../src/worker/index.js";
+import type { HandlerContext } from "drover/worker";
 
 /** A handler with a span of its own. Fails once, and quotes its payload then. */
 export default {
