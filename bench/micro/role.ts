@@ -1,6 +1,9 @@
 /** One process of stream.ts: `role.ts <role> <build> <address>`. */
 import { readFileSync } from "node:fs";
+import http2 from "node:http2";
 import * as path from "node:path";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { SubmitTaskRequestSchema } from "../../gen/drover/v1/task_pb.js";
 import type * as Grpc from "../../src/api/grpc.js";
 import type * as Auth from "../../src/auth/open.js";
 import type * as ClientSdk from "../../src/client/index.js";
@@ -87,6 +90,10 @@ async function producer(): Promise<Answer> {
     if (order.do === "start") await one();
     if (order.do !== "submit") return {};
     const at = systemClock.monotonic();
+    if (order.figure === "unary") {
+      await unary(order.tasks);
+      return { tookMs: systemClock.monotonic() - at };
+    }
     if (order.figure === "rate") return { tookMs: await pace(order.tasks, order.rate, one) };
     const bulk = order.figure.endsWith("bulk");
     let left = order.tasks;
@@ -101,6 +108,45 @@ async function producer(): Promise<Answer> {
     return { tookMs: systemClock.monotonic() - at };
   };
 }
+
+/**
+ * SubmitTask without an SDK, 64 calls at once on one connection: a client of grpc-js costs four
+ * times what the server does, and would be the bottleneck.
+ */
+async function unary(tasks: number): Promise<void> {
+  const session = http2.connect(`http://${address}`);
+  const task = { type: "noop", payloadBlob: { contentType: "application/json", data: body } };
+  const message = toBinary(SubmitTaskRequestSchema, create(SubmitTaskRequestSchema, { task }));
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(message.length, 1);
+  const framed = Buffer.concat([head, message]);
+  const call = () =>
+    new Promise<void>((resolve, reject) => {
+      const stream = session.request({
+        ":method": "POST",
+        ":path": "/drover.v1.TaskService/SubmitTask",
+        "content-type": "application/grpc",
+        te: "trailers",
+      });
+      stream.on("trailers", (trailers) => {
+        if (trailers["grpc-status"] !== "0") reject(new Error(String(trailers["grpc-message"])));
+      });
+      stream.on("error", reject);
+      stream.on("close", resolve);
+      stream.resume();
+      stream.end(framed);
+    });
+  let left = tasks;
+  const loop = async (): Promise<void> => {
+    while (left > 0) {
+      left -= 1;
+      await call();
+    }
+  };
+  await Promise.all(Array.from({ length: 64 }, loop));
+  session.close();
+}
+const body = Buffer.from(JSON.stringify({ p: "x".repeat(92) }));
 
 /** The median ms from the call to its answer. */
 async function pace(tasks: number, rate: number, one: () => Promise<unknown>): Promise<number> {

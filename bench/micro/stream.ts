@@ -15,7 +15,7 @@ const { values: flags } = parseArgs({
     tasks: { type: "string", default: "20000" },
     rounds: { type: "string", default: "3" },
     rate: { type: "string", default: "200" },
-    figures: { type: "string", default: "submit_bulk,submit_single,e2e_bulk,rate" },
+    figures: { type: "string", default: "submit_bulk,submit_single,unary,e2e_bulk,rate" },
     profile: { type: "string" },
   },
 });
@@ -65,8 +65,9 @@ type Sample = Record<string, number>;
 /** All is counted from before the first submit until every result is acked, and a rest after. */
 async function measure(rig: Rig, figure: string, tasks: number): Promise<Sample> {
   const { coordinator, producer, worker } = rig.peers;
-  if (!figure.startsWith("submit")) await worker.ask({ do: "work" });
-  const drained = figure.startsWith("submit") ? 0 : tasks;
+  const submitsOnly = figure.startsWith("submit") || figure === "unary";
+  if (!submitsOnly) await worker.ask({ do: "work" });
+  const drained = submitsOnly ? 0 : tasks;
   const used = () =>
     Promise.all(roles.map(async (role) => (await rig.peers[role].ask({ do: "usage" })).usage!));
   const before = await used();

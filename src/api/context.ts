@@ -13,8 +13,10 @@ export const breakOffKey = createContextKey<(reason: ConnectError) => void>(() =
 });
 
 /** The namespace of the authenticated caller. */
-export function namespaceOf(context: Pick<HandlerContext, "values">): string {
-  const namespace = context.values.get(namespaceKey);
+export const namespaceOf = (context: Pick<HandlerContext, "values">): string =>
+  checkNamespace(context.values.get(namespaceKey));
+
+export function checkNamespace(namespace: string): string {
   if (namespace === "") throw new DroverError("internal", "the call was not authenticated");
   return namespace;
 }

@@ -81,15 +81,33 @@ export interface MountedService {
   readonly published: DescService;
   readonly service: DescService;
   readonly implementation: Readonly<Record<string, unknown>>;
+  readonly direct: DirectMethods;
 }
+
+/** Who called, and with what metadata. */
+export interface DirectCall {
+  readonly namespace: string;
+  readonly headers: Headers;
+}
+
+/**
+ * Unary methods, by local name, that the gRPC door serves from bytes to bytes, past messages and
+ * interceptors: the caller is authenticated and errors are mapped, and that is all. Each is in the
+ * implementation too, for the other doors.
+ */
+export type DirectMethods = Readonly<
+  Record<string, (bytes: Buffer, call: DirectCall) => Promise<Buffer>>
+>;
 
 export const mount = <S extends DescService>(
   published: S,
   implementation: Implementation<S>,
+  direct: DirectMethods = {},
 ): MountedService => ({
   published,
   service: registry.getService(published.typeName) ?? published,
   implementation: implementation as Readonly<Record<string, unknown>>,
+  direct,
 });
 
 /** The files of the contract, for reflection and route compilation: as published. */

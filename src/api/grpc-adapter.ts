@@ -16,12 +16,13 @@ import {
 } from "@connectrpc/connect/protocol";
 import * as grpc from "@grpc/grpc-js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
+import type { Authenticate } from "../auth/open.js";
 import type { Clock } from "../clock.js";
-import { breakOffKey } from "./context.js";
-import type { MountedService } from "./contract.js";
+import { breakOffKey, checkNamespace } from "./context.js";
+import type { DirectMethods, MountedService } from "./contract.js";
 import { decode, encode } from "./codec.js";
 import { GrpcRawStream, rawStreamKey } from "./raw-stream.js";
-import { toConnectError, wellFormed } from "./interceptors/errors.js";
+import { type OnInternal, toCallError, toConnectError, wellFormed } from "./interceptors/errors.js";
 import { DroverError } from "../errors.js";
 
 /**
@@ -31,6 +32,9 @@ import { DroverError } from "../errors.js";
 
 export interface AdapterOptions {
   readonly clock: Clock;
+  /** For direct methods, which pass no interceptor. */
+  readonly authenticate: Authenticate;
+  readonly onInternal: OnInternal;
   readonly interceptors: Interceptor[];
   /** Aborted when the door closes: streams end, unary calls go on. */
   readonly closing: AbortSignal;
@@ -49,7 +53,7 @@ const deadlineMaxMs = 2 ** 31 - 1;
 
 export function addService(
   server: grpc.Server,
-  { service, implementation }: MountedService,
+  { service, implementation, direct }: MountedService,
   options: AdapterOptions,
 ): void {
   const spec = createServiceImplSpec(service, implementation as ServiceImpl<typeof service>);
@@ -67,8 +71,10 @@ export function addService(
       responseSerialize: (bytes) => bytes,
       responseDeserialize: (bytes) => bytes,
     };
-    handlers[localName] =
-      method.kind === "unary" ? unaryHandler(method, options) : streamHandler(method, options);
+    const run = direct[localName];
+    if (run) handlers[localName] = directHandler(`${service.typeName}/${name}`, run, options);
+    else if (method.kind === "unary") handlers[localName] = unaryHandler(method, options);
+    else handlers[localName] = streamHandler(method, options);
   }
   server.addService(definition, handlers);
 }
@@ -96,6 +102,24 @@ function unaryHandler(
     }
   };
   return (call, reply) => void answer(call, reply);
+}
+
+/** Its deadline is kept by grpc-js; what was begun goes on to its end. */
+function directHandler(
+  method: string,
+  run: DirectMethods[string],
+  { authenticate, onInternal }: AdapterOptions,
+): grpc.handleUnaryCall<Buffer, Buffer> {
+  const answer = async (call: UnaryCall): Promise<Buffer> => {
+    const headers = toHeaders(call.metadata);
+    const { namespace } = await authenticate(headers);
+    return run(call.request, { namespace: checkNamespace(namespace), headers });
+  };
+  return (call, reply) =>
+    void answer(call).then(
+      (bytes) => reply(null, bytes),
+      (thrown: unknown) => reply(toStatus(toCallError(thrown, method, onInternal))),
+    );
 }
 
 function streamHandler(

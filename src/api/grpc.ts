@@ -61,10 +61,12 @@ export function createGrpcDoor(options: DoorOptions): Door {
       if (server) return;
       closing = new AbortController();
       const fresh = new grpc.Server(channelOptions);
-      const interceptors = interceptorsOf(options);
-      for (const service of createServices(options)) {
-        addService(fresh, service, { clock: options.clock, interceptors, closing: closing.signal });
-      }
+      const adapter = {
+        ...options,
+        interceptors: interceptorsOf(options),
+        closing: closing.signal,
+      };
+      for (const service of createServices(options)) addService(fresh, service, adapter);
       port = await bind(fresh, options);
       server = fresh;
     },

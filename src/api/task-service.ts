@@ -14,12 +14,19 @@ import { checkLength, checkName, refuse } from "../task/rules.js";
 import type { Task } from "../task/task.js";
 import { withCallerTrace } from "./caller-trace.js";
 import { namespaceOf } from "./context.js";
-import { mount, type MountedService, type Opaque } from "./contract.js";
+import {
+  mount,
+  type DirectCall,
+  type Implementation,
+  type MountedService,
+  type Opaque,
+} from "./contract.js";
 import { listFilter } from "./convert-filter.js";
 import { toWireLogEntry } from "./convert-log.js";
 import { toDraft, toWireAttempt, toWireTask } from "./convert-task.js";
 import { toWireStats } from "./convert-queue.js";
 import { durationMs } from "./convert-time.js";
+import { readSubmitRequest, writeSubmitResponse } from "./hot/submit-frames.js";
 import { toPage } from "./page.js";
 import { submitStream, toWireOutcome } from "./submit-stream.js";
 import { watchTasks } from "./watch-stream.js";
@@ -30,8 +37,13 @@ const defaultWaitMs = 30_000;
 const pageBytes = limits.messageBytes - 512 * 1024;
 
 /** Producers: each method parses, makes one call of the coordinator, and replies. */
-export function taskService(coordinator: Coordinator, clock: Clock): MountedService {
-  return mount(TaskService, {
+export const taskService = (coordinator: Coordinator, clock: Clock): MountedService =>
+  mount(TaskService, methods(coordinator, clock), {
+    submitTask: (bytes, call) => submitDirect(coordinator, bytes, call),
+  });
+
+function methods(coordinator: Coordinator, clock: Clock): Implementation<typeof TaskService> {
+  return {
     async submitTask(request, context) {
       const draft = withCallerTrace(toDraft(request.task), context.requestHeader);
       const submission = { draft, requestId: request.requestId };
@@ -91,7 +103,20 @@ export function taskService(coordinator: Coordinator, clock: Clock): MountedServ
       return { stats: toWireStats(stats) };
     },
     watchTasks: (request, context) => watchTasks(coordinator, clock, request, context),
-  });
+  };
+}
+
+/** As `submitTask`, from bytes to bytes. */
+async function submitDirect(
+  coordinator: Coordinator,
+  bytes: Buffer,
+  { namespace, headers }: DirectCall,
+): Promise<Buffer> {
+  const { draft, requestId } = readSubmitRequest(bytes);
+  const submission = { draft: withCallerTrace(draft, headers), requestId };
+  const [outcome] = await coordinator.submit(namespace, [submission]);
+  if (outcome!.kind === "refused") throw outcome!.error;
+  return writeSubmitResponse(outcome!);
 }
 
 function idOf({ taskId }: { readonly taskId: string }): string {

@@ -4,11 +4,14 @@ import { describe, expect, it } from "vitest";
 import {
   SubmitStreamRequestSchema,
   SubmitStreamResponseSchema,
+  SubmitTaskRequestSchema,
+  SubmitTaskResponseSchema,
   TaskSchema,
   TaskService,
   WorkRequestSchema,
   WorkResponseSchema,
   type SubmitStreamRequest,
+  type SubmitTaskRequest,
 } from "../../gen/drover/v1/task_pb.js";
 import { decode } from "../../src/api/codec.js";
 import { opaque, opaqueMethod, type Opaque } from "../../src/api/contract.js";
@@ -16,7 +19,13 @@ import { toWireFrame, toWorkerFrame } from "../../src/api/convert-frames.js";
 import { toDraft } from "../../src/api/convert-task.js";
 import { readDraft } from "../../src/api/hot/read-draft.js";
 import { readGeneralFrame, readPlainFrame } from "../../src/api/hot/read-work.js";
-import { readSubmitFrame, writeAnswers, type Answer } from "../../src/api/hot/submit-frames.js";
+import {
+  readSubmitFrame,
+  readSubmitRequest,
+  writeAnswers,
+  writeSubmitResponse,
+  type Answer,
+} from "../../src/api/hot/submit-frames.js";
 import { writeFrame } from "../../src/api/hot/write-work.js";
 import { toWireOutcome } from "../../src/api/submit-stream.js";
 import type { Lease } from "../../src/broker/broker.js";
@@ -91,6 +100,20 @@ describe("a submit frame is read as protobuf-es and toDraft read it", () => {
     expect(byNumber(outcomeOf(() => hot(bytes)))).toEqual(
       byNumber(outcomeOf(() => general(bytes))),
     );
+  });
+
+  const unary = opaqueMethod(TaskService.method.submitTask);
+  const requests = rewritten(
+    opaque(SubmitTaskRequestSchema),
+    task.map((it) => Buffer.concat([lengthed((1 << 3) | 2, it), Buffer.from([18, 1, 114])])),
+  );
+
+  test.prop([requests], { numRuns })("a single task, likewise", (bytes) => {
+    const generally = outcomeOf(() => {
+      const request = decode(unary, bytes) as Opaque<SubmitTaskRequest>;
+      return { draft: toDraft(request.task), requestId: request.requestId };
+    });
+    expect(outcomeOf(() => readSubmitRequest(bytes))).toEqual(generally);
   });
 
   it("the key __proto__ is refused in a map, and carried in a payload", () => {
@@ -271,6 +294,13 @@ describe("what is written is what protobuf-es writes, byte for byte", () => {
     hidden.push("cancelRequestedAt", "result", "progress", "cancellation");
     const missing = Object.keys(factory.task()).filter((it) => !given.has(it));
     expect(missing.toSorted()).toEqual(hidden.toSorted());
+  });
+
+  it("the answer to a single submit", () => {
+    const desc = opaque(SubmitTaskResponseSchema);
+    const outcome = { kind: "existing", taskId: "t".repeat(36) } as const;
+    const general = toBinary(desc, create(desc, toWireOutcome(outcome) as Record<string, unknown>));
+    expect(writeSubmitResponse(outcome).toString("hex")).toBe(Buffer.from(general).toString("hex"));
   });
 
   const answer: fc.Arbitrary<Answer> = fc.record({

@@ -11,6 +11,7 @@ import {
   TaskService,
   type SubmitStreamItem,
   type SubmitStreamRequest,
+  type SubmitTaskRequest,
 } from "../../../gen/drover/v1/task_pb.js";
 import type { Submission, SubmitOutcome } from "../../coordinator/coordinator.js";
 import { DroverError } from "../../errors.js";
@@ -47,21 +48,17 @@ export function readSubmitFrame(bytes: Buffer): SubmitFrame {
 
 const emptyFrame = (): SubmitFrame => ({ numbers: [], submissions: [], refused: [] });
 
-/** Undefined: it takes the general decoder. */
 function plainFrame(bytes: Buffer): SubmitFrame | undefined {
   if (mayLoseKeys(bytes)) return undefined;
-  const frame = emptyFrame();
-  try {
+  return ifPlain(() => {
+    const frame = emptyFrame();
     const reader = new Reader(bytes);
     while (reader.more) {
       if (reader.uint32() !== bytesTag(1)) giveUp();
       readItem(reader, frame);
     }
     return frame;
-  } catch (error) {
-    if (error instanceof Unplain) return undefined;
-    throw error;
-  }
+  });
 }
 
 /** An item that is not plain is read the general way, and the others stay fast. */
@@ -123,7 +120,51 @@ function addItem(frame: SubmitFrame, { number, task, requestId }: Opaque<SubmitS
   }
 }
 
+const unary = opaqueMethod(TaskService.method.submitTask);
+
+/** A SubmitTaskRequest. Throws a DroverError for what is none, and for a task that is refused. */
+export function readSubmitRequest(bytes: Buffer): Submission {
+  checkSize(unary, bytes);
+  const plain = mayLoseKeys(bytes) ? undefined : ifPlain(() => readPlainRequest(new Reader(bytes)));
+  if (plain) return plain;
+  const { task, requestId } = decode(unary, bytes) as Opaque<SubmitTaskRequest>;
+  return { draft: toDraft(task), requestId };
+}
+
+/** Undefined: it takes the general decoder. */
+function ifPlain<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof Unplain) return undefined;
+    throw error;
+  }
+}
+
+function readPlainRequest(reader: Reader): Submission {
+  let requestId = "";
+  let draft: TaskDraft | undefined;
+  while (reader.more) {
+    const tag = reader.uint32();
+    if (tag === bytesTag(2)) requestId = reader.text();
+    else if (tag === bytesTag(1) && draft === undefined) {
+      const outer = reader.enter();
+      draft = readDraft(reader);
+      reader.leave(outer);
+    } else giveUp();
+  }
+  return draft === undefined ? giveUp() : { draft, requestId };
+}
+
 const writer = new Writer();
+
+/** A SubmitTaskResponse. */
+export function writeSubmitResponse(outcome: Exclude<SubmitOutcome, { kind: "refused" }>): Buffer {
+  writer.reset();
+  writer.text(1, outcome.taskId);
+  writer.varint(2, toSubmitStatus(outcome.kind));
+  return writer.finish();
+}
 
 /** A SubmitStreamResponse of `answers` from `from` to before `to`. */
 export function writeAnswers(answers: readonly Answer[], from: number, to: number): Buffer {

@@ -73,16 +73,19 @@ export function toDroverError(thrown: unknown): DroverError {
 }
 
 /**
- * Turns what services throw into what doors send. A ConnectError passes: it is a door's or a
- * library's own.
+ * What services throw as what doors send. A ConnectError passes: it is a door's or a library's own.
  */
+export function toCallError(thrown: unknown, method: string, onInternal: OnInternal): ConnectError {
+  if (thrown instanceof ConnectError) return thrown;
+  const error = DroverError.from(thrown);
+  if (error.id === "internal") onInternal(error.cause ?? error, method);
+  return toConnectError(error);
+}
+
+/** Maps what calls throw, see `toCallError`. */
 export function mapErrors(onInternal: OnInternal): Interceptor {
-  const convert = (thrown: unknown, method: string): ConnectError => {
-    if (thrown instanceof ConnectError) return thrown;
-    const error = DroverError.from(thrown);
-    if (error.id === "internal") onInternal(error.cause ?? error, method);
-    return toConnectError(error);
-  };
+  const convert = (thrown: unknown, method: string): ConnectError =>
+    toCallError(thrown, method, onInternal);
   return (next) => async (request) => {
     const method = `${request.service.typeName}/${request.method.name}`;
     try {
