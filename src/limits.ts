@@ -82,6 +82,8 @@ export const limits = Object.freeze({
   pageSizeMax: 500,
   /** Rows that the search for one page, or one slice of a bulk call, may look at. */
   scanRows: 10_000,
+  /** Tasks of one slice of a bulk call. */
+  bulkTasks: 1_000,
   slotsMax: 10_000,
   subscriptionsMax: 256,
   unackedResultsMin: 1_000,

@@ -4,7 +4,7 @@ import type { Opaque } from "./contract.js";
 import { toStatus } from "./convert-task.js";
 import { timestampMs } from "./convert-time.js";
 
-/** @public `field`: path of the filter, e.g. `filter`. Not given: it matches everything. */
+/** `field`: path of the filter, e.g. `filter`. Not given: it matches everything. */
 export function toFilter(wire: Opaque<WireFilter> | undefined, field: string): TaskFilter {
   return wire ? filterOf(wire, wire.status, `${field}.`) : {};
 }

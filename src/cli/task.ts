@@ -22,6 +22,7 @@ import {
   given,
   withClient,
 } from "./parts.js";
+import { addCancel } from "./cancel.js";
 import { showAttempts, showTask, showTasks } from "./show-task.js";
 
 export function addTaskCommands(program: Command, parts: CliParts): void {
@@ -150,17 +151,7 @@ async function listTasks(client: Client, flags: ListFlags, parts: CliParts): Pro
 }
 
 function addSteering(task: Command, parts: CliParts): void {
-  clientCommand(task, "cancel", "a queued task never starts; a running one is asked to stop")
-    .argument("<id>")
-    .option("--grace <duration>", "for a running handler to stop (default: 30s)", duration)
-    .option("--reason <text>", "for people; kept in the task")
-    .action((id: string, flags: CommonFlags & { grace?: number; reason?: string }) =>
-      withClient(parts, flags, async (client) => {
-        const { grace: graceMs, reason } = flags;
-        const options = given({ graceMs, reason, ...callOptions(flags) });
-        showTask(await client.cancel(id, options), flags, parts);
-      }),
-    );
+  addCancel(task, parts);
   clientCommand(task, "retry", "a new run of an ended task; a retrying one skips its backoff")
     .argument("<id>")
     .action((id: string, flags: CommonFlags) =>

@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import {
   CancelTaskRequestSchema,
+  CancelTasksRequestSchema,
   GetStatsRequestSchema,
   GetTaskRequestSchema,
   ListAttemptsRequestSchema,
@@ -25,11 +26,13 @@ import { type CallOptions, Calls } from "./calls.js";
 import { ChannelPool } from "./channel-pool.js";
 import { fromWireAttempt, fromWireStats, fromWireTask, present } from "./convert.js";
 import { clientClosed, DroverClientError } from "./errors.js";
-import { toListFields } from "./filter.js";
+import { type TaskFilter, toListFields, toWireFilter } from "./filter.js";
 import { everyPage } from "./pages.js";
 import { createQueues, createWorkers, type Queues, type Workers } from "./queues.js";
 import { Submitter, type SubmitPlan } from "./submitter.js";
 import type {
+  CancelManyOptions,
+  CancelManyOutcome,
   CancelOptions,
   Client,
   ClientOptions,
@@ -54,6 +57,7 @@ const codecs = {
   get: methodCodec(method.getTask, opaque(method.getTask.output)),
   list: methodCodec(method.listTasks, opaque(method.listTasks.output)),
   cancel: methodCodec(method.cancelTask, opaque(method.cancelTask.output)),
+  cancelMany: methodCodec(method.cancelTasks),
   retry: methodCodec(method.retryTask, opaque(method.retryTask.output)),
   wait: methodCodec(method.waitTask, opaque(method.waitTask.output)),
   attempts: methodCodec(method.listAttempts),
@@ -210,6 +214,28 @@ class PooledClient implements Client {
     const grace = graceMs === undefined ? undefined : toDuration(graceMs);
     const request = create(CancelTaskRequestSchema, present({ taskId: idOf(task), grace, reason }));
     return fromWireTask((await this.#calls.unary(codecs.cancel, request, options)).task);
+  }
+
+  async cancelMany(
+    filter: TaskFilter,
+    options: CancelManyOptions = {},
+  ): Promise<CancelManyOutcome> {
+    const { graceMs, reason, dryRun } = options;
+    const grace = graceMs === undefined ? undefined : toDuration(graceMs);
+    const wire = toWireFilter(filter);
+    const total = { matched: 0, cancelled: 0, requested: 0, ended: 0 };
+    let pageToken = "";
+    do {
+      const fields = present({ filter: wire, grace, reason, dryRun, pageToken });
+      const request = create(CancelTasksRequestSchema, fields);
+      const slice = await this.#calls.unary(codecs.cancelMany, request, options);
+      total.matched += slice.matched;
+      total.cancelled += slice.cancelled;
+      total.requested += slice.requested;
+      total.ended += slice.ended;
+      pageToken = slice.nextPageToken;
+    } while (pageToken !== "");
+    return total;
   }
 
   async retry(task: TaskRef<string>, options: CallOptions = {}): Promise<Task> {

@@ -25,7 +25,6 @@ export interface TaskFilter {
 
 type WireFilter = MessageInitShape<typeof TaskFilterSchema>;
 
-/** @public */
 export function toWireFilter({ status, ...rest }: TaskFilter): WireFilter {
   return { ...fieldsOf(rest), status: statusesOf(status) };
 }

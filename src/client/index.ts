@@ -1,6 +1,8 @@
 /** The client SDK: everything a producer, and a tool that steers tasks, needs. */
 export { createClient } from "./client.js";
 export type {
+  CancelManyOptions,
+  CancelManyOutcome,
   CancelOptions,
   Client,
   ClientOptions,

@@ -79,6 +79,22 @@ export interface CancelOptions extends CallOptions {
   reason?: string;
 }
 
+export interface CancelManyOptions extends CancelOptions {
+  /** Only count what fits. */
+  dryRun?: boolean;
+}
+
+export interface CancelManyOutcome {
+  /** Tasks that fit. */
+  readonly matched: number;
+  /** Of these waited, and never start. */
+  readonly cancelled: number;
+  /** Of these run, and were asked to stop. */
+  readonly requested: number;
+  /** Of these had ended meanwhile. */
+  readonly ended: number;
+}
+
 /** A task id, or the receipt that came with it, which knows the type of the result. */
 export type TaskRef<Type extends string> = string | Receipt<Type>;
 
@@ -121,6 +137,11 @@ export interface Client<Tasks extends TaskMap<Tasks> = AnyTasks> {
     task: TaskRef<Type>,
     options?: CancelOptions,
   ): Promise<TaskOf<Tasks, Type>>;
+  /**
+   * Cancels all that fit and have not ended, slice by slice; the time given is for each slice. When
+   * it throws, what was cancelled before stays so, and a repeat goes on.
+   */
+  cancelMany(filter: TaskFilter, options?: CancelManyOptions): Promise<CancelManyOutcome>;
   /** A new run of a task that failed, was cancelled or expired; or the end of its backoff. */
   retry<Type extends TypeOf<Tasks> = TypeOf<Tasks>>(
     task: TaskRef<Type>,

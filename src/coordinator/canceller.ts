@@ -1,12 +1,17 @@
 import type { CancelItem, CancelReply, Transition } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
-import { isFinal, type Task } from "../task/task.js";
-import type { TaskView } from "./coordinator.js";
+import type { TaskFilter } from "../task/filter.js";
+import { refuse } from "../task/rules.js";
+import { isFinal, type Status, type Task } from "../task/task.js";
+import type { CancelManyOutcome, CancelManyRequest, TaskView } from "./coordinator.js";
 import type { Demand } from "./submitter.js";
 import { laneOf } from "./submitter.js";
 import type { Parts } from "./parts.js";
 import { notFound, type Reader } from "./reader.js";
 import type { Waiters } from "./waiters.js";
+
+/** Tasks of one call of the broker. */
+const cancelBatch = 200;
 
 /** What clients change about a task after submission: cancel and retry. */
 export class Canceller {
@@ -27,6 +32,39 @@ export class Canceller {
   async cancel(item: CancelItem): Promise<TaskView> {
     const [reply] = await this.#parts.broker.cancel([item]);
     return this.#reader.view(await this.#afterCancel(item, reply!));
+  }
+
+  /** What one slice of history shows as live; a repeat of the slice does no harm. */
+  async cancelMany(namespace: string, request: CancelManyRequest): Promise<CancelManyOutcome> {
+    const { limit, pageToken, graceMs, reason } = request;
+    const filter = liveFilter(request.filter);
+    const query = { ...filter, namespace, pageSize: limit, pageToken };
+    const { ids, scanned, nextPageToken } = await this.#parts.history.match(query);
+    const counts = { cancelled: 0, requested: 0, ended: 0 };
+    for (let at = 0; !request.dryRun && at < ids.length; at += cancelBatch) {
+      const items = ids
+        .slice(at, at + cancelBatch)
+        .map((taskId) => ({ namespace, taskId, graceMs, reason }));
+      const replies = await this.#parts.broker.cancel(items);
+      const fates = items.map((item, index) => this.#fateOf(item, replies[index]!));
+      for (const fate of await Promise.all(fates)) counts[fate] += 1;
+    }
+    return { matched: ids.length, ...counts, scanned, nextPageToken };
+  }
+
+  async #fateOf(
+    item: CancelItem,
+    reply: CancelReply,
+  ): Promise<"cancelled" | "requested" | "ended"> {
+    try {
+      const { status } = await this.#afterCancel(item, reply);
+      if (reply.kind === "final") return "ended";
+      return status === "cancelled" ? "cancelled" : "requested";
+    } catch (error) {
+      const { id } = DroverError.from(error);
+      if (id === "task_already_final" || id === "task_not_found") return "ended";
+      throw error;
+    }
   }
 
   async #afterCancel(item: CancelItem, reply: CancelReply): Promise<Task> {
@@ -105,6 +143,18 @@ export class Canceller {
     return promoted;
   }
 }
+
+/** Never by omission: whoever cancels many names which. */
+function liveFilter(filter: TaskFilter): TaskFilter {
+  const { statuses = [], ...rest } = filter;
+  const ended = statuses.find(isFinal);
+  if (ended) refuse("filter.status", "statuses of tasks that have not ended", ended);
+  const named = statuses.length > 0 || Object.values(rest).some((value) => value !== undefined);
+  if (!named) refuse("filter", "at least one field that says which tasks", "none");
+  return statuses.length > 0 ? filter : { ...filter, statuses: liveStatuses };
+}
+
+const liveStatuses: readonly Status[] = ["blocked", "scheduled", "pending", "running", "retrying"];
 
 function cancelledOr(task: Task): Task {
   if (task.status === "cancelled") return task;

@@ -4,6 +4,7 @@ import type { ListQuery, TaskPage } from "../history/history.js";
 import type { TaskDraft } from "../task/draft.js";
 import type { Step } from "../task/life.js";
 import type { LogEntry } from "../task/log.js";
+import type { TaskFilter } from "../task/filter.js";
 import type { Attempt, Progress, QueueSettings, Status, Task } from "../task/task.js";
 import type { Session, SessionHello, SessionPort } from "./frames.js";
 import type { Schedules } from "./schedules.js";
@@ -39,6 +40,8 @@ export interface Coordinator {
   ): Promise<{ entries: LogEntry[]; nextPageToken: string }>;
   /** `reason`: for people, default "". */
   cancel(namespace: string, taskId: string, graceMs: number, reason?: string): Promise<TaskView>;
+  /** One slice; where `nextPageToken` is not empty there may be more. */
+  cancelMany(namespace: string, request: CancelManyRequest): Promise<CancelManyOutcome>;
   retry(namespace: string, taskId: string): Promise<TaskView>;
   wait(
     namespace: string,
@@ -93,6 +96,30 @@ export type TaskEvent = {
   | { readonly kind: "progress"; readonly attempt: number; readonly progress: Progress }
   | { readonly kind: "logs"; readonly entries: readonly LogEntry[] }
 );
+
+export interface CancelManyRequest {
+  readonly filter: TaskFilter;
+  /** Tasks of the slice, 1 to 1,000. */
+  readonly limit: number;
+  /** Only count. */
+  readonly dryRun: boolean;
+  readonly pageToken: string;
+  readonly graceMs: number;
+  readonly reason: string;
+}
+
+export interface CancelManyOutcome {
+  readonly matched: number;
+  /** Of these waited, and never start. */
+  readonly cancelled: number;
+  /** Of these run, and were asked to stop. */
+  readonly requested: number;
+  /** Of these had ended meanwhile. */
+  readonly ended: number;
+  /** Rows looked at. */
+  readonly scanned: number;
+  readonly nextPageToken: string;
+}
 
 export type PendingReason = "paused" | "no_worker" | "no_slot" | "cold";
 

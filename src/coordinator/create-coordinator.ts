@@ -174,6 +174,7 @@ export function createCoordinator(parts: Parts): {
     logs: (namespace, taskId, attempt, page) => reader.logs(namespace, taskId, attempt, page),
     cancel: (namespace, taskId, graceMs, reason = "") =>
       canceller.cancel({ namespace, taskId, graceMs, reason }),
+    cancelMany: (namespace, request) => canceller.cancelMany(namespace, request),
     retry: (namespace, taskId) => canceller.retry(namespace, taskId),
     wait: (namespace, taskId, timeoutMs, signal) =>
       reader.wait(namespace, taskId, timeoutMs, signal),

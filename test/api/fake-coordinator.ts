@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import type {
+  CancelManyRequest,
   Coordinator,
   QueueChange,
   QueueView,
@@ -166,6 +167,16 @@ export class FakeCoordinator implements Coordinator {
       const [step] = stepsSince(unseen, task, []);
       yield { taskId, cursor: `after ${taskId}`, kind: "status", step: step!, task };
     }
+  }
+
+  async cancelMany(namespace: string, { filter, dryRun, limit }: CancelManyRequest) {
+    const page = { namespace, pageSize: limit, pageToken: "" };
+    const { tasks } = await this.list({ ...filter, ...page });
+    const live = tasks.filter((task) => !isFinal(task.status));
+    if (!dryRun) for (const { id } of live) await this.cancel(namespace, id);
+    const cancelled = dryRun ? 0 : live.length;
+    const none = { requested: 0, ended: 0, scanned: tasks.length, nextPageToken: "" };
+    return { matched: live.length, cancelled, ...none };
   }
 
   async cancel(namespace: string, id: string): Promise<TaskView> {

@@ -40,6 +40,7 @@ const byMethod: Readonly<Record<string, readonly ErrorId[]>> = {
   GetTask: ["invalid_id", "task_not_found"],
   ListTasks: ["invalid_page_token"],
   CancelTask: ["invalid_id", "task_not_found", "task_already_final"],
+  CancelTasks: ["invalid_page_token"],
   RetryTask: ["invalid_id", "task_not_found", "task_not_retryable"],
   WaitTask: ["invalid_id", "task_not_found"],
   ListAttempts: ["invalid_id", "task_not_found"],

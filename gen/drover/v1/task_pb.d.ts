@@ -1210,6 +1210,116 @@ export declare type CancelTaskResponse = Message<"drover.v1.CancelTaskResponse">
 export declare const CancelTaskResponseSchema: GenMessage<CancelTaskResponse>;
 
 /**
+ * See CancelTasks.
+ *
+ * @generated from message drover.v1.CancelTasksRequest
+ */
+export declare type CancelTasksRequest = Message<"drover.v1.CancelTasksRequest"> & {
+  /**
+   * Which tasks; at least one field must be set. Without a status: any that has not ended.
+   *
+   * @generated from field: drover.v1.TaskFilter filter = 1;
+   */
+  filter?: TaskFilter | undefined;
+
+  /**
+   * Tasks of this slice. Default and at most 1,000.
+   *
+   * @generated from field: int32 limit = 2;
+   */
+  limit: number;
+
+  /**
+   * Only count what fits.
+   *
+   * @generated from field: bool dry_run = 3;
+   */
+  dryRun: boolean;
+
+  /**
+   * next_page_token of the slice before, with the same filter.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+
+  /**
+   * As CancelTaskRequest.grace.
+   *
+   * @generated from field: google.protobuf.Duration grace = 5;
+   */
+  grace?: Duration | undefined;
+
+  /**
+   * As CancelTaskRequest.reason.
+   *
+   * @generated from field: string reason = 6;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message drover.v1.CancelTasksRequest.
+ * Use `create(CancelTasksRequestSchema)` to create a new message.
+ */
+export declare const CancelTasksRequestSchema: GenMessage<CancelTasksRequest>;
+
+/**
+ * See CancelTasks.
+ *
+ * @generated from message drover.v1.CancelTasksResponse
+ */
+export declare type CancelTasksResponse = Message<"drover.v1.CancelTasksResponse"> & {
+  /**
+   * Tasks of this slice that fit.
+   *
+   * @generated from field: int32 matched = 1;
+   */
+  matched: number;
+
+  /**
+   * Of these: waited, and never start.
+   *
+   * @generated from field: int32 cancelled = 2;
+   */
+  cancelled: number;
+
+  /**
+   * Of these: run, and were asked to stop.
+   *
+   * @generated from field: int32 requested = 3;
+   */
+  requested: number;
+
+  /**
+   * Of these: had ended meanwhile.
+   *
+   * @generated from field: int32 ended = 4;
+   */
+  ended: number;
+
+  /**
+   * Tasks that were looked at.
+   *
+   * @generated from field: int32 scanned = 5;
+   */
+  scanned: number;
+
+  /**
+   * Empty after the last slice.
+   *
+   * @generated from field: string next_page_token = 6;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message drover.v1.CancelTasksResponse.
+ * Use `create(CancelTasksResponseSchema)` to create a new message.
+ */
+export declare const CancelTasksResponseSchema: GenMessage<CancelTasksResponse>;
+
+/**
  * See RetryTask.
  *
  * @generated from message drover.v1.RetryTaskRequest
@@ -3219,6 +3329,17 @@ export declare const TaskService: GenService<{
     methodKind: "unary";
     input: typeof CancelTaskRequestSchema;
     output: typeof CancelTaskResponseSchema;
+  },
+  /**
+   * Cancels, as CancelTask does, what has not ended and fits the filter. One bounded slice: repeat it with the page token
+   * until there is none. Statuses are compared as ListTasks shows them; what ends meanwhile is left alone.
+   *
+   * @generated from rpc drover.v1.TaskService.CancelTasks
+   */
+  cancelTasks: {
+    methodKind: "unary";
+    input: typeof CancelTasksRequestSchema;
+    output: typeof CancelTasksResponseSchema;
   },
   /**
    * FAILED, CANCELLED and EXPIRED begin a new run with a fresh budget; RETRYING skips the rest of its backoff.
