@@ -1,7 +1,6 @@
 import type { HandlerContext } from "@connectrpc/connect";
 import {
   TaskService,
-  type CancelTaskRequest,
   type ListTasksRequest,
   type SubmitTasksRequest,
 } from "../../gen/drover/v1/task_pb.js";
@@ -11,9 +10,10 @@ import { DroverError } from "../errors.js";
 import type { ListQuery } from "../history/history.js";
 import { limits } from "../limits.js";
 import { parseTaskId } from "../task/ids.js";
-import { checkLength, checkName, checkWhole, refuse } from "../task/rules.js";
+import { checkName, refuse } from "../task/rules.js";
 import type { Task } from "../task/task.js";
 import { withCallerTrace } from "./caller-trace.js";
+import { cancelMany, cancelOne } from "./cancel-calls.js";
 import { namespaceOf } from "./context.js";
 import {
   mount,
@@ -22,7 +22,7 @@ import {
   type MountedService,
   type Opaque,
 } from "./contract.js";
-import { listFilter, toFilter } from "./convert-filter.js";
+import { listFilter } from "./convert-filter.js";
 import { toWireLogEntry } from "./convert-log.js";
 import { toDraft, toWireAttempt, toWireTask } from "./convert-task.js";
 import { toWireStats } from "./convert-queue.js";
@@ -68,24 +68,10 @@ function methods(coordinator: Coordinator, clock: Clock): Implementation<typeof 
       return { tasks: tasks.map(toWireTask), nextPageToken, scanned };
     },
     async cancelTask(request, context) {
-      const { reason } = request;
-      const graceMs = graceOf(request.grace);
-      checkLength("reason", reason, 0, limits.cancelReasonLength);
-      const task = await coordinator.cancel(namespaceOf(context), idOf(request), graceMs, reason);
-      return { task: toWireTask(task) };
+      return cancelOne(coordinator, namespaceOf(context), idOf(request), request);
     },
     async cancelTasks(request, context) {
-      const { limit, dryRun, pageToken, reason, grace } = request;
-      checkWhole("limit", limit, 0, limits.bulkTasks);
-      checkLength("reason", reason, 0, limits.cancelReasonLength);
-      return coordinator.cancelMany(namespaceOf(context), {
-        filter: toFilter(request.filter, "filter"),
-        limit: limit || limits.bulkTasks,
-        dryRun,
-        pageToken,
-        graceMs: graceOf(grace),
-        reason,
-      });
+      return cancelMany(coordinator, namespaceOf(context), request);
     },
     async retryTask(request, context) {
       return { task: toWireTask(await coordinator.retry(namespaceOf(context), idOf(request))) };
@@ -131,9 +117,6 @@ async function submitDirect(
   if (outcome!.kind === "refused") throw outcome!.error;
   return writeSubmitResponse(outcome!);
 }
-
-const graceOf = (grace: CancelTaskRequest["grace"]): number =>
-  grace ? Math.ceil(durationMs(grace, "grace")) : limits.cancelGraceMs;
 
 function idOf({ taskId }: { readonly taskId: string }): string {
   const id = parseTaskId(taskId);

@@ -49,8 +49,7 @@ export function createMemoryHistory(options: MemoryHistoryOptions = {}): History
     clearMarkers: (markers) => step(() => writes.clearMarkers(store, markers)),
     staleMarkers: (idleMs, limit) => step((now) => reads.staleMarkers(store, now, idleMs, limit)),
     record: (transitions) => step((now) => writes.record(store, transitions, now)),
-    cancelLive: (namespace, taskId, reason) =>
-      step((now) => writes.cancelLive(store, namespace, taskId, reason, now)),
+    cancelLive: (space, id, why) => step((now) => writes.cancelLive(store, space, id, why, now)),
     revive: (namespace, taskId) =>
       step((now) => writes.revive(store, namespace, taskId, newMarker(), now)),
     get: (namespace, taskIds) =>

@@ -186,6 +186,7 @@ describe("the document", () => {
       "POST /api/v1/tasks",
       "POST /api/v1/tasks/{task_id}:cancel",
       "POST /api/v1/tasks/{task_id}:retry",
+      "POST /api/v1/tasks:cancel",
       "POST /api/v1/tasks:submit",
       "POST /task",
       "PUT /api/v1/schedules/{name}",

@@ -17,6 +17,7 @@ export const inputExamples: Readonly<Record<string, unknown>> = {
   TaskInput: task,
   SubmitTasksRequest: { tasks: [task, { type: "generate_report", delay: "15m" }] },
   CancelTaskRequest: { grace: "10s" },
+  CancelTasksRequest: { filter: { type: "send_email", tag: "campaign-7" }, dry_run: true },
   RetryTaskRequest: {},
   ScheduleInput: schedule,
   PauseScheduleRequest: { note: "maintenance until Friday" },
