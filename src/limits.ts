@@ -115,6 +115,11 @@ export const limits = Object.freeze({
   recordBatch: 500,
   /** What nobody waits for is gathered so long; the aim is 200 ms until it is in Postgres. */
   recordGatherMs: 100,
+  /**
+   * So long at most for a task that has not ended, while more than a batch of them wait: about what
+   * a Redis that syncs every second may lose as well.
+   */
+  recordHoldMs: 1_000,
   /** RUNNING is written to history only if it lasts; a short task is one row write. */
   runningRecordDelayMs: 1_000,
   commitMarkerIdleMs: 10_000,

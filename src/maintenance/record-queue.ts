@@ -1,6 +1,6 @@
 import type { Transition } from "../broker/broker.js";
 import type { RecordOutcome } from "../history/history.js";
-import type { Task } from "../task/task.js";
+import { isFinal, type Task } from "../task/task.js";
 
 /** One transition on its way to history. */
 export interface Entry {
@@ -26,6 +26,13 @@ type Slice = readonly Entry[];
 export interface Batch {
   readonly entries: readonly Entry[];
   readonly slices: ReadonlyMap<string, Slice>;
+}
+
+/** Tasks first given by `until` (monotonic ms); by `liveUntil`, as far as they have not ended. */
+export interface Which {
+  readonly until: number;
+  /** Default `until`. */
+  readonly liveUntil?: number;
 }
 
 /** Tasks of which somebody waits for an answer, and those that nobody waits for. */
@@ -93,18 +100,26 @@ export class RecordQueue {
     return undefined;
   }
 
+  /** Tasks of the line, of which some may be flying. */
+  waiting(line: Line): number {
+    return this.#lines[line].size;
+  }
+
   /**
-   * Takes whole tasks given by `until` (monotonic ms), up to about `maxEntries` and `maxBytes`, at
-   * least one; empty if none may fly now.
+   * Takes whole tasks, up to about `maxEntries` and `maxBytes`, at least one; empty if none may fly
+   * now.
    */
-  take(line: Line, until: number, maxEntries: number, maxBytes: number): Batch {
+  take(line: Line, which: Which, maxEntries: number, maxBytes: number): Batch {
+    const { until, liveUntil = until } = which;
     const slices = new Map<string, Slice>();
     const entries: Entry[] = [];
     let bytes = 0;
     for (const [taskId, waiting] of this.#lines[line]) {
       if (entries.length >= maxEntries || bytes >= maxBytes) break;
       if (this.#flying.has(taskId)) continue;
-      if (waiting[0]!.givenAt > until) break;
+      const { givenAt } = waiting[0]!;
+      if (givenAt > until) break;
+      if (givenAt > liveUntil && !isFinal(waiting.at(-1)!.given.task.status)) continue;
       const slice = waiting.splice(0, maxEntries - entries.length);
       if (waiting.length === 0) this.#lines[line].delete(taskId);
       this.#flying.set(taskId, slice);

@@ -16,6 +16,7 @@ import {
   type Line,
   RecordQueue,
   sizeOf,
+  type Which,
 } from "./record-queue.js";
 import { RunningWatch } from "./running-watch.js";
 
@@ -47,8 +48,9 @@ const runningBytesMax = 32 * 1024 * 1024;
 /**
  * Group commit of what the broker decided, one flush of each line at a time. What somebody waits
  * for is written as soon as the flush before it is answered. The rest is as safe in the outbox as
- * it will be in history, so it is gathered for up to `limits.recordGatherMs`: fewer transactions,
- * and a task that begins and ends meanwhile is one row written once.
+ * it will be in history, so it is gathered for up to `limits.recordGatherMs` (while many wait, up
+ * to `limits.recordHoldMs`): fewer transactions, and a task that begins and ends meanwhile is one
+ * row written once.
  */
 export class HistoryRecorder implements Recorder, Service {
   readonly #options: RecorderOptions;
@@ -61,6 +63,8 @@ export class HistoryRecorder implements Recorder, Service {
   #parkTimer: Timer | undefined;
   #pauseTimer: Timer | undefined;
   #gatherTimer: Timer | undefined;
+  /** Monotonic ms before which nothing is gathered again. */
+  #restsUntil = 0;
   #flushes = 0;
   #failures = 0;
   #pumpDue = false;
@@ -167,41 +171,58 @@ export class HistoryRecorder implements Recorder, Service {
 
   #pump(): void {
     if (this.#stopped || this.#pauseTimer) return;
-    this.#launch("awaited", Number.POSITIVE_INFINITY);
-    const until = this.#gatheredUntil();
-    if (until !== undefined) this.#launch("gathered", until);
+    this.#launch("awaited", { until: Number.POSITIVE_INFINITY });
+    this.#gather();
   }
 
   /**
    * Once the longest waiting has waited long enough, all go that have waited half as long, so that
-   * flushes stay few. Undefined: nothing is due; the timer is set for what will be.
+   * flushes stay few.
    */
-  #gatheredUntil(): number | undefined {
-    if (this.#flights.has("gathered")) return undefined;
+  #gather(): void {
+    if (this.#flights.has("gathered")) return;
     const oldest = this.#queue.oldest("gathered");
-    if (oldest === undefined) return undefined;
-    if (this.#flushes > 0 || this.#queue.bytes > this.#maxBytes / 4) {
-      return Number.POSITIVE_INFINITY;
+    if (oldest === undefined) return;
+    if (this.#flushes > 0 || this.#queue.bytes > this.#maxBytes / 2) {
+      return void this.#launch("gathered", { until: Number.POSITIVE_INFINITY });
     }
     const { clock } = this.#options;
-    const waitMs = oldest + limits.recordGatherMs - clock.monotonic();
-    if (waitMs <= 0) return clock.monotonic() - limits.recordGatherMs / 2;
-    this.#gatherTimer ??= clock.after(waitMs, () => {
-      this.#gatherTimer = undefined;
-      this.#pump();
-    });
-    return undefined;
+    const now = clock.monotonic();
+    const dueAt = Math.max(oldest + limits.recordGatherMs, this.#restsUntil);
+    if (now < dueAt) {
+      this.#gatherTimer ??= clock.after(dueAt - now, () => {
+        this.#gatherTimer = undefined;
+        this.#pump();
+      });
+      return;
+    }
+    const until = now - limits.recordGatherMs / 2;
+    const taken = this.#launch("gathered", { until, liveUntil: this.#liveUntil(until, now) });
+    if (taken === limits.recordBatch) return;
+    this.#restsUntil = now + limits.recordGatherMs / 2;
+    if (taken === 0) this.#gather();
   }
 
-  #launch(line: Line, until: number): void {
-    if (this.#flights.has(line)) return;
-    const batch = this.#queue.take(line, until, limits.recordBatch, batchBytes);
-    if (batch.entries.length === 0) return;
+  /**
+   * While many tasks wait, those that have not ended wait longer: most will have by then, and are
+   * one row instead of two.
+   */
+  #liveUntil(until: number, now: number): number {
+    const many = this.#queue.waiting("gathered") > limits.recordBatch;
+    return many && this.#queue.bytes <= this.#maxBytes / 4 ? now - limits.recordHoldMs : until;
+  }
+
+  /** Returns how many entries fly. */
+  #launch(line: Line, which: Which): number {
+    if (this.#flights.has(line)) return 0;
+    const batch = this.#queue.take(line, which, limits.recordBatch, batchBytes);
+    if (batch.entries.length === 0) return 0;
     const flight = this.#fly(batch).finally(() => {
       this.#flights.delete(line);
       this.#pump();
     });
     this.#flights.set(line, flight);
+    return batch.entries.length;
   }
 
   async #fly(batch: Batch): Promise<void> {
