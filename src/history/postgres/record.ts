@@ -29,6 +29,7 @@ import {
 } from "./written.js";
 
 const recordTasks = sql("record_tasks");
+const changeTasks = sql("change_tasks");
 const lockTasks = sql("lock_tasks");
 const updateTasks = sql("update_tasks");
 const upsertAttempts = sql("upsert_attempts");
@@ -83,7 +84,8 @@ async function writeAsGuessed(
   try {
     const [row] = await withRowTypes(database, (types) => {
       const values = [wholeTasks(types, born), taskChanges(types, changed), shard];
-      return database.rows<WrittenRow>(recordTasks, values);
+      const statement = born.length > 0 ? recordTasks : changeTasks;
+      return database.rows<WrittenRow>(statement, values);
     });
     return row?.written ? new Set(row.written) : undefined;
   } catch (error) {

@@ -20,23 +20,28 @@ const scheduleColumns = `namespace, name, version, revision, created_at, updated
 const folder = new URL("./sql/", import.meta.url);
 const partsFolder = new URL("./sql/parts/", import.meta.url);
 
-/** What stands in braces in the files. */
+/** What stands in braces in the files, and in the parts themselves. */
 const parts = new Map([
-  ["{task}", taskColumns],
-  ["{schedule}", scheduleColumns],
+  ["task", taskColumns],
+  ["schedule", scheduleColumns],
 ]);
 for (const file of readdirSync(partsFolder)) {
   const text = readFileSync(new URL(file, partsFolder), "utf8").trimEnd();
-  parts.set(`{${file.slice(0, -".sql".length)}}`, text);
+  parts.set(file.slice(0, -".sql".length), text);
 }
+
+const expanded = (text: string): string =>
+  text.replaceAll(/\{(\w+)\}/g, (word, name: string) => {
+    const part = parts.get(name);
+    return part === undefined ? word : expanded(part);
+  });
 
 const statements = new Map<string, Statement>();
 for (const file of readdirSync(folder)) {
   if (!file.endsWith(".sql")) continue;
   const name = file.slice(0, -".sql".length);
-  let text = readFileSync(new URL(file, folder), "utf8");
-  for (const [word, part] of parts) text = text.replaceAll(word, part);
-  statements.set(name, { name, text });
+  const text = readFileSync(new URL(file, folder), "utf8");
+  statements.set(name, { name, text: expanded(text) });
 }
 
 /** The statement in `sql/<name>.sql`. */
