@@ -44,13 +44,13 @@ export function exerciseRetention(scene: () => HistoryScene): void {
 
     test("a pruned task leaves the key to whoever took it since (H4)", async () => {
       const { harness, history, namespace, task } = scene();
-      const first = task({ idempotencyKey: "again", retentionMs: 2 * day });
+      const first = task({ idempotencyKey: "again", retentionMs: 2 * day - 120_000 });
       await history.insert([first]);
       await history.record([ended(first, "completed")]);
       await harness.age(limits.idempotencyKeyMs + 1_000);
       const second = task({ idempotencyKey: "again" });
       await history.insert([second]);
-      await harness.age(day - 1_000);
+      await harness.age(day - 60_000);
       await pruneAll(scene());
       expect(await history.get(namespace, [first.id])).toEqual([undefined]);
       expect(await history.keyHolder(namespace, "default", "again")).toBe(second.id);
