@@ -66,7 +66,7 @@ it(
     await load.stop();
     for (const id of load.acknowledged) acknowledged.add(id);
     const ledger = openLedger(stores);
-    await drained(ledger, acknowledged.size, 20_000);
+    await drained(ledger, acknowledged.size);
     invalidUnless(cutOff >= rounds * 2, `${cutOff} streams were cut off in ${rounds} kills`);
     expect(load.failures).toEqual([]);
     expect(late).toEqual([]);

@@ -43,7 +43,7 @@ it(
     await load.stop();
     // A lease that only Redis knows of would last for the attempt's timeout, 15 min.
     const ledger = openLedger(stores);
-    await drained(ledger, load.acknowledged.size, 30_000);
+    await drained(ledger, load.acknowledged.size);
     const lost = coordinators.map((each) => each.log().split("no answer in 2000 ms").length - 1);
     const silences = lost.reduce((sum, count) => sum + count, 0);
     invalidUnless(silences >= stalls, `${silences} calls were given up in ${stalls} stalls`);

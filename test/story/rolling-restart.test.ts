@@ -58,7 +58,7 @@ it("restarts both coordinators in turn under load, and nobody pays for it", asyn
 
   await load.stop();
   const ledger = openLedger(stores);
-  await drained(ledger, load.acknowledged.size, 30_000);
+  await drained(ledger, load.acknowledged.size);
   expect(load.failures).toEqual([]);
   const least = rounds * 3 * submitsPerSecond;
   const { size } = load.acknowledged;

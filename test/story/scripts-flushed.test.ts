@@ -37,7 +37,7 @@ it(`feels nothing of SCRIPT FLUSH and FUNCTION FLUSH, ${flushes} times under loa
   await load.more(perFlush, 20_000);
   await load.stop();
   const ledger = openLedger(stores);
-  await drained(ledger, load.acknowledged.size, 20_000);
+  await drained(ledger, load.acknowledged.size);
   const least = flushes * perFlush;
   const { size } = load.acknowledged;
   invalidUnless(size >= least, `${size} tasks were submitted, ${least} were to be`);

@@ -67,7 +67,7 @@ it.concurrent("takes a worker behind a blackhole for dead within 17 s, and back"
   expect(tookMs.filter((ms) => ms > boundMs)).toEqual([]);
 
   const ledger = openLedger(stores);
-  await drained(ledger, tasks.length + next.length, 20_000);
+  await drained(ledger, tasks.length + next.length);
   await Promise.all(workers.map((worker) => worker.stop()));
   const acknowledged = new Set([...tasks, ...next].map(({ id }) => id));
   await expectAgreement({ ledger, acknowledged, workers: [...workers, rescuer] });
@@ -94,7 +94,7 @@ it.concurrent("resumes at once, with the same attempt, when connections are rese
   }
   invalidUnless(proxy.accepted > resets, `${proxy.accepted} connections in ${resets} resets`);
   const ledger = openLedger(stores);
-  await drained(ledger, tasks.length, 20_000);
+  await drained(ledger, tasks.length);
   for (const row of await ledger.tasks()) {
     expect(row).toMatchObject({ status: "completed", attempt: 1, lease_losses: 0 });
   }

@@ -45,7 +45,7 @@ it("lets one completion stand when a worker is frozen, or blocks, past its lease
     if (again.at - startedAt > boundMs) late.push(`${id}: ${again.at - startedAt} ms`);
   }
   const ledger = openLedger(stores);
-  await drained(ledger, tasks.length, 20_000);
+  await drained(ledger, tasks.length);
   const stands = await attemptsOf(ledger);
   expect(stands).toEqual(tasks.flatMap(({ id }) => [`${id} 1 lost`, `${id} 2 completed`]).sort());
   for (const worker of icy) worker.signal("SIGCONT");
@@ -58,7 +58,7 @@ it("lets one completion stand when a worker is frozen, or blocks, past its lease
   await rescuer.stop();
   const next = await Promise.all(victims.map(() => client.submit("sleep", { ms: 500 })));
   const returned = await Promise.all(next.map(({ id }) => holderOf(victims, id)));
-  await drained(ledger, tasks.length + next.length, 20_000);
+  await drained(ledger, tasks.length + next.length);
   invalidUnless(new Set(returned).size === victims.length, "not every victim came back");
   expect(late).toEqual([]);
   expect(await attemptsOf(ledger)).toEqual(expect.arrayContaining(stands));

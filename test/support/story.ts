@@ -66,7 +66,7 @@ export async function until<T>(
  * Resolves when history holds so many tasks and none is live. Stats would not do: they know only
  * what has reached Redis.
  */
-export async function drained(ledger: Ledger, tasks: number, ms: number): Promise<void> {
+export async function drained(ledger: Ledger, tasks: number, ms = 60_000): Promise<void> {
   let last: unknown;
   const sql = "SELECT count(*)::int AS tasks, count(ended_at)::int AS ended FROM $.tasks";
   const look = async (): Promise<boolean> => {
@@ -195,6 +195,26 @@ export function storyClient(address: readonly string[]): Client {
   return client;
 }
 
+/**
+ * Completions that only the row of their task tells, as in history's sql/attempts.sql; all others.
+ */
+const attemptsSql = `
+  WITH task AS (
+    SELECT id, fencing_token, attempt, status = 'completed' AND attempt >= 1
+        AND fencing_token >= 1 AND started_at IS NOT NULL AS completes
+    FROM $.tasks
+  ), own AS (
+    SELECT a.task_id, a.attempt, a.fencing_token, a.outcome,
+      t.completes AND a.fencing_token = t.fencing_token AS last
+    FROM task t JOIN $.attempts a ON a.task_id = t.id
+  )
+  SELECT task_id::text, attempt, fencing_token, outcome
+  FROM own WHERE NOT last OR outcome = 'completed'
+  UNION ALL
+  SELECT id::text, attempt, fencing_token, 'completed' FROM task
+  WHERE completes AND id NOT IN (
+    SELECT task_id FROM own WHERE last AND outcome = 'completed')`;
+
 /** Reads history past Drover, as anybody with SQL can. `$` in a query stands for the schema. */
 export function openLedger({ databaseUrl, schema }: StoryStores): Ledger {
   async function query(sql: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {
@@ -214,9 +234,7 @@ export function openLedger({ databaseUrl, schema }: StoryStores): Ledger {
         "SELECT id::text, status, attempt, retry_count, lease_losses FROM $.tasks",
       )) as unknown as TaskRow[],
     attempts: async () => {
-      const rows = await query(
-        "SELECT task_id::text, attempt, fencing_token, outcome FROM $.attempts",
-      );
+      const rows = await query(attemptsSql);
       return rows.map((row) => ({ ...row, fencing_token: Number(row.fencing_token) })) as never;
     },
   };
