@@ -171,8 +171,8 @@ class Side {
     const seconds = find(/used_cpu_sys:([\d.]+)/) + find(/used_cpu_user:([\d.]+)/);
     return {
       cpuUs: seconds * 1e6,
-      scripts: find(/cmdstat_evalsha:calls=(\d+)/),
-      scriptUs: find(/cmdstat_evalsha:calls=\d+,usec=(\d+)/),
+      scripts: find(/cmdstat_(?:fcall|evalsha):calls=(\d+)/),
+      scriptUs: find(/cmdstat_(?:fcall|evalsha):calls=\d+,usec=(\d+)/),
     };
   }
 }

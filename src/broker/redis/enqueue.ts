@@ -74,7 +74,14 @@ function packItem(item: EnqueueItem, lane: number, apart: boolean): void {
   const inHistory = isInHistory(item);
   const keyed = item.claimKey === true && task.idempotencyKey !== "";
   packer.uuid(task.id);
-  packer.byte((restored ? 1 : 0) | (keyed ? 2 : 0) | (apart ? 4 : 0) | (inHistory ? 8 : 0));
+  const plain = !restored && !keyed && !apart && task.groupKey === "" && !task.terms;
+  packer.byte(
+    (restored ? 1 : 0) |
+      (keyed ? 2 : 0) |
+      (apart ? 4 : 0) |
+      (inHistory ? 8 : 0) |
+      (plain && task.cancelRequestedAt === undefined ? 16 : 0),
+  );
   packer.uint16(lane);
   packer.uint32(task.run);
   packer.double(item.asOf ?? 0);

@@ -31,7 +31,7 @@ export interface Library {
 
 const folder = new URL("./lua/", import.meta.url);
 /** In this order each part finds what it needs before it. */
-const partNames = "base record tomb book shelf grant take settle session".split(" ");
+const partNames = "base record tomb book shelf grant plain take settle session".split(" ");
 
 const fileOf = (name: string): string => readFileSync(new URL(`${name}.lua`, folder), "utf8");
 const include = /^-- @include (\w+)$/;

@@ -4,8 +4,8 @@
 -- KEYS  1 start of the partition's keys
 -- ARGV  1 lanes, each: lane name, queue name, namespace  then lanes...
 --       then the items, packed one after another: id, bits (1 restore, 2 claims its key, 4 a
---       payload apart, 8 in history), lane index, run, time read before history was, time it
---       waits for, idempotency key, record
+--       payload apart, 8 in history, 16 plain), lane index, run, time read before history was,
+--       time it waits for, idempotency key, record
 --       then payloads apart, and their number before them
 --       then, for the eager half, as lease.lua's ARGV from 1; nothing without it
 -- Returns { outbox entry, refusals: place (from 0), outcome, holder's id; lease.lua's reply or nil
@@ -16,6 +16,7 @@
 -- @include book
 -- @include shelf
 -- @include grant
+-- @include plain
 -- @include take
 local now = now_ms()
 local room, room_bytes = outbox_room()
@@ -34,8 +35,8 @@ local function next_item(from)
   ids[n] = id
   items[n] = {
     id = id, rec = rec, key = key, run = run, as_of = as_of, wait = wait,
-    restore = bits % 2 == 1, claims = bits % 4 > 1, told = bits % 16 < 8, lane = lanes[lane + 1],
-    apart = '',
+    restore = bits % 2 == 1, claims = bits % 4 > 1, told = bits % 16 < 8, plain = bits > 15,
+    lane = lanes[lane + 1], apart = '',
   }
   if bits % 8 > 3 then
     items[n].apart = ARGV[at]
@@ -166,8 +167,18 @@ end
 
 local writes = {}
 local function admit(item, key, known)
-  local id, lane, t = item.id, item.lane, parse(item.rec)
+  local id, lane = item.id, item.lane
   if not lane.id then open_lane(lane) end
+  if item.plain and item.wait <= now and not known and not buried[id] then
+    local rec = admit_plain(id, item.rec, lane)
+    writes[#writes + 1], writes[#writes + 2] = key, rec
+    if item.told then
+      local flags, spec_bytes, payload_bytes = string.byte(rec, 3), read('>I4I4', rec, 112)
+      tell_of(id, rec, PENDING, flags, spec_bytes, payload_bytes, 0, #item.apart)
+    end
+    return
+  end
+  local t = parse(item.rec)
   t[LANE], t[QUEUE] = lane.id, lane.queue_id
   t[ORDER] = next_sequence(lane.id)
   -- History may show it running, or past its wait: here it waits, for its time or for a worker.

@@ -13,6 +13,7 @@
 -- @include book
 -- @include shelf
 -- @include grant
+-- @include plain
 -- @include take
 if is_cold(ARGV[1]) then return { 'cold', 0, {} } end
 local now = now_ms()

@@ -15,6 +15,7 @@
 -- @include book
 -- @include shelf
 -- @include grant
+-- @include plain
 -- @include settle
 local COMPLETE, FAIL, TIMED_OUT, RELEASE, CANCEL_NOW, LOSE = 1, 2, 3, 4, 5, 6
 local QUARANTINED, POISON = 1, 2
@@ -84,7 +85,38 @@ ends[LOSE] = function(item, t, x)
   wait_again(item.id, item.rec, t, RETRYING, now + item.delay, now)
 end
 
+local function keep(item, rec)
+  local id = item.id
+  known[id] = rec
+  if not dirty[id] then
+    writes[#writes + 1], writes[#writes + 2] = keys[item.place], rec
+    dirty[id] = #writes
+  else
+    writes[dirty[id]] = rec
+  end
+end
+
 local accepted = {}
+local function accept(place, omitted, snap, apart)
+  local n = #accepted
+  accepted[n + 1], accepted[n + 2], accepted[n + 3], accepted[n + 4] = place, omitted, snap, apart
+  return 'a'
+end
+
+-- Nil where it is not plain.
+local function apply_plain(item)
+  if item.kind ~= COMPLETE or not item.session then return nil end
+  local id = item.id
+  local rec, flags, spec_bytes, payload_bytes =
+    complete_plain(item.rec, item.token, item.session, item.data, now)
+  if not rec then return nil end
+  gather(unheld, item.session, id)
+  undue[#undue + 1] = id
+  keep(item, rec)
+  local place, snap = tell_of(id, rec, DONE, flags, spec_bytes, payload_bytes, COMPLETE, 0)
+  return accept(place, flags % 2, snap, '')
+end
+
 local function apply(item, t, session)
   local id = item.id
   if t[STATUS] == RUNNING then
@@ -98,17 +130,8 @@ local function apply(item, t, session)
   ends[item.kind](item, t, x)
   t[SETTLED_BY], t[SETTLED_AT] = item.kind, t[VERSION]
   local rec = assemble(item.rec, t, x)
-  known[id] = rec
-  if not dirty[id] then
-    writes[#writes + 1], writes[#writes + 2] = keys[item.place], rec
-    dirty[id] = #writes
-  else
-    writes[dirty[id]] = rec
-  end
-  local n = #accepted
-  accepted[n + 1], accepted[n + 2], accepted[n + 3], accepted[n + 4] =
-    announce(id, rec, t, item.kind)
-  return 'a'
+  keep(item, rec)
+  return accept(announce(id, rec, t, item.kind))
 end
 
 local function from_tombstone(item)
@@ -121,6 +144,8 @@ end
 local function judge(item)
   item.rec = known[item.id]
   if not item.rec then return from_tombstone(item) end
+  local plain = apply_plain(item)
+  if plain then return plain end
   local t = parse(item.rec)
   local session = session_of(item.rec, t)
   if t[TOKEN] ~= item.token or (item.session and item.session ~= session) then return 's' end

@@ -28,15 +28,20 @@ local function wake_lane(t) woken[t[LANE]] = t[QUEUE] end
 
 -- Tells history of the record as it is now, `apart` bytes of it being in keys of their own. All
 -- that a script tells stands in one entry of the outbox; returns its place there, and the snapshot.
-local function tell(id, rec, t, outcome, apart)
-  local snap = snapshot(rec, t)
+local function tell_of(id, rec, status, flags, spec_bytes, payload_bytes, outcome, apart)
+  local snap = snapshot(rec, flags, spec_bytes, payload_bytes)
   local n = #told
-  told[n + 1] = pack('>I4BBc16', #snap, outcome, has(t, IN_HISTORY) and 1 or 0, id)
+  told[n + 1] = pack('>I4BBc16', #snap, outcome, flags % 2, id)
   told[n + 2] = snap
   told_bytes = told_bytes + #snap + apart + 128
   -- The end of a DURABLE task is shown, and so told, once history has it: see recorded.lua.
-  if t[STATUS] < DONE or has(t, RELAXED) then news[#news + 1] = id end
+  if status < DONE or band(flags, RELAXED) ~= 0 then news[#news + 1] = id end
   return n / 2, snap
+end
+
+local function tell(id, rec, t, outcome, apart)
+  local spec_bytes, payload_bytes = t[SPEC_BYTES], t[PAYLOAD_BYTES]
+  return tell_of(id, rec, t[STATUS], t[FLAGS], spec_bytes, payload_bytes, outcome, apart)
 end
 
 -- Answers the outbox entry: its id, transitions, bytes; or '' if there was nothing to tell.

@@ -17,13 +17,22 @@ local function gather(lists, key, value)
   list[#list + 1] = value
 end
 
-local function hold(id, t, session, deadline)
+local AFTER_GRANT = 255 - LOST - RESTORED - SEEN_RUNNING
+
+local function hold_plain(id, session, deadline)
   news[#news + 1] = id
   gather(held, session, id)
-  local time = times[deadline] or digits(deadline)
-  times[deadline] = time
-  deadlines[#deadlines + 1] = time
-  deadlines[#deadlines + 1] = id
+  local time = times[deadline]
+  if not time then
+    time = digits(deadline)
+    times[deadline] = time
+  end
+  local n = #deadlines
+  deadlines[n + 1], deadlines[n + 2] = time, id
+end
+
+local function hold(id, t, session, deadline)
+  hold_plain(id, session, deadline)
   if has(t, QUARANTINE) then call('HSET', K .. 'z:' .. session, t[LANE], id) end
 end
 

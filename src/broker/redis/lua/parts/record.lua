@@ -5,6 +5,7 @@ local HOT = '>BBBBI4I4I6I4I4Bc16I6I6I6I2I4I4'
 local HEAD = HOT .. 'I2I2I4I2I4I6I4I6I6I4I4I4'
 local HEAD_BYTES = 119
 local HEAD_FIELDS = 29
+local SMALL_PAYLOAD = 256
 local TAIL = '>I4c0I4c0I4c0I4c0I4c0I4c0I4c0'
 -- Places in the unpacked header.
 local STATUS, FLAGS, PRIORITY, LANE, QUEUE, ORDER = 2, 3, 4, 5, 6, 7
@@ -89,15 +90,13 @@ end
 
 local function assemble(rec, t, x) return with_tail(rec, t, pack_tail(x)) end
 
--- A record as history is told of it: without the payload where history has the row already.
-local function snapshot(rec, t)
-  if t[PAYLOAD_BYTES] == 0 or not has(t, IN_HISTORY) then return rec end
-  local payload_bytes, spec_end = t[PAYLOAD_BYTES], HEAD_BYTES + t[SPEC_BYTES]
-  t[PAYLOAD_BYTES] = 0
+-- A record as history is told of it: without the payload where history has the row already, unless
+-- cutting it out would cost more than carrying it.
+local function snapshot(rec, flags, spec_bytes, payload_bytes)
+  if payload_bytes <= SMALL_PAYLOAD or flags % 2 ~= IN_HISTORY then return rec end
+  local spec_end = HEAD_BYTES + spec_bytes
   local spec, tail = sub(rec, HEAD_BYTES + 1, spec_end), sub(rec, spec_end + payload_bytes + 1)
-  local snap = head_of(t) .. spec .. tail
-  t[PAYLOAD_BYTES] = payload_bytes
-  return snap
+  return sub(rec, 1, HEAD_BYTES - 4) .. '\0\0\0\0' .. spec .. tail
 end
 
 local function fencing_of(token)

@@ -73,22 +73,29 @@ local function unwatch_wait(id, t)
   if t[EXPIRE] > 0 or t[DEADLINE] > 0 or t[CANCEL] > 0 then call('ZREM', K .. 'ex', id) end
 end
 
+local function put_plain(id, lane, queue, priority, order)
+  local level = 3 - priority
+  local cell = lane * 4 + level
+  local list = plain_shelves[cell]
+  if not list then
+    list = shelf_of(lane, level, level .. 'u')
+    plain_shelves[cell] = list
+  end
+  local n = #list
+  list[n + 1], list[n + 2] = order, id
+  woken[lane] = queue
+end
+
 -- May be leased from now on.
 local function put_ready(id, rec, t)
   watch_wait(id, t)
-  local lane, level, list = t[LANE], 3 - t[PRIORITY]
-  if t[GROUP_BYTES] > 0 or has(t, QUARANTINE) then
-    list = shelf_of(lane, level, flow_of(rec, t))
-  else
-    local cell = lane * 4 + level
-    list = plain_shelves[cell]
-    if not list then
-      list = shelf_of(lane, level, level .. 'u')
-      plain_shelves[cell] = list
-    end
+  local lane, level = t[LANE], 3 - t[PRIORITY]
+  if t[GROUP_BYTES] == 0 and not has(t, QUARANTINE) then
+    return put_plain(id, lane, t[QUEUE], t[PRIORITY], t[ORDER])
   end
-  local n = #list
-  list[n + 1], list[n + 2] = t[ORDER], id
+  local list = shelf_of(lane, level, flow_of(rec, t))
+  list[#list + 1] = t[ORDER]
+  list[#list + 1] = id
   woken[lane] = t[QUEUE]
 end
 

@@ -1,5 +1,5 @@
--- Needs base, record, book, shelf, grant. The lease decision, shared by lease.lua and the eager
--- half of enqueue.lua.
+-- Needs base, record, book, shelf, grant, plain. The lease decision, shared by lease.lua and the
+-- eager half of enqueue.lua.
 --
 -- `run` is the state of one call: sessions with room, bytes left, tokens to give, what was granted.
 local ranges
@@ -75,8 +75,6 @@ local function pick_session(run, quarantined, lane)
   return nil
 end
 
-local AFTER_GRANT = 255 - LOST - RESTORED - SEEN_RUNNING
-
 -- The record after the grant.
 local function grant(id, rec, t, s, token, now)
   recount(t, t[STATUS], RUNNING)
@@ -92,9 +90,9 @@ local function grant(id, rec, t, s, token, now)
   return assemble(rec, t, x)
 end
 
--- False when the reply is full: its first lease always fits.
+-- False when the reply is full: its first lease always fits. Without a header it is a plain one.
 local function give(run, id, key, rec, t, s)
-  local bytes, is_apart = #rec, has(t, PAYLOAD_APART)
+  local bytes, is_apart = #rec, t and has(t, PAYLOAD_APART)
   if is_apart then bytes = bytes + call('STRLEN', K .. 'p:' .. id) end
   local used = run.used
   if used > 0 and bytes > run.bytes then
@@ -103,7 +101,12 @@ local function give(run, id, key, rec, t, s)
   end
   run.bytes, run.used, run.counter = run.bytes - bytes, used + 1, run.counter + 1
   local secret = sub(run.secrets, used * 8 + 1, used * 8 + 8)
-  local after = grant(id, rec, t, s, pack('>d', run.counter) .. secret, run.now)
+  local after
+  if t then
+    after = grant(id, rec, t, s, pack('>d', run.counter) .. secret, run.now)
+  else
+    after = grant_plain(id, rec, s, run.counter, secret, run.now)
+  end
   run.store[used * 2 + 1], run.store[used * 2 + 2] = key, after
   run.ids[used + 1], run.recs[used + 1] = id, after
   if is_apart then
@@ -116,9 +119,9 @@ local function give(run, id, key, rec, t, s)
   return true
 end
 
--- The next ready task of a flow: id, key, record, header. Ids read stay in the set until
--- `close_flow`; ghosts go with them, so many at most in one call. One whose time is over is a ghost
--- too: a sweep finds it in `ex`.
+-- The next ready task of a flow: id, key, record, and its header unless it is a plain one. Ids read
+-- stay in the set until `close_flow`; ghosts go with them, so many at most in one call. One whose
+-- time is over is a ghost too: a sweep finds it in `ex`.
 local function next_of(run, flow)
   while run.ghosts < LEASE_GHOSTS do
     local at = flow.at + 1
@@ -133,6 +136,7 @@ local function next_of(run, flow)
       end
     end
     local id, rec = flow.ids[at], flow.recs[at]
+    if rec and is_plain_wait(rec) then return id, flow.keys[at], rec end
     local t = rec and parse(rec)
     if t and t[STATUS] == PENDING and not is_over(t, run.now) then
       return id, flow.keys[at], rec, t
