@@ -5,7 +5,7 @@ import * as path from "node:path";
 import { promisify } from "node:util";
 import { parse } from "yaml";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { AdminService, QueueService } from "../gen/drover/v1/admin_pb.js";
+import { AdminService, QueueService, ScheduleService } from "../gen/drover/v1/admin_pb.js";
 import { TaskService } from "../gen/drover/v1/task_pb.js";
 import { startDevWorld, type DevWorld } from "../examples/dev-world.js";
 import { httpStatus } from "../src/api/rest/errors.js";
@@ -195,7 +195,7 @@ describe("the documents", () => {
   });
 
   it("name every REST route, and no other", () => {
-    const services = [TaskService, QueueService, AdminService];
+    const services = [TaskService, QueueService, ScheduleService, AdminService];
     const expected = services
       .flatMap((service) => compileRoutes(service))
       .map(({ verb, template }) => `${verb} ${template}`);
