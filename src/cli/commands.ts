@@ -10,6 +10,7 @@ import {
   withClient,
 } from "./parts.js";
 import { addQueueCommands, statsFacts } from "./queue.js";
+import { addScheduleCommands } from "./schedule.js";
 import { printFacts } from "./table.js";
 import { addTaskCommands } from "./task.js";
 import { addWorkerCommands } from "./worker.js";
@@ -18,6 +19,7 @@ import { addWorkerCommands } from "./worker.js";
 export function addClientCommands(program: Command, parts: CliParts = processParts()): void {
   addTaskCommands(program, parts);
   addQueueCommands(program, parts);
+  addScheduleCommands(program, parts);
   addWorkerCommands(program, parts);
   addStats(program, parts);
   program.addHelpText("after", exitHelp);

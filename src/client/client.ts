@@ -17,6 +17,7 @@ import { limits } from "../limits.js";
 import { parseAddresses } from "../transport/addresses.js";
 import { fullJitter } from "../transport/backoff.js";
 import { createHold } from "../transport/hold.js";
+import { freshId } from "../transport/ids.js";
 import { methodCodec } from "../transport/methods.js";
 import { opaque } from "../transport/opaque.js";
 import { outcomeUnknown, refusal } from "../transport/status.js";
@@ -29,6 +30,8 @@ import { clientClosed, DroverClientError } from "./errors.js";
 import { type TaskFilter, toListFields, toWireFilter } from "./filter.js";
 import { everyPage } from "./pages.js";
 import { createQueues, createWorkers, type Queues, type Workers } from "./queues.js";
+import type { Schedules } from "./schedule.js";
+import { createSchedules } from "./schedules.js";
 import { Submitter, type SubmitPlan } from "./submitter.js";
 import type {
   CancelManyOptions,
@@ -84,6 +87,7 @@ export function createClient<Tasks extends TaskMap<Tasks> = AnyTasks>(
 
 class PooledClient implements Client {
   readonly queues: Queues;
+  readonly schedules: Schedules;
   readonly workers: Workers;
   readonly #clock: Clock;
   readonly #random: Random;
@@ -102,6 +106,7 @@ class PooledClient implements Client {
     this.#submitter = new Submitter({ clock, random, pool: this.#pool });
     this.queues = createQueues(this.#calls);
     this.workers = createWorkers(this.#calls);
+    this.schedules = createSchedules(this.#calls, () => freshId(clock, random));
   }
 
   submit<Type extends string>(

@@ -79,7 +79,7 @@ export function encodeAnyTask(type: string, payload: unknown, options: TaskOptio
   return toBinary(TaskSchema, task);
 }
 
-function encodePayload(payload: unknown): Blob | undefined {
+export function encodePayload(payload: unknown): Blob | undefined {
   let blob;
   try {
     blob = encodeContent(payload);

@@ -23,6 +23,20 @@ export { DroverClientError } from "./errors.js";
 export type { Page, PageOptions } from "./pages.js";
 export type { Durability, Queue, Queues, QueueSettings, WorkerInfo, Workers } from "./queues.js";
 export type { WatchOptions } from "./watch.js";
+export type {
+  Backfill,
+  BackfillOptions,
+  NewSchedule,
+  OverlapPolicy,
+  PreviewedTick,
+  PreviewOptions,
+  Schedule,
+  Schedules,
+  ScheduleTask,
+  ScheduleUpdate,
+  Tick,
+  TriggerReceipt,
+} from "./schedule.js";
 export type { SubmitPlan } from "./submitter.js";
 export { isFinal, priorities, taskStatuses } from "./task.js";
 export type {

@@ -5,6 +5,7 @@ import type { CallOptions } from "./calls.js";
 import type { TaskFilter } from "./filter.js";
 import type { Page, PageOptions } from "./pages.js";
 import type { Queues, Workers } from "./queues.js";
+import type { Schedules } from "./schedule.js";
 import type { SubmitPlan } from "./submitter.js";
 import type { Attempt, LogEntry, Stats, Task, TaskEvent, TaskOptions } from "./task.js";
 import type { WatchOptions } from "./watch.js";
@@ -162,6 +163,7 @@ export interface Client<Tasks extends TaskMap<Tasks> = AnyTasks> {
   /** Tasks by status, of one queue or of all. */
   stats(options?: CallOptions & { queue?: string }): Promise<Stats>;
   readonly queues: Queues;
+  readonly schedules: Schedules;
   readonly workers: Workers;
   /**
    * Waits for answers to what was submitted, at most `graceMs` (default 5,000), and disconnects.
