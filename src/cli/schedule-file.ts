@@ -145,7 +145,12 @@ function given<T extends object>(fields: T): { [K in keyof T]: NonNullable<T[K]>
 function toNew(each: z.output<typeof schedule>): NewSchedule {
   const { name, cron, anchor, at, paused, note } = each;
   return given({
-    ...{ name, cron, anchor, at, paused, note },
+    name,
+    cron,
+    anchor,
+    at,
+    paused,
+    note,
     timeZone: each.time_zone,
     everyMs: each.every,
     task: toTask(each.task),
@@ -158,7 +163,11 @@ function toNew(each: z.output<typeof schedule>): NewSchedule {
 function toTask(task: z.output<typeof template>): ScheduleTask {
   const { type, payload, queue, priority, tags, retry_policy: retry } = task;
   return given({
-    ...{ type, payload, queue, priority, tags },
+    type,
+    payload,
+    queue,
+    priority,
+    tags,
     maxRetries: task.max_retries,
     retryPolicy:
       retry &&

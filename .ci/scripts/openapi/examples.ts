@@ -20,6 +20,7 @@ export const inputExamples: Readonly<Record<string, unknown>> = {
   CancelTasksRequest: { filter: { type: "send_email", tag: "campaign-7" }, dry_run: true },
   RetryTaskRequest: {},
   ScheduleInput: schedule,
+  TaskTemplateInput: schedule.task,
   PauseScheduleRequest: { note: "maintenance until Friday" },
   ResumeScheduleRequest: {},
   TriggerScheduleRequest: {},
