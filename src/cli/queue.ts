@@ -25,6 +25,7 @@ const columns: readonly Column<Queue>[] = [
   { title: "FAILED", cell: ({ stats }) => stats.failed },
   { title: "COMPLETED", cell: ({ stats }) => stats.completed, optional: true },
   { title: "DURABILITY", cell: ({ durability }) => durability, optional: true },
+  { title: "WORKERS", cell: ({ stats }) => stats.workers, optional: true },
 ];
 
 export function addQueueCommands(program: Command, parts: CliParts): void {

@@ -200,6 +200,8 @@ describe("the other nouns", () => {
     };
     const workers = Object.fromEntries(queues.map(({ name, stats }) => [name, stats.workers]));
     expect(workers).toMatchObject({ default: 1, mail: 0 });
+    const { lines } = await drover(["queue", "list"]);
+    expect(lines.filter((line) => /^default\topen\t.*\tdurable\t1$/.test(line))).toHaveLength(1);
     for (const name of ["default", "mail"]) {
       const stats = { workers: workers[name] };
       expect(await json(["queue", "get", name])).toMatchObject({ stats });
