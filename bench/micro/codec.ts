@@ -52,9 +52,7 @@ function time(run: () => unknown): number {
 
 const payload = { n: 1, pad: "x".repeat(85) };
 const requestId = "0190aaaa-0000-7000-8000-000000000001";
-const submissions = all(
-  () => ({ task: encodeTask("noop", payload, {}), requestId }) as Submission,
-);
+const submissions = all(() => ({ task: encodeTask("noop", payload, {}), requestId }) as Submission);
 const items = submissions.map(({ task }, number) => ({
   number,
   task: fromBinary(TaskSchema, task),
@@ -133,11 +131,7 @@ const figures: readonly [string, () => unknown, () => unknown][] = [
     () =>
       toBinary(frameDesc, create(frameDesc, toWireFrame({ leases }) as Record<string, unknown>)),
   ],
-  [
-    "worker reads leases",
-    () => readAnswer(leaseFrame),
-    () => fromBinary(workerDesc, leaseFrame),
-  ],
+  ["worker reads leases", () => readAnswer(leaseFrame), () => fromBinary(workerDesc, leaseFrame)],
   [
     "worker writes results",
     () => writeRequest(requestOf(results)),
