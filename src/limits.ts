@@ -75,6 +75,8 @@ export const limits = Object.freeze({
   tags: 32,
   tagLength: 256,
   filterTextLength: 256,
+  /** Types of a queue with defaults of their own. */
+  queueTypes: 256,
   traceContextLength: 1_024,
   errorMessageLength: 4_096,
   errorStackLength: 16_384,
@@ -84,6 +86,9 @@ export const limits = Object.freeze({
   scanRows: 10_000,
   /** Tasks of one slice of a bulk call. */
   bulkTasks: 1_000,
+  /** Ended tasks that begin a new run in one transaction: they come with their payloads. */
+  reviveBatch: 100,
+  purgeBatch: 500,
   slotsMax: 10_000,
   subscriptionsMax: 256,
   unackedResultsMin: 1_000,

@@ -1,6 +1,7 @@
 import {
   Durability as WireDurability,
   type Queue as WireQueue,
+  type TypeSettings as WireType,
   type Worker,
 } from "../../gen/drover/v1/admin_pb.js";
 import type { Stats as WireStats } from "../../gen/drover/v1/task_pb.js";
@@ -9,11 +10,12 @@ import type { QueueChange, QueueView, Stats } from "../coordinator/coordinator.j
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 import { refuse } from "../task/rules.js";
-import { checkRetry, defaultRetry } from "../task/validate.js";
-import type { Durability } from "../task/task.js";
+import { defaultRetry } from "../task/validate.js";
+import { checkRetry, toTypeSettings } from "../task/retry-policy.js";
+import type { Durability, TypeSettings } from "../task/task.js";
 import type { Opaque, OpaqueInit } from "./contract.js";
 import { toRetry, toWireRetry } from "./convert-task.js";
-import { durationMs, toDuration, toTimestamp } from "./convert-time.js";
+import { durationMs, durationMsIf, toDuration, toDurationIf, toTimestamp } from "./convert-time.js";
 
 /** Queues, counts and worker sessions between the wire and the vocabulary. */
 
@@ -39,9 +41,27 @@ export const toWireQueue = (queue: QueueView): OpaqueInit<WireQueue> => ({
   maxRetries: queue.maxRetries,
   retryPolicy: toWireRetry(queue.retry),
   retention: toDuration(queue.retentionMs),
+  types: Object.fromEntries(
+    Object.entries(queue.types).map(([type, settings]) => [type, toWireType(settings)]),
+  ),
   stats: toWireStats(queue.stats),
   etag: String(queue.version),
 });
+
+const toWireType = ({ maxRetries, retry, timeoutMs }: TypeSettings): OpaqueInit<WireType> => ({
+  maxRetries,
+  retryPolicy: retry && toWireRetry(retry),
+  timeout: toDurationIf(timeoutMs),
+});
+
+function toType(wire: Opaque<WireType>, field: string): TypeSettings {
+  const { maxRetries, retryPolicy, timeout } = wire;
+  return {
+    maxRetries,
+    retry: retryPolicy && toRetry(retryPolicy, `${field}.retry_policy`),
+    timeoutMs: durationMsIf(timeout, `${field}.timeout`),
+  };
+}
 
 /** Settings an update can name, with what clears them. */
 const settings: Readonly<
@@ -66,6 +86,13 @@ const settings: Readonly<
     change.retentionMs = retention
       ? Math.ceil(durationMs(retention, "queue.retention"))
       : limits.retentionMs;
+  },
+  types: ({ types }, change) => {
+    const field = "queue.types";
+    const given = Object.entries(types).map(
+      ([type, wire]) => [type, toType(wire, `${field}[${type.slice(0, 60)}]`)] as const,
+    );
+    change.types = toTypeSettings(Object.fromEntries(given), field);
   },
 };
 
@@ -101,6 +128,7 @@ const givenSettings = (queue: Opaque<WireQueue>): string[] => [
   ...(queue.maxRetries === undefined ? [] : ["max_retries"]),
   ...(queue.retryPolicy ? ["retry_policy"] : []),
   ...(queue.retention ? ["retention"] : []),
+  ...(Object.keys(queue.types).length > 0 ? ["types"] : []),
 ];
 
 function toDurability(wire: WireDurability): Durability {

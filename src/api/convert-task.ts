@@ -20,6 +20,7 @@ import {
   durationMsIf,
   timestampMs,
   toDuration,
+  toDurationIf,
   toTimestamp,
   toTimestampIf,
 } from "./convert-time.js";
@@ -173,14 +174,14 @@ export function toRetry(policy: Opaque<WireRetry>, field: string): Partial<Retry
   };
 }
 
-export const toWireRetry = (retry: RetryPolicy): OpaqueInit<WireRetry> => ({
-  initialBackoff: toDuration(retry.initialBackoffMs),
-  maxBackoff: toDuration(retry.maxBackoffMs),
+export const toWireRetry = (retry: Partial<RetryPolicy>): OpaqueInit<WireRetry> => ({
+  initialBackoff: toDurationIf(retry.initialBackoffMs),
+  maxBackoff: toDurationIf(retry.maxBackoffMs),
   multiplier: retry.multiplier,
   jitter: retry.jitter,
-  nonRetryableCodes: [...retry.nonRetryableCodes],
-  backoff: toWireBackoff(retry.backoff),
-  delays: retry.delaysMs.map(toDuration),
+  nonRetryableCodes: [...(retry.nonRetryableCodes ?? [])],
+  backoff: retry.backoff && toWireBackoff(retry.backoff),
+  delays: retry.delaysMs?.map(toDuration),
 });
 
 interface WirePayload {

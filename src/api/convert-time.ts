@@ -30,6 +30,9 @@ export function toDuration(ms: number): Duration {
   return create(DurationSchema, { seconds: BigInt(seconds), nanos });
 }
 
+export const toDurationIf = (ms: number | undefined): Duration | undefined =>
+  ms === undefined ? undefined : toDuration(ms);
+
 /** Milliseconds since 1970, rounded up: nothing starts before its time. */
 export function timestampMs(time: Timestamp, field: string): number {
   const { seconds, nanos } = time;

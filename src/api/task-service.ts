@@ -9,9 +9,9 @@ import type { Coordinator, Submission, SubmitOutcome } from "../coordinator/coor
 import { DroverError } from "../errors.js";
 import type { ListQuery } from "../history/history.js";
 import { limits } from "../limits.js";
-import { parseTaskId } from "../task/ids.js";
 import { checkName, refuse } from "../task/rules.js";
 import type { Task } from "../task/task.js";
+import { idOf, redriveMethods } from "./redrive.js";
 import { withCallerTrace } from "./caller-trace.js";
 import { cancelMany, cancelOne } from "./cancel-calls.js";
 import { namespaceOf } from "./context.js";
@@ -73,9 +73,7 @@ function methods(coordinator: Coordinator, clock: Clock): Implementation<typeof 
     async cancelTasks(request, context) {
       return cancelMany(coordinator, namespaceOf(context), request);
     },
-    async retryTask(request, context) {
-      return { task: toWireTask(await coordinator.retry(namespaceOf(context), idOf(request))) };
-    },
+    ...redriveMethods(coordinator),
     async waitTask(request, context) {
       const { timeout } = request;
       const timeoutMs = timeout ? Math.ceil(durationMs(timeout, "timeout")) : defaultWaitMs;
@@ -116,13 +114,6 @@ async function submitDirect(
   const [outcome] = await coordinator.submit(namespace, [submission]);
   if (outcome!.kind === "refused") throw outcome!.error;
   return writeSubmitResponse(outcome!);
-}
-
-function idOf({ taskId }: { readonly taskId: string }): string {
-  const id = parseTaskId(taskId);
-  if (id) return id;
-  const message = `task_id: expected a UUID, got "${taskId.slice(0, 60)}"`;
-  throw new DroverError("invalid_id", message, { field: "task_id" });
 }
 
 async function submitAll(

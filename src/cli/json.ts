@@ -11,8 +11,18 @@ export function printJson(value: unknown, terminal: Pick<Terminal, "print" | "tt
 /** Their keys, or all of what is inside, are the users'. */
 const ofUsers = new Set(["payload", "result", "labels", "requiredLabels", "traceContext"]);
 
+/** Maps whose keys are the users', and whose values are not. */
+const byKeysOfUsers = new Set(["types"]);
+
 /** Text that REST writes as "" where there is none; for anything else it writes null. */
-const texts = new Set(["workerId", "progressMessage", "groupKey", "idempotencyKey", "stack"]);
+const texts = new Set([
+  "workerId",
+  "progressMessage",
+  "groupKey",
+  "idempotencyKey",
+  "redrivenFrom",
+  "stack",
+]);
 /** The SDK calls it so because its submits have a timeout of their own. */
 const renamed: Readonly<Record<string, string>> = { attemptTimeoutMs: "timeoutMs" };
 
@@ -31,9 +41,16 @@ function member(given: string, item: unknown): readonly [string, unknown] {
     return [snake(name.slice(0, -2)), typeof item === "number" ? `${item / 1000}s` : null];
   }
   if (item === undefined && texts.has(name)) return [snake(name), ""];
+  if (byKeysOfUsers.has(name) && isMap(item)) {
+    const entries = Object.entries(item).map(([key, value]) => [key, toRestJson(value)]);
+    return [snake(name), Object.fromEntries(entries)];
+  }
   if (!ofUsers.has(name)) return [snake(name), toRestJson(item)];
   return isContent(item) ? [`${snake(name)}_blob`, blobOf(item)] : [snake(name), item ?? null];
 }
+
+const isMap = (item: unknown): item is object =>
+  typeof item === "object" && item !== null && !Array.isArray(item);
 
 interface Content {
   readonly contentType: string;

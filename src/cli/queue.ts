@@ -1,8 +1,7 @@
 import { type Command, Option } from "commander";
-import type { Client, Queue, QueueSettings, RetryPolicy } from "../client/index.js";
+import type { Client, Queue, QueueSettings, RetryPolicy, TypeSettings } from "../client/index.js";
 import { DroverError } from "../errors.js";
-import { limits } from "../limits.js";
-import { decimal, duration, several, whole } from "./arguments.js";
+import { duration } from "./arguments.js";
 import { showDuration } from "./duration.js";
 import { printJson } from "./json.js";
 import {
@@ -13,6 +12,7 @@ import {
   given,
   withClient,
 } from "./parts.js";
+import { changedPolicy, type RetryFlags, retryOptions, retryPolicyOf } from "./retry-flags.js";
 import { type Cell, type Column, printFacts, printRows } from "./table.js";
 
 const columns: readonly Column<Queue>[] = [
@@ -54,20 +54,21 @@ export function addQueueCommands(program: Command, parts: CliParts): void {
   addSet(queue, parts);
 }
 
-interface SetFlags extends CommonFlags {
+interface SetFlags extends CommonFlags, RetryFlags {
   paused?: boolean;
   durability?: "durable" | "relaxed";
-  maxRetries?: number;
   retention?: number;
-  initialBackoff?: number;
-  maxBackoff?: number;
-  multiplier?: number;
-  jitter?: number;
-  nonRetryable?: string[];
+  type?: string;
+  timeout?: number;
+  dropType?: string;
 }
 
 function addSet(queue: Command, parts: CliParts): void {
-  clientCommand(queue, "set", "changes the settings given; makes the queue if it is not there")
+  const set = clientCommand(
+    queue,
+    "set",
+    "changes the settings given; makes the queue if it is not there",
+  )
     .argument("<name>")
     .option("--paused", "take tasks, lease none")
     .option("--no-paused", "lease again")
@@ -77,55 +78,76 @@ function addSet(queue: Command, parts: CliParts): void {
         "what OK of a submission means; needs an empty queue",
       ).choices(["durable", "relaxed"]),
     )
-    .option("--max-retries <n>", "of tasks that give none", whole(0, limits.maxRetriesMax))
     .option("--retention <duration>", "of tasks that give none", duration)
-    .option("--initial-backoff <duration>", "wait before the first retry", duration)
-    .option("--max-backoff <duration>", "longest wait before a retry", duration)
-    .option("--multiplier <number>", "growth of that wait, 1 to 10", decimal(1, 10))
-    .option("--jitter <share>", "spread of that wait, 0 to 1", decimal(0, 1))
-    .option("--non-retryable <code>", "error code that ends a task; may be given again", several)
-    .action((name: string, flags: SetFlags) =>
-      withClient(parts, flags, async (client) => {
-        const change = await changeOf(client, name, flags);
-        showQueue(await client.queues.update(name, change, callOptions(flags)), flags, parts);
-      }),
-    );
+    .option("-t, --type <type>", "the settings of retries that follow are for this type only")
+    .option("--timeout <duration>", "with --type: longest run of one attempt", duration)
+    .option("--drop-type <type>", "this type goes back to the settings of the queue");
+  retryOptions(set).action((name: string, flags: SetFlags) =>
+    withClient(parts, flags, async (client) => {
+      const change = await changeOf(client, name, flags);
+      showQueue(await client.queues.update(name, change, callOptions(flags)), flags, parts);
+    }),
+  );
 }
 
 async function changeOf(client: Client, name: string, flags: SetFlags): Promise<QueueSettings> {
-  const { paused, durability, maxRetries, retention } = flags;
-  const change: QueueSettings = given({ paused, durability, maxRetries, retentionMs: retention });
-  const retry = retryOf(flags);
-  if (Object.keys(retry).length === 0 && Object.keys(change).length === 0) {
+  const { paused, durability, maxRetries, retention, type, timeout, dropType } = flags;
+  const retryPolicy = retryPolicyOf(flags);
+  if (timeout !== undefined && type === undefined) {
+    const hint = "Give --type too: a queue as a whole has no timeout of its own.";
+    throw new DroverError("invalid_field", "--timeout is of a type", { hint });
+  }
+  const change: QueueSettings = given({
+    paused,
+    durability,
+    retentionMs: retention,
+    maxRetries: type === undefined ? maxRetries : undefined,
+  });
+  const policyHere = type === undefined ? retryPolicy : undefined;
+  const ofTypes = type !== undefined || dropType !== undefined;
+  if (!policyHere && !ofTypes && Object.keys(change).length === 0) {
     const hint = "Give at least one, e.g. --paused; --help lists them.";
     throw new DroverError("invalid_field", "no setting given to change", { hint });
   }
-  if (Object.keys(retry).length === 0) return change;
-  // The retry policy is one setting: what is not given here stays as it is.
-  const before = await policyOf(client, name, flags);
-  return { ...change, ...before, retryPolicy: { ...before.retryPolicy, ...retry } };
+  if (!policyHere && !ofTypes) return change;
+  // Each of these is one setting: what is not given here stays as it is. With the etag, so that a
+  // change in between is refused and not undone.
+  const before = await queueBefore(client, name, flags);
+  return given({
+    ...change,
+    etag: before?.etag,
+    retryPolicy: policyHere && changedPolicy(before?.retryPolicy ?? {}, policyHere),
+    types: ofTypes ? typesAfter(before?.types ?? {}, flags, retryPolicy) : undefined,
+  });
 }
 
-const retryOf = (flags: SetFlags): RetryPolicy =>
-  given({
-    initialBackoffMs: flags.initialBackoff,
-    maxBackoffMs: flags.maxBackoff,
-    multiplier: flags.multiplier,
-    jitter: flags.jitter,
-    nonRetryableCodes: flags.nonRetryable,
-  });
+function typesAfter(
+  before: Readonly<Record<string, TypeSettings>>,
+  { type, dropType, maxRetries, timeout }: SetFlags,
+  change: RetryPolicy | undefined,
+): Record<string, TypeSettings> {
+  const types = new Map(Object.entries(before));
+  if (dropType !== undefined) types.delete(dropType);
+  if (type !== undefined) {
+    const known = types.get(type) ?? {};
+    const retryPolicy = change && changedPolicy(known.retryPolicy ?? {}, change);
+    types.set(type, {
+      ...known,
+      ...given({ maxRetries, attemptTimeoutMs: timeout, retryPolicy }),
+    });
+  }
+  return Object.fromEntries(types);
+}
 
-/** With its etag, so that a change in between is refused and not undone. */
-async function policyOf(
+async function queueBefore(
   client: Client,
   name: string,
   flags: SetFlags,
-): Promise<Pick<QueueSettings, "retryPolicy" | "etag">> {
+): Promise<Queue | undefined> {
   try {
-    const { retryPolicy, etag } = await client.queues.get(name, callOptions(flags));
-    return given({ retryPolicy, etag });
+    return await client.queues.get(name, callOptions(flags));
   } catch (error) {
-    if (error instanceof Error && "id" in error && error.id === "queue_not_found") return {};
+    if (error instanceof Error && "id" in error && error.id === "queue_not_found") return undefined;
     throw error;
   }
 }
@@ -142,14 +164,33 @@ function queueFacts({ stats, retryPolicy = {}, ...queue }: Queue): (readonly [st
     ["state", queue.paused ? "paused" : "open"],
     ["durability", queue.durability],
     ["max retries", queue.maxRetries],
+    ["backoff", retryPolicy.backoff],
     ["first backoff", span(initialBackoffMs)],
     ["longest backoff", span(maxBackoffMs)],
     ["multiplier", multiplier],
+    ["retry delays", retryPolicy.delaysMs?.map(showDuration).join(" ")],
     ["jitter", jitter],
     ["non-retryable", nonRetryableCodes?.join(" ")],
     ["retention", span(queue.retentionMs)],
+    ...Object.entries(queue.types).map(([type, own]) => [`type ${type}`, typeFact(own)] as const),
     ...statsFacts(stats),
   ];
+}
+
+function typeFact({ maxRetries, retryPolicy = {}, attemptTimeoutMs }: TypeSettings): string {
+  const facts = {
+    "max retries": maxRetries,
+    backoff: retryPolicy.backoff,
+    first: span(retryPolicy.initialBackoffMs),
+    longest: span(retryPolicy.maxBackoffMs),
+    multiplier: retryPolicy.multiplier,
+    delays: retryPolicy.delaysMs?.map(showDuration).join(" "),
+    jitter: retryPolicy.jitter,
+    "non-retryable": retryPolicy.nonRetryableCodes?.join(" ") || undefined,
+    timeout: span(attemptTimeoutMs),
+  };
+  const known = Object.entries(facts).filter(([, value]) => value !== undefined);
+  return known.map(([name, value]) => `${name} ${value}`).join(", ");
 }
 
 const span = (ms: number | undefined): string | undefined =>

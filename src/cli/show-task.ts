@@ -66,6 +66,7 @@ export function taskFacts(task: Task): (readonly [string, Cell])[] {
     ["retries", `${task.retryCount} of ${task.maxRetries}`],
     ["lease losses", task.leaseLosses || undefined],
     ["run", task.run > 1 ? task.run : undefined],
+    ["redriven from", task.redrivenFrom],
     ["worker", task.workerId],
     ["progress", task.progress ? `${Math.round(task.progress * 100)} %` : undefined],
     ["says", task.progressMessage],
@@ -114,10 +115,14 @@ const asRest = (attempt: Attempt) =>
 
 export function showAttempts(
   attempts: readonly Attempt[],
-  flags: CommonFlags,
+  flags: CommonFlags & { readonly stacks?: boolean },
   { terminal, clock }: CliParts,
 ): void {
   const empty = "No attempt yet.";
   if (flags.json) printJson({ attempts: attempts.map(asRest) }, terminal);
   else printRows(attempts, attemptColumns, { terminal, now: clock.now(), empty });
+  if (!flags.stacks || flags.json) return;
+  for (const { attempt, error } of attempts) {
+    if (error) terminal.print(`\nattempt ${attempt}: ${error.stack ?? errorText(error)}`);
+  }
 }

@@ -11,6 +11,7 @@ import {
   timeOrIn,
   whole,
 } from "./arguments.js";
+import { addEndedCommands } from "./bulk.js";
 import { filterOf, type FilterFlags, filterOptions } from "./filter.js";
 import { Exit } from "./exit.js";
 import { printJson } from "./json.js";
@@ -23,6 +24,7 @@ import {
   withClient,
 } from "./parts.js";
 import { addCancel } from "./cancel.js";
+import { type RetryFlags, retryOptions, retryPolicyOf } from "./retry-flags.js";
 import { showAttempts, showTask, showTasks } from "./show-task.js";
 
 export function addTaskCommands(program: Command, parts: CliParts): void {
@@ -30,12 +32,12 @@ export function addTaskCommands(program: Command, parts: CliParts): void {
   addSubmit(task, parts);
   addReads(task, parts);
   addSteering(task, parts);
+  addEndedCommands(task, parts);
 }
 
-interface SubmitFlags extends CommonFlags {
+interface SubmitFlags extends CommonFlags, RetryFlags {
   queue?: string;
   priority?: Priority;
-  maxRetries?: number;
   delay?: number;
   runAt?: Date;
   timeout?: number;
@@ -51,12 +53,13 @@ interface SubmitFlags extends CommonFlags {
 }
 
 function addSubmit(task: Command, parts: CliParts): void {
-  clientCommand(task, "submit", "asks for one unit of work; prints the id of its task")
+  retryOptions(
+    clientCommand(task, "submit", "asks for one unit of work; prints the id of its task"),
+  )
     .argument("<type>", "names the handler, e.g. send_email")
     .argument("[payload]", "JSON, @file, or - for stdin")
     .option("-q, --queue <name>", "where it waits (default: default)")
     .option("-p, --priority <level>", "low, medium, high or critical (default: medium)", priority)
-    .option("--max-retries <n>", "after failures of the handler", whole(0, limits.maxRetriesMax))
     .option("--delay <duration>", "not before this much time from now", duration)
     .option("--run-at <time>", "not before this time, e.g. 2030-01-31T08:00:00Z", time)
     .option("--timeout <duration>", "longest run of one attempt (default: 15m)", duration)
@@ -92,6 +95,7 @@ function submitOptions(flags: SubmitFlags, clock: CliParts["clock"]): SubmitOpti
     queue: flags.queue,
     priority: flags.priority,
     maxRetries: flags.maxRetries,
+    retryPolicy: retryPolicyOf(flags),
     delayMs: flags.delay,
     runAt: flags.runAt,
     attemptTimeoutMs: flags.timeout,
@@ -131,7 +135,8 @@ function addReads(task: Command, parts: CliParts): void {
     );
   clientCommand(task, "attempts", "every grant of a task to a worker, oldest first")
     .argument("<id>")
-    .action((id: string, flags: CommonFlags) =>
+    .option("--stacks", "with the stack of each error")
+    .action((id: string, flags: CommonFlags & { stacks?: boolean }) =>
       withClient(parts, flags, async (client) =>
         showAttempts(await client.attempts(id, callOptions(flags)), flags, parts),
       ),
@@ -152,13 +157,6 @@ async function listTasks(client: Client, flags: ListFlags, parts: CliParts): Pro
 
 function addSteering(task: Command, parts: CliParts): void {
   addCancel(task, parts);
-  clientCommand(task, "retry", "a new run of an ended task; a retrying one skips its backoff")
-    .argument("<id>")
-    .action((id: string, flags: CommonFlags) =>
-      withClient(parts, flags, async (client) =>
-        showTask(await client.retry(id, callOptions(flags)), flags, parts),
-      ),
-    );
   clientCommand(task, "wait", "until a task ends, and show it; exit code 1 unless it completed")
     .argument("<id>")
     .option("--timeout <duration>", "give up after this long (default: never)", duration)

@@ -16,16 +16,17 @@ import { Code } from "../errors.js";
 import { limits } from "../limits.js";
 import { parseAddresses } from "../transport/addresses.js";
 import { fullJitter } from "../transport/backoff.js";
-import { createHold } from "../transport/hold.js";
 import { freshId } from "../transport/ids.js";
+import { createHold } from "../transport/hold.js";
 import { methodCodec } from "../transport/methods.js";
 import { opaque } from "../transport/opaque.js";
 import { outcomeUnknown, refusal } from "../transport/status.js";
 import type { AnyTasks, TaskMap } from "../transport/task-map.js";
 import { toDuration } from "../transport/times.js";
+import { type BulkOptions, type BulkOutcome, purgeMany, retryMany } from "./bulk.js";
 import { type CallOptions, Calls } from "./calls.js";
 import { ChannelPool } from "./channel-pool.js";
-import { fromWireAttempt, fromWireStats, fromWireTask, present } from "./convert.js";
+import { encodePayload, fromWireAttempt, fromWireStats, fromWireTask, present } from "./convert.js";
 import { clientClosed, DroverClientError } from "./errors.js";
 import { type TaskFilter, toListFields, toWireFilter } from "./filter.js";
 import { everyPage } from "./pages.js";
@@ -43,6 +44,7 @@ import type {
   LogOptions,
   NewTask,
   Receipt,
+  RetryOptions,
   SubmitOptions,
   SubmitOutcome,
   TaskPage,
@@ -243,11 +245,23 @@ class PooledClient implements Client {
     return total;
   }
 
-  async retry(task: TaskRef<string>, options: CallOptions = {}): Promise<Task> {
-    const request = create(RetryTaskRequestSchema, { taskId: idOf(task) });
-    // The new run may have failed by the time of a repeat, which would begin yet another one.
-    const plan = { ...options, repeat: false };
+  async retry(task: TaskRef<string>, options: RetryOptions = {}): Promise<Task> {
+    const taskId = idOf(task);
+    const payloadBlob = options.payload === undefined ? undefined : encodePayload(options.payload);
+    // A copy is safe to ask for again. The new run of the same task may have failed by the time of
+    // a repeat, which would begin yet another one.
+    const requestId = payloadBlob && freshId(this.#clock, this.#random);
+    const request = create(RetryTaskRequestSchema, present({ taskId, payloadBlob, requestId }));
+    const plan = { ...options, repeat: payloadBlob !== undefined };
     return fromWireTask((await this.#calls.unary(codecs.retry, request, plan)).task);
+  }
+
+  retryMany(filter: TaskFilter, options?: BulkOptions): Promise<BulkOutcome> {
+    return retryMany(this.#calls, filter, options);
+  }
+
+  purgeMany(filter: TaskFilter, options?: BulkOptions): Promise<BulkOutcome> {
+    return purgeMany(this.#calls, filter, options);
   }
 
   async attempts(task: TaskRef<string>, options?: CallOptions): Promise<readonly Attempt[]> {

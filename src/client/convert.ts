@@ -2,6 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import {
   type Attempt as WireAttempt,
+  Backoff as WireBackoff,
   type Blob,
   type Cancellation as WireCancellation,
   type Error as WireError,
@@ -22,6 +23,7 @@ import { invalid } from "./errors.js";
 import type {
   Attempt,
   AttemptOutcome,
+  Backoff,
   Cancellation,
   PendingReason,
   Priority,
@@ -98,6 +100,12 @@ export function encodePayload(payload: unknown): Blob | undefined {
   );
 }
 
+const wireBackoffs: Readonly<Record<Backoff, WireBackoff>> = {
+  exponential: WireBackoff.EXPONENTIAL,
+  linear: WireBackoff.LINEAR,
+  fixed: WireBackoff.FIXED,
+};
+
 export function toWireRetryPolicy(policy: RetryPolicy): WireRetryPolicy {
   return create(
     RetryPolicySchema,
@@ -107,6 +115,8 @@ export function toWireRetryPolicy(policy: RetryPolicy): WireRetryPolicy {
       multiplier: policy.multiplier,
       jitter: policy.jitter,
       nonRetryableCodes: policy.nonRetryableCodes && [...policy.nonRetryableCodes],
+      backoff: policy.backoff && wireBackoffs[policy.backoff],
+      delays: policy.delaysMs?.map(toDuration),
     }),
   );
 }
@@ -118,6 +128,8 @@ export function fromWireRetryPolicy(policy: WireRetryPolicy): RetryPolicy {
     multiplier: policy.multiplier,
     jitter: policy.jitter,
     nonRetryableCodes: policy.nonRetryableCodes,
+    backoff: policy.backoff ? (word(WireBackoff, policy.backoff) as Backoff) : undefined,
+    delaysMs: policy.delays.length > 0 ? policy.delays.map(durationMs) : undefined,
   });
 }
 
@@ -163,6 +175,7 @@ export function fromWireTask<Payload, Result>(
     requiredLabels: task.requiredLabels,
     tags: task.tags,
     traceContext: task.traceContext,
+    redrivenFrom: task.redrivenFrom || undefined,
     version: Number(task.version),
   };
 }

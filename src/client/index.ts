@@ -10,6 +10,7 @@ export type {
   LogOptions,
   NewTask,
   Receipt,
+  RetryOptions,
   SubmitOptions,
   SubmitOutcome,
   SubmitStatus,
@@ -17,11 +18,20 @@ export type {
   TaskRef,
   WaitOptions,
 } from "./surface.js";
+export type { BulkOptions, BulkOutcome } from "./bulk.js";
 export type { CallOptions } from "./calls.js";
 export type { TaskFilter } from "./filter.js";
 export { DroverClientError } from "./errors.js";
 export type { Page, PageOptions } from "./pages.js";
-export type { Durability, Queue, Queues, QueueSettings, WorkerInfo, Workers } from "./queues.js";
+export type {
+  Durability,
+  Queue,
+  Queues,
+  QueueSettings,
+  TypeSettings,
+  WorkerInfo,
+  Workers,
+} from "./queues.js";
 export type { WatchOptions } from "./watch.js";
 export type {
   Backfill,
@@ -42,6 +52,7 @@ export { isFinal, priorities, taskStatuses } from "./task.js";
 export type {
   Attempt,
   AttemptOutcome,
+  Backoff,
   Cancellation,
   Content,
   LogEntry,

@@ -7,8 +7,10 @@ import {
   ListWorkersRequestSchema,
   QueueSchema,
   QueueService,
+  TypeSettingsSchema,
   UpdateQueueRequestSchema,
   type Queue as WireQueue,
+  type TypeSettings as WireType,
   type Worker as WireWorker,
 } from "../../gen/drover/v1/admin_pb.js";
 import { methodCodec } from "../transport/methods.js";
@@ -28,6 +30,8 @@ export interface Queue {
   readonly maxRetries: number | undefined;
   readonly retryPolicy: RetryPolicy | undefined;
   readonly retentionMs: number | undefined;
+  /** Defaults of single types, before those above. */
+  readonly types: Readonly<Record<string, TypeSettings>>;
   readonly stats: Stats;
   /** Give it to `update` to be refused if the queue has changed since. */
   readonly etag: string;
@@ -41,7 +45,17 @@ export interface QueueSettings {
   maxRetries?: number;
   retryPolicy?: RetryPolicy;
   retentionMs?: number;
+  /** Replaces all that are there; {} takes them away. */
+  types?: Readonly<Record<string, TypeSettings>>;
   etag?: string;
+}
+
+/** What tasks of one type fall back on; what is left out is the queue's. */
+export interface TypeSettings {
+  maxRetries?: number;
+  retryPolicy?: RetryPolicy;
+  /** Longest run of one attempt, in ms. */
+  attemptTimeoutMs?: number;
 }
 
 export interface Queues {
@@ -99,23 +113,13 @@ export function createQueues(calls: Calls): Queues {
     },
     list: (options = {}) => everyPage(options, page),
     async update(name, settings, options) {
-      const { paused, maxRetries, etag } = settings;
-      const queue = create(
-        QueueSchema,
-        present({
-          name,
-          paused,
-          maxRetries,
-          etag,
-          durability: settings.durability && toWireDurability(settings.durability),
-          retryPolicy: settings.retryPolicy && toWireRetryPolicy(settings.retryPolicy),
-          retention:
-            settings.retentionMs === undefined ? undefined : toDuration(settings.retentionMs),
-        }),
+      const queue = toWireQueue(name, settings);
+      const paths = Object.entries(maskNames).flatMap(([key, path]) =>
+        settings[key as keyof typeof maskNames] === undefined ? [] : [path],
       );
-      const request = create(UpdateQueueRequestSchema, { queue });
+      const request = create(UpdateQueueRequestSchema, { queue, updateMask: { paths } });
       // With an etag the second of two equal changes would be refused.
-      const plan = { ...options, repeat: etag === undefined };
+      const plan = { ...options, repeat: settings.etag === undefined };
       return fromWireQueue((await calls.unary(codecs.update, request, plan)).queue);
     },
   };
@@ -131,6 +135,52 @@ export function createWorkers(calls: Calls): Workers {
   return { list: (options = {}) => everyPage(options, page) };
 }
 
+/** Named, because no types at all could not be told from none given. */
+const maskNames: Readonly<Record<keyof Omit<QueueSettings, "etag">, string>> = {
+  paused: "paused",
+  durability: "durability",
+  maxRetries: "max_retries",
+  retryPolicy: "retry_policy",
+  retentionMs: "retention",
+  types: "types",
+};
+
+function toWireQueue(name: string, settings: QueueSettings): WireQueue {
+  const { paused, maxRetries, etag, durability, retryPolicy, retentionMs, types = {} } = settings;
+  return create(
+    QueueSchema,
+    present({
+      name,
+      paused,
+      maxRetries,
+      etag,
+      durability: durability && toWireDurability(durability),
+      retryPolicy: retryPolicy && toWireRetryPolicy(retryPolicy),
+      retention: retentionMs === undefined ? undefined : toDuration(retentionMs),
+      types: Object.fromEntries(
+        Object.entries(types).map(([type, wanted]) => [type, toWireType(wanted)]),
+      ),
+    }),
+  );
+}
+
+const toWireType = ({ maxRetries, retryPolicy, attemptTimeoutMs }: TypeSettings): WireType =>
+  create(
+    TypeSettingsSchema,
+    present({
+      maxRetries,
+      retryPolicy: retryPolicy && toWireRetryPolicy(retryPolicy),
+      timeout: attemptTimeoutMs === undefined ? undefined : toDuration(attemptTimeoutMs),
+    }),
+  );
+
+const fromWireType = ({ maxRetries, retryPolicy, timeout }: WireType): TypeSettings =>
+  present({
+    maxRetries,
+    retryPolicy: retryPolicy && fromWireRetryPolicy(retryPolicy),
+    attemptTimeoutMs: timeout && durationMs(timeout),
+  });
+
 const toWireDurability = (durability: Durability): WireDurability =>
   durability === "relaxed" ? WireDurability.RELAXED : WireDurability.DURABLE;
 
@@ -142,6 +192,9 @@ function fromWireQueue(queue: WireQueue = create(QueueSchema)): Queue {
     maxRetries: queue.maxRetries,
     retryPolicy: queue.retryPolicy && fromWireRetryPolicy(queue.retryPolicy),
     retentionMs: queue.retention && durationMs(queue.retention),
+    types: Object.fromEntries(
+      Object.entries(queue.types).map(([type, settings]) => [type, fromWireType(settings)]),
+    ),
     stats: fromWireStats(queue.stats),
     etag: queue.etag,
   };

@@ -2,6 +2,7 @@ import type { Clock, Random } from "../clock.js";
 import type { ChannelCredentials, Headers } from "../transport/channel.js";
 import type { AnyTasks, TaskMap } from "../transport/task-map.js";
 import type { CallOptions } from "./calls.js";
+import type { BulkOptions, BulkOutcome } from "./bulk.js";
 import type { TaskFilter } from "./filter.js";
 import type { Page, PageOptions } from "./pages.js";
 import type { Queues, Workers } from "./queues.js";
@@ -96,6 +97,11 @@ export interface CancelManyOutcome {
   readonly ended: number;
 }
 
+export interface RetryOptions<Payload = unknown> extends CallOptions {
+  /** Of the new task. */
+  payload?: Payload;
+}
+
 /** A task id, or the receipt that came with it, which knows the type of the result. */
 export type TaskRef<Type extends string> = string | Receipt<Type>;
 
@@ -143,11 +149,18 @@ export interface Client<Tasks extends TaskMap<Tasks> = AnyTasks> {
    * it throws, what was cancelled before stays so, and a repeat goes on.
    */
   cancelMany(filter: TaskFilter, options?: CancelManyOptions): Promise<CancelManyOutcome>;
-  /** A new run of a task that failed, was cancelled or expired; or the end of its backoff. */
+  /**
+   * A new run of a task that failed, was cancelled or expired; or the end of its backoff. With a
+   * payload it stays as it ended, and a new task is made from it.
+   */
   retry<Type extends TypeOf<Tasks> = TypeOf<Tasks>>(
     task: TaskRef<Type>,
-    options?: CallOptions,
+    options?: RetryOptions<Tasks[Type]["payload"]>,
   ): Promise<TaskOf<Tasks, Type>>;
+  /** New runs of all dead letters that fit; of other ended tasks, where `status` says so. */
+  retryMany(filter: TaskFilter, options?: BulkOptions): Promise<BulkOutcome>;
+  /** Removes all ended tasks that fit; `status` says which. */
+  purgeMany(filter: TaskFilter, options?: BulkOptions): Promise<BulkOutcome>;
   /** Every grant of the task, oldest first. */
   attempts(task: TaskRef<string>, options?: CallOptions): Promise<readonly Attempt[]>;
   /** What its handlers logged, by attempt, oldest first, fetched page by page. */

@@ -36,7 +36,17 @@ export interface RetryPolicy {
   jitter?: number;
   /** Error codes that end the task at once. At most 32. */
   nonRetryableCodes?: readonly string[];
+  /** How the wait grows from retry to retry. Default exponential. */
+  backoff?: Backoff;
+  /**
+   * The waits themselves, instead of a backoff: retry n waits the n-th, later ones the last. At
+   * most 100 of at most 30 days.
+   */
+  delaysMs?: readonly number[];
 }
+
+/** initial * multiplier^(n-1), initial * n, or always initial. */
+export type Backoff = "exponential" | "linear" | "fixed";
 
 /** What may be said of a task beside its type and payload. Limits are those of the contract. */
 export interface TaskOptions {
@@ -123,6 +133,8 @@ export interface Task<Payload = unknown, Result = unknown> {
   readonly requiredLabels: Readonly<Record<string, string>>;
   readonly tags: readonly string[];
   readonly traceContext: Readonly<Record<string, string>>;
+  /** The ended task that this one was made from, with another payload. */
+  readonly redrivenFrom: string | undefined;
   /** +1 at each change. */
   readonly version: number;
 }

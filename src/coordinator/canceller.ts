@@ -4,8 +4,6 @@ import type { TaskFilter } from "../task/filter.js";
 import { refuse } from "../task/rules.js";
 import { isFinal, type Status, type Task } from "../task/task.js";
 import type { CancelManyOutcome, CancelManyRequest, TaskView } from "./coordinator.js";
-import type { Demand } from "./submitter.js";
-import { laneOf } from "./submitter.js";
 import type { Parts } from "./parts.js";
 import { notFound, type Reader } from "./reader.js";
 import type { Waiters } from "./waiters.js";
@@ -13,20 +11,18 @@ import type { Waiters } from "./waiters.js";
 /** Tasks of one call of the broker. */
 const cancelBatch = 200;
 
-/** What clients change about a task after submission: cancel and retry. */
+/** Cancels, of tasks that wait and of tasks that run. */
 export class Canceller {
   readonly #parts: Parts;
   readonly #reader: Reader;
   readonly #waiters: Waiters;
-  readonly #demand: Demand;
   /** Called when a running task was asked to stop, so that a local session passes it on at once. */
   onRequested: (task: Task, graceMs: number) => void = () => undefined;
 
-  constructor(parts: Parts, reader: Reader, waiters: Waiters, demand: Demand) {
+  constructor(parts: Parts, reader: Reader, waiters: Waiters) {
     this.#parts = parts;
     this.#reader = reader;
     this.#waiters = waiters;
-    this.#demand = demand;
   }
 
   async cancel(item: CancelItem): Promise<TaskView> {
@@ -120,28 +116,6 @@ export class Canceller {
     this.#parts.events.emit("task.cancelled", { namespace, queue, type, taskId, traceContext });
     return task;
   }
-
-  async retry(namespace: string, taskId: string): Promise<TaskView> {
-    const asOf = await this.#parts.broker.now();
-    const task = await this.#reader.find(namespace, taskId);
-    if (!task) throw notFound(taskId);
-    if (task.status === "retrying") return this.#reader.view(await this.#skipBackoff(task));
-    if (!isFinal(task.status) || task.status === "completed") throw notRetryable(task);
-    const outcome = await this.#parts.history.revive(namespace, taskId);
-    if (outcome.kind === "unknown") throw notFound(taskId);
-    if (outcome.kind !== "revived") throw notRetryable(outcome.task);
-    await this.#parts.broker.enqueue([{ task: outcome.task, origin: "restore", asOf }]);
-    await this.#parts.history.clearMarkers([outcome.marker]).catch(() => undefined);
-    this.#demand.nudge([laneOf(outcome.task)]);
-    return this.#reader.view(outcome.task);
-  }
-
-  async #skipBackoff(task: Task): Promise<Task> {
-    const promoted = await this.#parts.broker.promoteNow(task.id);
-    if (!promoted) return task;
-    this.#demand.nudge([laneOf(promoted)]);
-    return promoted;
-  }
 }
 
 /** Never by omission: whoever cancels many names which. */
@@ -159,13 +133,6 @@ const liveStatuses: readonly Status[] = ["blocked", "scheduled", "pending", "run
 function cancelledOr(task: Task): Task {
   if (task.status === "cancelled") return task;
   throw new DroverError("task_already_final", `task ${task.id} has ended as ${task.status}`, {
-    field: "task_id",
-    status: task.status,
-  });
-}
-
-function notRetryable(task: Task): DroverError {
-  return new DroverError("task_not_retryable", `task ${task.id} is ${task.status}`, {
     field: "task_id",
     status: task.status,
   });

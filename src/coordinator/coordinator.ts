@@ -5,7 +5,7 @@ import type { TaskDraft } from "../task/draft.js";
 import type { Step } from "../task/life.js";
 import type { LogEntry } from "../task/log.js";
 import type { TaskFilter } from "../task/filter.js";
-import type { Attempt, Progress, QueueSettings, Status, Task } from "../task/task.js";
+import type { Attempt, Payload, Progress, QueueSettings, Status, Task } from "../task/task.js";
 import type { Session, SessionHello, SessionPort } from "./frames.js";
 import type { Schedules } from "./schedules.js";
 
@@ -42,7 +42,11 @@ export interface Coordinator {
   cancel(namespace: string, taskId: string, graceMs: number, reason?: string): Promise<TaskView>;
   /** One slice; where `nextPageToken` is not empty there may be more. */
   cancelMany(namespace: string, request: CancelManyRequest): Promise<CancelManyOutcome>;
-  retry(namespace: string, taskId: string): Promise<TaskView>;
+  /** A new run of an ended task; with `redrive` a new task from it, with another payload. */
+  retry(namespace: string, taskId: string, redrive?: Redrive): Promise<TaskView>;
+  /** One slice each; where `nextPageToken` is not empty there may be more. */
+  retryMany(namespace: string, request: BulkRequest): Promise<BulkOutcome>;
+  purgeMany(namespace: string, request: BulkRequest): Promise<BulkOutcome>;
   wait(
     namespace: string,
     taskId: string,
@@ -97,6 +101,12 @@ export type TaskEvent = {
   | { readonly kind: "logs"; readonly entries: readonly LogEntry[] }
 );
 
+export interface Redrive {
+  readonly payload: Payload | undefined;
+  /** As in a submission. */
+  readonly requestId: string;
+}
+
 export interface CancelManyRequest {
   readonly filter: TaskFilter;
   /** Tasks of the slice, 1 to 1,000. */
@@ -116,6 +126,24 @@ export interface CancelManyOutcome {
   readonly requested: number;
   /** Of these had ended meanwhile. */
   readonly ended: number;
+  /** Rows looked at. */
+  readonly scanned: number;
+  readonly nextPageToken: string;
+}
+
+export interface BulkRequest {
+  readonly filter: TaskFilter;
+  /** Tasks of one slice, 1 to 1,000. */
+  readonly limit: number;
+  /** Only count. */
+  readonly dryRun: boolean;
+  readonly pageToken: string;
+}
+
+export interface BulkOutcome {
+  readonly matched: number;
+  /** Of those that matched: others had changed meanwhile. */
+  readonly done: number;
   /** Rows looked at. */
   readonly scanned: number;
   readonly nextPageToken: string;

@@ -9,6 +9,7 @@ import type { Parts } from "./parts.js";
 import { QueueBook } from "./queue-book.js";
 import { Reader } from "./reader.js";
 import { Rebalancer } from "./rebalancer.js";
+import { Redriver } from "./redriver.js";
 import { ResultDesk } from "./results.js";
 import { ScheduleBook } from "./schedule-book.js";
 import type { Schedules } from "./schedules.js";
@@ -43,6 +44,7 @@ export class CoordinatorParts {
   readonly watcher: Watcher;
   readonly canceller: Canceller;
   readonly notes: Notes;
+  readonly redriver: Redriver;
   readonly sessions: SessionBook;
   readonly rebalancer: Rebalancer;
   readonly schedules: Schedules;
@@ -60,7 +62,8 @@ export class CoordinatorParts {
     const loader = new TaskLoader(parts);
     this.reader = new Reader(parts, this.queues, this.waiters, loader);
     this.watcher = new Watcher(parts, this.waiters, loader);
-    this.canceller = new Canceller(parts, this.reader, this.waiters, this.dispatcher);
+    this.canceller = new Canceller(parts, this.reader, this.waiters);
+    this.redriver = new Redriver(parts, this.reader, this.submitter, this.dispatcher);
     this.notes = new Notes(parts);
     const results = new ResultDesk(parts, this.settler, this.notes);
     this.sessions = new SessionBook(parts, this.dispatcher, results, this.notes, this.settler);
@@ -143,7 +146,7 @@ export function createCoordinator(parts: Parts): {
   ticks: TickDesk;
 } {
   const inner = new CoordinatorParts(parts);
-  const { reader, canceller, queues, sessions } = inner;
+  const { reader, canceller, redriver, queues, sessions } = inner;
   let state: "new" | "serving" | "draining" | "stopped" = "new";
   const coordinator: Coordinator = {
     id: parts.coordinatorId,
@@ -175,7 +178,9 @@ export function createCoordinator(parts: Parts): {
     cancel: (namespace, taskId, graceMs, reason = "") =>
       canceller.cancel({ namespace, taskId, graceMs, reason }),
     cancelMany: (namespace, request) => canceller.cancelMany(namespace, request),
-    retry: (namespace, taskId) => canceller.retry(namespace, taskId),
+    retry: (namespace, taskId, redrive) => redriver.retry(namespace, taskId, redrive),
+    retryMany: (namespace, request) => redriver.retryMany(namespace, request),
+    purgeMany: (namespace, request) => redriver.purgeMany(namespace, request),
     wait: (namespace, taskId, timeoutMs, signal) =>
       reader.wait(namespace, taskId, timeoutMs, signal),
     watch: (namespace, taskIds, cursor, signal) =>

@@ -51,10 +51,18 @@ export interface History {
    */
   cancelLive(namespace: string, taskId: string, reason?: string): Promise<Task | undefined>;
   /**
-   * A new run of an ended task: status pending, budgets reset, run and version + 1, one commit
-   * marker.
+   * A new run of ended tasks (at most limits.reviveBatch): status pending, budgets reset, run and
+   * version + 1, one commit marker for all. Outcomes in the order given.
    */
-  revive(namespace: string, taskId: string): Promise<ReviveOutcome>;
+  revive(
+    namespace: string,
+    taskIds: readonly string[],
+  ): Promise<{ outcomes: ReviveOutcome[]; marker: string | undefined }>;
+  /**
+   * Removes ended tasks with their attempts and keys, before their retention is over. Returns how
+   * many went; live ones stay.
+   */
+  purge(namespace: string, taskIds: readonly string[]): Promise<number>;
 
   /** `namespace` undefined: any (the coordinator's own work). */
   get(namespace: string | undefined, taskIds: readonly string[]): Promise<(Task | undefined)[]>;
@@ -135,7 +143,7 @@ export type InsertOutcome =
 export type RecordOutcome = "applied" | "superseded" | "missing" | "refused";
 
 export type ReviveOutcome =
-  | { readonly kind: "revived"; readonly task: Task; readonly marker: string }
+  | { readonly kind: "revived"; readonly task: Task }
   | { readonly kind: "live"; readonly task: Task }
   | { readonly kind: "completed"; readonly task: Task }
   | { readonly kind: "unknown" };

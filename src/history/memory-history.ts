@@ -50,16 +50,13 @@ export function createMemoryHistory(options: MemoryHistoryOptions = {}): History
     staleMarkers: (idleMs, limit) => step((now) => reads.staleMarkers(store, now, idleMs, limit)),
     record: (transitions) => step((now) => writes.record(store, transitions, now)),
     cancelLive: (space, id, why) => step((now) => writes.cancelLive(store, space, id, why, now)),
-    revive: (namespace, taskId) =>
-      step((now) => writes.revive(store, namespace, taskId, newMarker(), now)),
+    revive: (namespace, taskIds) =>
+      step((now) => writes.revive(store, namespace, taskIds, newMarker(), now)),
+    purge: (namespace, taskIds) => step(() => writes.purge(store, namespace, taskIds)),
     get: (namespace, taskIds) =>
       step((now) => taskIds.map((id) => reads.read(reads.find(store, namespace, id), now))),
     list: (query) => step((now) => reads.list(store, query, now)),
-    match: (query) =>
-      step((now) => {
-        const { tasks, ...rest } = reads.list(store, query, now);
-        return { ids: tasks.map(({ id }) => id), ...rest };
-      }),
+    match: (query) => step((now) => reads.match(store, query, now)),
     attempts: (namespace, taskId) => step(() => reads.attemptsOf(store, namespace, taskId)),
     addLogs: (entries) => step(() => addLogs(store, entries)),
     logs: (query) => step(() => logs(store, query)),

@@ -1,6 +1,6 @@
 import { limits } from "../limits.js";
 import { checkLength, checkName, isName, refuse } from "./rules.js";
-import { isFinal, type Status, type Task } from "./task.js";
+import type { Status, Task } from "./task.js";
 
 /** Which tasks a list or a bulk call means. What is not given matches all; all given must hold. */
 export interface TaskFilter {
@@ -36,15 +36,6 @@ export function checkFilter(filter: TaskFilter, field = ""): void {
   if (createdAfter > createdBefore) {
     refuse(`${field}created_before`, "a time after created_after", "an earlier one");
   }
-}
-
-/** @public The rules for a bulk call that is for ended tasks only. */
-export function checkEndedOnly(filter: TaskFilter, field: string): void {
-  if (!filter.statuses?.length) {
-    refuse(`${field}status`, "at least one of failed, cancelled, expired and completed", "none");
-  }
-  const live = filter.statuses.find((status) => !isFinal(status));
-  if (live) refuse(`${field}status`, "failed, cancelled, expired or completed", live);
 }
 
 /** Judged as `task` reads, so a task whose time has come counts as pending. */

@@ -211,6 +211,13 @@ export const isFinal = (status: Status): status is FinalStatus =>
 export const defaultNamespace = "default";
 export const defaultQueue = "default";
 
+/** What tasks of one type in a queue fall back on; what is left out is the queue's. */
+export interface TypeSettings {
+  readonly maxRetries?: number | undefined;
+  readonly retry?: Partial<RetryPolicy> | undefined;
+  readonly timeoutMs?: number | undefined;
+}
+
 /** Settings of a queue; a queue exists from its first use, with these defaults. */
 export interface QueueSettings {
   readonly namespace: string;
@@ -221,6 +228,8 @@ export interface QueueSettings {
   readonly maxRetries: number;
   readonly retry: RetryPolicy;
   readonly retentionMs: number;
+  /** Defaults of tasks of one type, before those above. */
+  readonly types: Readonly<Record<string, TypeSettings>>;
   /** +1 with every change; 0: never set, all defaults. */
   readonly version: number;
 }

@@ -1,15 +1,8 @@
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 import type { TaskDraft } from "./draft.js";
-import {
-  checkDuration,
-  checkLength,
-  checkName,
-  checkNumber,
-  checkWhole,
-  refuse,
-  shown,
-} from "./rules.js";
+import { checkRetry, retryTermsOf } from "./retry-policy.js";
+import { checkDuration, checkLength, checkName, checkWhole, refuse, shown } from "./rules.js";
 import type { Payload, Priority, QueueSettings, RetryPolicy, TaskSpec, TaskTerms } from "./task.js";
 import { defaultQueue } from "./task.js";
 import { inspectValue } from "./value-bytes.js";
@@ -36,6 +29,7 @@ export const defaultQueueSettings = (namespace: string, name: string): QueueSett
   maxRetries: limits.maxRetries,
   retry: defaultRetry,
   retentionMs: limits.retentionMs,
+  types: {},
   version: 0,
 });
 
@@ -50,16 +44,17 @@ export interface SpecContext {
 export function toSpec(draft: TaskDraft, context: SpecContext): TaskSpec {
   checkDraft(draft);
   const { namespace, queue, now } = context;
+  const { maxRetries, retry, timeoutMs } = retryTermsOf(draft, draft.type, queue);
   return {
     namespace,
     queue: draft.queue ?? defaultQueue,
     type: draft.type,
     priority: (draft.priority ?? 1) as Priority,
     payload: draft.payload,
-    maxRetries: draft.maxRetries ?? queue.maxRetries,
-    retry: { ...queue.retry, ...roundRetry(draft.retry) },
+    maxRetries,
+    retry,
     runAt: runAtOf(draft, now),
-    timeoutMs: Math.ceil(draft.timeoutMs ?? limits.attemptTimeoutMs),
+    timeoutMs,
     groupKey: draft.groupKey,
     requiredLabels: draft.requiredLabels,
     tags: draft.tags,
@@ -121,30 +116,6 @@ function checkValue(path: string, data: Uint8Array): void {
   refuse(path, "a google.protobuf.Value with its kind set", shown(data));
 }
 
-/** `field`: path of the policy. */
-export function checkRetry(field: string, retry: Partial<RetryPolicy>): void {
-  const { initialBackoffMs, maxBackoffMs, multiplier, jitter, nonRetryableCodes } = retry;
-  const ceiling = limits.backoffCeilingMs;
-  const delays = retry.delaysMs ?? [];
-  if (delays.length > limits.retryDelays) {
-    refuse(`${field}.delays`, `at most ${limits.retryDelays}`, delays.length);
-  }
-  for (const [n, delay] of delays.entries()) {
-    checkDuration(`${field}.delays[${n}]`, delay, 0, ceiling);
-  }
-  if (initialBackoffMs !== undefined) {
-    checkDuration(`${field}.initial_backoff`, initialBackoffMs, 0, ceiling);
-  }
-  if (maxBackoffMs !== undefined) checkDuration(`${field}.max_backoff`, maxBackoffMs, 0, ceiling);
-  if (multiplier !== undefined) checkNumber(`${field}.multiplier`, multiplier, 1, 10);
-  if (jitter !== undefined) checkNumber(`${field}.jitter`, jitter, 0, 1);
-  const codes = nonRetryableCodes ?? [];
-  if (codes.length > 32) refuse(`${field}.non_retryable_codes`, "at most 32", codes.length);
-  for (const [index, code] of codes.entries()) {
-    checkLength(`${field}.non_retryable_codes[${index}]`, code, 1, limits.nameLength);
-  }
-}
-
 function checkTimes(draft: TaskDraft): void {
   const { delayMs, runAt, timeoutMs, retentionMs } = draft;
   if (delayMs !== undefined && runAt !== undefined) {
@@ -162,7 +133,6 @@ function checkTimes(draft: TaskDraft): void {
 const termFields: Readonly<Partial<Record<keyof TaskTerms, string>>> = {
   unique: "task.unique_key",
   batchId: "task.batch_id",
-  redrivenFrom: "task.redriven_from",
   schedule: "task.schedule",
   scheduledFor: "task.scheduled_for",
 };
@@ -256,14 +226,3 @@ function runAtOf(draft: TaskDraft, now: number): number | undefined {
 
 const shownTime = (at: number): string =>
   Math.abs(at) <= 8.64e15 ? new Date(at).toISOString() : String(at);
-
-/** Fractions of a millisecond round up: a delay is never shorter than asked. */
-function roundRetry(retry: Partial<RetryPolicy> = {}): Partial<RetryPolicy> {
-  const { initialBackoffMs, maxBackoffMs, delaysMs } = retry;
-  return {
-    ...retry,
-    ...(delaysMs && { delaysMs: delaysMs.map(Math.ceil) }),
-    ...(initialBackoffMs !== undefined && { initialBackoffMs: Math.ceil(initialBackoffMs) }),
-    ...(maxBackoffMs !== undefined && { maxBackoffMs: Math.ceil(maxBackoffMs) }),
-  };
-}

@@ -1,5 +1,7 @@
 import { once } from "node:events";
 import type {
+  BulkOutcome,
+  BulkRequest,
   CancelManyRequest,
   Coordinator,
   QueueChange,
@@ -198,6 +200,28 @@ export class FakeCoordinator implements Coordinator {
     return this.#find(namespace, id);
   }
 
+  async retryMany(namespace: string, request: BulkRequest): Promise<BulkOutcome> {
+    const { tasks, nextPageToken } = await this.list({
+      ...request.filter,
+      namespace,
+      ...page(request),
+    });
+    for (const { id } of request.dryRun ? [] : tasks) await this.retry(namespace, id);
+    const done = request.dryRun ? 0 : tasks.length;
+    return { matched: tasks.length, done, scanned: tasks.length, nextPageToken };
+  }
+
+  async purgeMany(namespace: string, request: BulkRequest): Promise<BulkOutcome> {
+    const { tasks, nextPageToken } = await this.list({
+      ...request.filter,
+      namespace,
+      ...page(request),
+    });
+    for (const { id } of request.dryRun ? [] : tasks) this.tasks.delete(id);
+    const done = request.dryRun ? 0 : tasks.length;
+    return { matched: tasks.length, done, scanned: tasks.length, nextPageToken };
+  }
+
   async wait(namespace: string, id: string, _timeoutMs: number, signal: AbortSignal) {
     const task = this.#find(namespace, id);
     if (!isFinal(task.status) && this.gate) {
@@ -306,3 +330,5 @@ const untouched = {
   checkpoint: undefined,
   pendingReason: undefined,
 };
+
+const page = ({ limit, pageToken }: BulkRequest) => ({ pageSize: limit, pageToken });

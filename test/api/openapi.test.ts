@@ -77,7 +77,7 @@ const unmakeable = new Set(["page_token", "etag", "start", "end", "at"]);
 const notBuilt = new Set(["unique_key", "unique", "batch_id"]);
 
 /** Texts that not any text will do for; the examples have them. */
-const inExamples = new Set(["cron", "time_zone"]);
+const inExamples = new Set(["cron", "time_zone", "filter"]);
 /** What a property stands instead of, and cannot be given beside. */
 const apart: Readonly<Record<string, readonly string[]>> = {
   payload_blob: ["payload"],
@@ -187,6 +187,8 @@ describe("the document", () => {
       "POST /api/v1/tasks/{task_id}:cancel",
       "POST /api/v1/tasks/{task_id}:retry",
       "POST /api/v1/tasks:cancel",
+      "POST /api/v1/tasks:purge",
+      "POST /api/v1/tasks:retry",
       "POST /api/v1/tasks:submit",
       "POST /task",
       "PUT /api/v1/schedules/{name}",

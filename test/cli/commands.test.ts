@@ -148,6 +148,44 @@ describe("drover task", () => {
     for (const line of people.lines) expect(line.length).toBeLessThanOrEqual(80);
   });
 
+  it("retries and purges by filter, and only with --yes", async () => {
+    const filter = [
+      "--status",
+      "failed",
+      "--tag",
+      "bulk",
+      "--since",
+      "1h",
+      "--error-code",
+      "no_way",
+    ];
+    const ids = [await submit("break", "--tag", "bulk"), await submit("break", "--tag", "bulk")];
+    for (const id of ids) await drover(["task", "wait", id]);
+    const counted = await drover(["task", "retry", ...filter]);
+    expect(counted.lines).toEqual(["2 would be retried"]);
+    expect(counted.notes.join()).toContain("--yes");
+    expect(await json(["task", "retry", ...filter, "--yes", "-n", "1"])).toMatchObject({
+      matched: 1,
+      retried: 1,
+      dry_run: false,
+    });
+    for (const id of ids) await drover(["task", "wait", id]);
+    expect((await drover(["task", "purge", ...filter, "--dry-run", "--yes"])).lines).toEqual([
+      "2 would be purged",
+    ]);
+    expect((await drover(["task", "purge", ...filter, "--yes"])).lines).toEqual(["2 of 2 purged"]);
+    expect(exitCodeOf(await failure(["task", "get", ids[0]!]))).toBe(Exit.notFound);
+    expect(exitCodeOf(await failure(["task", "purge", "--yes"]))).toBe(Exit.usage);
+    expect(exitCodeOf(await failure(["task", "retry", ids[0]!, "--tag", "x"]))).toBe(Exit.usage);
+  });
+
+  it("makes a new task of a dead one with another payload", async () => {
+    const id = await submit("break");
+    await drover(["task", "wait", id]);
+    const made = await json(["task", "retry", id, "--payload", '{"n":21}']);
+    expect(made).toMatchObject({ redriven_from: id, payload: { n: 21 }, run: 1 });
+  });
+
   it("shows the attempts", async () => {
     const id = await submit("break");
     await drover(["task", "wait", id]);

@@ -19,6 +19,10 @@ const settings = (namespace: string, name: string): QueueSettings => ({
     delaysMs: [5, 70],
   },
   retentionMs: 1_000,
+  types: {
+    send_email: { maxRetries: 9, retry: { backoff: "fixed", delaysMs: [1] }, timeoutMs: 1_000 },
+    bare: {},
+  },
   version: 0,
 });
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import type { History } from "../../src/history/history.js";
 import type { HistoryScene } from "./history.js";
 import { attemptOf, countedFinals, ended, shownCounts, told } from "./history-harness.js";
 
@@ -261,7 +262,12 @@ export function exerciseRecord(scene: () => HistoryScene): void {
         other.record([...b, ...a.slice(0, 9)].map((one) => ended(one, "failed"))),
         other.record(b.slice(0, 20).map((one) => ended(one, "cancelled"))),
       ]);
-      for (const one of [...a, ...b].slice(20, 45)) await history.revive(namespace, one.id);
+      const some = [...a, ...b].slice(20, 45);
+      await history.revive(
+        namespace,
+        some.slice(0, 5).map(({ id }) => id),
+      );
+      for (const one of some.slice(5)) await history.revive(namespace, [one.id]);
       await other.record(
         b.slice(5, 9).map((one) => ended(one, "expired", { run: 2, version: 99 })),
       );
@@ -302,7 +308,8 @@ export function exerciseRecord(scene: () => HistoryScene): void {
       const error = { code: "boom", message: "no", retryable: true };
       const change = { attempt: 4, retryCount: 3, leaseLosses: 2, releases: 1, error };
       await history.record([ended(one, "failed", { version: 9, ...change })]);
-      const reply = await other.revive(namespace, one.id);
+      const { outcomes, marker: given } = await other.revive(namespace, [one.id]);
+      const reply = outcomes[0]!;
       if (reply.kind !== "revived") throw new Error(`revived expected, came ${reply.kind}`);
       expect(reply.task).toMatchObject({ status: "pending", run: 2, version: 10, attempt: 4 });
       expect(reply.task).toMatchObject({ retryCount: 0, leaseLosses: 0, releases: 0 });
@@ -311,7 +318,7 @@ export function exerciseRecord(scene: () => HistoryScene): void {
       expect(await history.finalCounts(namespace)).toEqual([]);
       await harness.age(1_000);
       const stale = await history.staleMarkers(1_000, 10_000);
-      const found = stale.find(({ marker }) => marker === reply.marker);
+      const found = stale.find(({ marker }) => marker === given);
       expect(found?.tasks.map(({ id, run }) => [id, run])).toEqual([[one.id, 2]]);
     });
 
@@ -321,7 +328,7 @@ export function exerciseRecord(scene: () => HistoryScene): void {
       await history.insert([one]);
       const first = ended(one, "failed", { version: 5 });
       await history.record([first]);
-      await history.revive(namespace, one.id);
+      await history.revive(namespace, [one.id]);
       expect(await history.record([first])).toEqual(["superseded"]);
       const stale = told(one, { status: "running", version: 50 });
       expect(await history.record([stale])).toEqual(["superseded"]);
@@ -339,10 +346,10 @@ export function exerciseRecord(scene: () => HistoryScene): void {
       await history.insert([one]);
       await history.record([ended(one, "expired")]);
       const replies = await Promise.all([
-        history.revive(namespace, one.id),
-        other.revive(namespace, one.id),
+        history.revive(namespace, [one.id]),
+        other.revive(namespace, [one.id]),
       ]);
-      expect(replies.map(({ kind }) => kind).toSorted()).toEqual(["live", "revived"]);
+      expect(replies.flatMap(kindsOf).toSorted()).toEqual(["live", "revived"]);
     });
 
     test("live, completed, unknown and foreign tasks are not revived (H5)", async () => {
@@ -350,12 +357,34 @@ export function exerciseRecord(scene: () => HistoryScene): void {
       const [live, done, dead] = [task(), task(), task()];
       await history.insert([live, done, dead]);
       await history.record([ended(done, "completed"), ended(dead, "failed")]);
-      const kinds = [];
-      for (const id of [live.id, done.id, task().id, "no id"]) {
-        kinds.push((await history.revive(namespace, id)).kind);
-      }
-      kinds.push((await history.revive(`${namespace}-x`, dead.id)).kind);
+      const asked = [live.id, done.id, task().id, "no id"];
+      const kinds = kindsOf(await history.revive(namespace, asked));
+      kinds.push(...kindsOf(await history.revive(`${namespace}-x`, [dead.id])));
       expect(kinds).toEqual(["live", "completed", "unknown", "unknown", "unknown"]);
+    });
+
+    test("many begin a new run at once, each in its place, under one marker (H1)", async () => {
+      const { harness, history, other, namespace, tasks, task } = scene();
+      const dead = tasks(20);
+      const live = task();
+      await history.insert([...dead, live]);
+      await history.record(dead.map((one, at) => ended(one, at % 2 ? "failed" : "cancelled")));
+      const asked = [dead[3]!.id, live.id, ...dead.slice(4, 15).map(({ id }) => id)];
+      const { outcomes, marker } = await other.revive(namespace, asked);
+      expect(outcomes.map((it) => (it.kind === "unknown" ? "" : it.task.id))).toEqual(asked);
+      expect(outcomes[1]!.kind).toBe("live");
+      await harness.age(1_000);
+      const stale = await history.staleMarkers(1_000, 10_000);
+      const marked = stale.find((it) => it.marker === marker)!.tasks.map(({ id }) => id);
+      expect(marked.toSorted()).toEqual(asked.filter((id) => id !== live.id).toSorted());
+      expect((await history.revive(namespace, [live.id])).marker).toBeUndefined();
+      expect(shownCounts(await history.finalCounts(namespace))).toEqual({
+        "default cancelled": 4,
+        "default failed": 4,
+      });
     });
   });
 }
+
+const kindsOf = ({ outcomes }: Awaited<ReturnType<History["revive"]>>) =>
+  outcomes.map(({ kind }): string => kind);

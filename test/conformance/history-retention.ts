@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { limits } from "../../src/limits.js";
+import type { Task } from "../../src/task/task.js";
 import type { HistoryScene } from "./history.js";
 import { attemptOf, countedFinals, ended, shownCounts } from "./history-harness.js";
 
@@ -36,10 +37,31 @@ export function exerciseRetention(scene: () => HistoryScene): void {
       const [old, revived] = [task({ retentionMs: 1 }), task({ retentionMs: 1 })];
       await history.insert([old, revived]);
       await history.record([ended(revived, "failed")]);
-      await history.revive(namespace, revived.id);
+      await history.revive(namespace, [revived.id]);
       await harness.age(400 * day);
       await pruneAll(scene());
       expect(await history.liveCount(namespace)).toBe(2);
+    });
+
+    test("a purge takes ended tasks with all that is their own, and no live or foreign one (H4)", async () => {
+      const { history, namespace, task, tasks, query } = scene();
+      const dead = task({ idempotencyKey: "dead" });
+      const [done, live, kept] = tasks(3) as [Task, Task, Task];
+      await history.insert([dead, done, live, kept]);
+      await history.record([
+        ended(dead, "failed", {}, { attempt: attemptOf(dead) }),
+        ended(done, "completed"),
+        ended(kept, "failed"),
+      ]);
+      const asked = [dead.id, live.id, done.id, dead.id, task().id, "no id"];
+      expect(await history.purge(`${namespace}-x`, asked)).toBe(0);
+      expect(await history.purge(namespace, asked)).toBe(2);
+      expect(await history.purge(namespace, asked)).toBe(0);
+      const left = (await history.list(query())).tasks.map(({ id }) => id);
+      expect(left).toEqual([kept.id, live.id]);
+      expect(await history.attempts(namespace, dead.id)).toEqual([]);
+      expect(await history.keyHolder(namespace, "default", "dead")).toBeUndefined();
+      expect(shownCounts(await history.finalCounts(namespace))).toEqual({ "default failed": 1 });
     });
 
     test("a pruned task leaves the key to whoever took it since (H4)", async () => {

@@ -48,6 +48,7 @@ const settings = (change: Partial<QueueSettings>): QueueSettings => ({
   maxRetries: 3,
   retry: world.tasks.task().retry,
   retentionMs: limits.retentionMs,
+  types: {},
   version: 0,
   ...change,
 });

@@ -3,10 +3,11 @@
  * `start ID ATTEMPT FENCING TIME`, `end ID`, and what the SDK logs: `log [LEVEL, MESSAGE, FIELDS,
  * TIME]`. Types: `noop` ends at once, `sleep` after payload.ms, `hang` only when it is aborted,
  * `once` hangs at the first attempt and ends at once at others, `stubborn` ends after payload.ms
- * though it is aborted, `spin` blocks the event loop for payload.ms at the first attempt.
+ * though it is aborted, `spin` blocks the event loop for payload.ms at the first attempt, `fails`
+ * fails with the code payload.fail, if there is one; with STORY_MENDED=1 only with `bad_payload`.
  * STORY_QUEUES: queues to take tasks from, a comma list.
  */
-import { createWorker, type Handler, type HandlerContext } from "drover/worker";
+import { createWorker, TaskFailedError, type Handler, type HandlerContext } from "drover/worker";
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const log = (level: string) => (fields: object, message: string) =>
@@ -50,6 +51,12 @@ const handlers: Record<string, Handler> = {
     return payload;
   },
   stubborn: (payload) => new Promise((resolve) => setTimeout(resolve, millis(payload), payload)),
+  fails: (payload) => {
+    const { fail: code } = payload as { fail?: string };
+    const mended = process.env["STORY_MENDED"] === "1" && code !== "bad_payload";
+    if (code !== undefined && !mended) throw new TaskFailedError(`it is ${code}`, { code });
+    return payload;
+  },
   spin: (payload, { attempt }) => {
     const ms = attempt === 1 ? millis(payload) : 0;
     const endsAt = Date.now() + ms;

@@ -26,5 +26,7 @@ export const inputExamples: Readonly<Record<string, unknown>> = {
   TriggerScheduleRequest: {},
   BackfillScheduleRequest: { start: "2025-01-01T00:00:00Z", end: "2025-01-02T00:00:00Z" },
   PreviewScheduleRequest: { schedule, count: 3 },
+  RetryTasksRequest: { filter: { type: "send_email", error_code: "smtp_down" }, dry_run: true },
+  PurgeTasksRequest: { filter: { status: ["failed"], created_before: "2026-01-31T08:00:00Z" } },
   QueueInput: { paused: true, retention: "30d" },
 };

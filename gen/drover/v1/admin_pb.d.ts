@@ -15,6 +15,40 @@ import type { Duration, FieldMask, Timestamp, Value } from "@bufbuild/protobuf/w
 export declare const file_drover_v1_admin: GenFile;
 
 /**
+ * What tasks of one type in a queue fall back on; what is left out is the queue's.
+ *
+ * @generated from message drover.v1.TypeSettings
+ */
+export declare type TypeSettings = Message<"drover.v1.TypeSettings"> & {
+  /**
+   * For tasks that give none. 0 to 1,000.
+   *
+   * @generated from field: optional int32 max_retries = 1;
+   */
+  maxRetries?: number | undefined;
+
+  /**
+   * For tasks that give none. A part left out is the queue's.
+   *
+   * @generated from field: drover.v1.RetryPolicy retry_policy = 2;
+   */
+  retryPolicy?: RetryPolicy | undefined;
+
+  /**
+   * Longest run of one attempt. 1ms to 7 days.
+   *
+   * @generated from field: google.protobuf.Duration timeout = 3;
+   */
+  timeout?: Duration | undefined;
+};
+
+/**
+ * Describes the message drover.v1.TypeSettings.
+ * Use `create(TypeSettingsSchema)` to create a new message.
+ */
+export declare const TypeSettingsSchema: GenMessage<TypeSettings>;
+
+/**
  * A queue: its settings, and (output only) what is in it.
  *
  * @generated from message drover.v1.Queue
@@ -61,6 +95,14 @@ export declare type Queue = Message<"drover.v1.Queue"> & {
    * @generated from field: google.protobuf.Duration retention = 6;
    */
   retention?: Duration | undefined;
+
+  /**
+   * Defaults of single types, before those of the queue; what a task gives itself stands before both. An update
+   * replaces all of them. At most 256; keys are types, 1 to 128 of [A-Za-z0-9._-].
+   *
+   * @generated from field: map<string, drover.v1.TypeSettings> types = 7;
+   */
+  types: { [key: string]: TypeSettings };
 
   /**
    * Output only. Number of tasks by status.

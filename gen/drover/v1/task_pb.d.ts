@@ -1331,6 +1331,27 @@ export declare type RetryTaskRequest = Message<"drover.v1.RetryTaskRequest"> & {
    * @generated from field: string task_id = 1;
    */
   taskId: string;
+
+  /**
+   * Input of the new task, as in Task. Without it the same task runs again.
+   *
+   * @generated from field: google.protobuf.Value payload = 2;
+   */
+  payload?: Value | undefined;
+
+  /**
+   * The same as bytes, instead.
+   *
+   * @generated from field: drover.v1.Blob payload_blob = 3;
+   */
+  payloadBlob?: Blob | undefined;
+
+  /**
+   * With a payload: as SubmitTaskRequest.request_id.
+   *
+   * @generated from field: string request_id = 4;
+   */
+  requestId: string;
 };
 
 /**
@@ -1358,6 +1379,170 @@ export declare type RetryTaskResponse = Message<"drover.v1.RetryTaskResponse"> &
  * Use `create(RetryTaskResponseSchema)` to create a new message.
  */
 export declare const RetryTaskResponseSchema: GenMessage<RetryTaskResponse>;
+
+/**
+ * See RetryTasks.
+ *
+ * @generated from message drover.v1.RetryTasksRequest
+ */
+export declare type RetryTasksRequest = Message<"drover.v1.RetryTasksRequest"> & {
+  /**
+   * Which tasks. Its status: failed (default), cancelled, expired.
+   *
+   * @generated from field: drover.v1.TaskFilter filter = 1;
+   */
+  filter?: TaskFilter | undefined;
+
+  /**
+   * Tasks of this slice. Default and at most 1,000.
+   *
+   * @generated from field: int32 limit = 2;
+   */
+  limit: number;
+
+  /**
+   * Only count.
+   *
+   * @generated from field: bool dry_run = 3;
+   */
+  dryRun: boolean;
+
+  /**
+   * next_page_token of the slice before, with the same filter.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message drover.v1.RetryTasksRequest.
+ * Use `create(RetryTasksRequestSchema)` to create a new message.
+ */
+export declare const RetryTasksRequestSchema: GenMessage<RetryTasksRequest>;
+
+/**
+ * See RetryTasks.
+ *
+ * @generated from message drover.v1.RetryTasksResponse
+ */
+export declare type RetryTasksResponse = Message<"drover.v1.RetryTasksResponse"> & {
+  /**
+   * Tasks of this slice that fit.
+   *
+   * @generated from field: int32 matched = 1;
+   */
+  matched: number;
+
+  /**
+   * Of those, how many began a new run; others had changed meanwhile.
+   *
+   * @generated from field: int32 retried = 2;
+   */
+  retried: number;
+
+  /**
+   * Tasks looked at.
+   *
+   * @generated from field: int32 scanned = 3;
+   */
+  scanned: number;
+
+  /**
+   * Empty: this was the last slice. A slice may match nothing and lead on all the same.
+   *
+   * @generated from field: string next_page_token = 4;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message drover.v1.RetryTasksResponse.
+ * Use `create(RetryTasksResponseSchema)` to create a new message.
+ */
+export declare const RetryTasksResponseSchema: GenMessage<RetryTasksResponse>;
+
+/**
+ * See PurgeTasks.
+ *
+ * @generated from message drover.v1.PurgeTasksRequest
+ */
+export declare type PurgeTasksRequest = Message<"drover.v1.PurgeTasksRequest"> & {
+  /**
+   * Which tasks. It names at least one status: failed, cancelled, expired, completed.
+   *
+   * @generated from field: drover.v1.TaskFilter filter = 1;
+   */
+  filter?: TaskFilter | undefined;
+
+  /**
+   * Tasks of this slice. Default and at most 1,000.
+   *
+   * @generated from field: int32 limit = 2;
+   */
+  limit: number;
+
+  /**
+   * Only count.
+   *
+   * @generated from field: bool dry_run = 3;
+   */
+  dryRun: boolean;
+
+  /**
+   * next_page_token of the slice before, with the same filter.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message drover.v1.PurgeTasksRequest.
+ * Use `create(PurgeTasksRequestSchema)` to create a new message.
+ */
+export declare const PurgeTasksRequestSchema: GenMessage<PurgeTasksRequest>;
+
+/**
+ * See PurgeTasks.
+ *
+ * @generated from message drover.v1.PurgeTasksResponse
+ */
+export declare type PurgeTasksResponse = Message<"drover.v1.PurgeTasksResponse"> & {
+  /**
+   * Tasks of this slice that fit.
+   *
+   * @generated from field: int32 matched = 1;
+   */
+  matched: number;
+
+  /**
+   * Of those, how many went; others had changed meanwhile.
+   *
+   * @generated from field: int32 purged = 2;
+   */
+  purged: number;
+
+  /**
+   * Tasks looked at.
+   *
+   * @generated from field: int32 scanned = 3;
+   */
+  scanned: number;
+
+  /**
+   * Empty: this was the last slice. A slice may match nothing and lead on all the same.
+   *
+   * @generated from field: string next_page_token = 4;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message drover.v1.PurgeTasksResponse.
+ * Use `create(PurgeTasksResponseSchema)` to create a new message.
+ */
+export declare const PurgeTasksResponseSchema: GenMessage<PurgeTasksResponse>;
 
 /**
  * See WaitTask.
@@ -3342,7 +3527,8 @@ export declare const TaskService: GenService<{
     output: typeof CancelTasksResponseSchema;
   },
   /**
-   * FAILED, CANCELLED and EXPIRED begin a new run with a fresh budget; RETRYING skips the rest of its backoff.
+   * FAILED, CANCELLED and EXPIRED begin a new run with a fresh budget; RETRYING skips the rest of its backoff. With a
+   * payload the task stays as it ended, and a new one is made from it: see Task.redriven_from.
    *
    * @generated from rpc drover.v1.TaskService.RetryTask
    */
@@ -3350,6 +3536,27 @@ export declare const TaskService: GenService<{
     methodKind: "unary";
     input: typeof RetryTaskRequestSchema;
     output: typeof RetryTaskResponseSchema;
+  },
+  /**
+   * New runs of the dead letters that fit, or of what was cancelled or expired, newest first. One slice a call: go on
+   * with next_page_token until it is empty.
+   *
+   * @generated from rpc drover.v1.TaskService.RetryTasks
+   */
+  retryTasks: {
+    methodKind: "unary";
+    input: typeof RetryTasksRequestSchema;
+    output: typeof RetryTasksResponseSchema;
+  },
+  /**
+   * Removes ended tasks that fit, with their attempts, before their retention is over. One slice a call, as RetryTasks.
+   *
+   * @generated from rpc drover.v1.TaskService.PurgeTasks
+   */
+  purgeTasks: {
+    methodKind: "unary";
+    input: typeof PurgeTasksRequestSchema;
+    output: typeof PurgeTasksResponseSchema;
   },
   /**
    * Long poll: answers when the task is final, or after the timeout with the task as it stands then.

@@ -8,7 +8,7 @@ import {
   type Task,
 } from "../../task/task.js";
 import { fits } from "../../task/filter.js";
-import type { ListQuery, TaskPage } from "../history.js";
+import type { ListQuery, MatchPage, TaskPage } from "../history.js";
 import { pageToken, startOfPage } from "../page-token.js";
 import { asRead } from "../rules.js";
 import { type MemoryHistoryStore, placeOf, type StoredTask } from "./store.js";
@@ -66,6 +66,11 @@ export function list(store: MemoryHistoryStore, query: ListQuery, now: number): 
     tasks.push(task);
   }
   return { tasks, scanned, nextPageToken: "" };
+}
+
+export function match(store: MemoryHistoryStore, query: ListQuery, now: number): MatchPage {
+  const { tasks, ...rest } = list(store, query, now);
+  return { ids: tasks.map(({ id }) => id), ...rest };
 }
 
 export function attemptsOf(

@@ -102,18 +102,35 @@ export function cancelLive(
 export function revive(
   store: MemoryHistoryStore,
   namespace: string,
-  taskId: string,
+  taskIds: readonly string[],
   marker: string,
   now: number,
-): ReviveOutcome {
-  const row = find(store, namespace, taskId);
-  if (!row) return { kind: "unknown" };
-  if (row.endedAt === undefined) return { kind: "live", task: asRead(row.task, now) };
-  if (row.task.status === "completed") return { kind: "completed", task: row.task };
-  const task = revived(row.task);
-  putTask(store, task, now);
-  store.markers.set(marker, { createdAt: now, taskIds: [task.id] });
-  return { kind: "revived", task, marker };
+): { outcomes: ReviveOutcome[]; marker: string | undefined } {
+  const outcomes = taskIds.map((taskId): ReviveOutcome => {
+    const row = find(store, namespace, taskId);
+    if (!row) return { kind: "unknown" };
+    if (row.endedAt === undefined) return { kind: "live", task: asRead(row.task, now) };
+    if (row.task.status === "completed") return { kind: "completed", task: row.task };
+    const task = revived(row.task);
+    putTask(store, task, now);
+    return { kind: "revived", task };
+  });
+  const begun = outcomes.flatMap((it) => (it.kind === "revived" ? [it.task.id] : []));
+  if (begun.length === 0) return { outcomes, marker: undefined };
+  store.markers.set(marker, { createdAt: now, taskIds: begun });
+  return { outcomes, marker };
+}
+
+export function purge(
+  store: MemoryHistoryStore,
+  namespace: string,
+  taskIds: readonly string[],
+): number {
+  const ended = new Set(
+    taskIds.map((id) => find(store, namespace, id)).filter((row) => row?.endedAt !== undefined),
+  );
+  for (const row of ended) dropTask(store, row!);
+  return ended.size;
 }
 
 export function putQueue(

@@ -10,7 +10,7 @@ import { clearMarkers, staleMarkers } from "./markers.js";
 import { migrate } from "./migrate.js";
 import { makeDays } from "./days.js";
 import { createDatabase, type DatabaseOptions } from "./pool.js";
-import { prune } from "./prune.js";
+import { prune, purge } from "./prune.js";
 import { putQueue, queue, queues, touchQueues } from "./queues.js";
 import * as reads from "./reads.js";
 import { list, match } from "./list.js";
@@ -56,7 +56,8 @@ export function createPostgresHistory(options: PostgresHistoryOptions): History 
     record: (transitions) => record(database, transitions, shard),
     cancelLive: (namespace, taskId, reason) =>
       cancelLive(database, namespace, taskId, reason, shard),
-    revive: (namespace, taskId) => revive(database, namespace, taskId, newMarker(), shard),
+    revive: (namespace, taskIds) => revive(database, namespace, taskIds, newMarker(), shard),
+    purge: (namespace, taskIds) => purge(database, namespace, taskIds, shard),
     get: (namespace, taskIds) => reads.get(database, namespace, taskIds),
     list: (query) => list(database, query),
     match: (query) => match(database, query),

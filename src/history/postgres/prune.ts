@@ -1,10 +1,11 @@
 import { limits } from "../../limits.js";
+import { parseTaskId } from "../../task/ids.js";
 import { addCounts, type CountChange } from "./counts.js";
 import { dropOldDays, makeDays, tables } from "./days.js";
-import { restored } from "./literals.js";
+import { plainArray, restored, storable } from "./literals.js";
 import { dropOldLogDays, makeLogDays } from "./logs.js";
 import type { Database } from "./pool.js";
-import { sql } from "./sql.js";
+import { sql, type Statement } from "./sql.js";
 
 const pruneTasks = sql("prune_tasks");
 const pruneKeys = sql("prune_keys");
@@ -29,16 +30,48 @@ export async function prune(database: Database, limit: number, shard: number): P
   return gone + limit - left;
 }
 
-async function pruneTable(
+function pruneTable(
   database: Database,
   table: string,
   limit: number,
   shard: number,
 ): Promise<number> {
-  const text = pruneTasks.text.replace("{from}", `"${table}"`);
-  const statement = { name: `${pruneTasks.name}/${table}`, text };
+  // One table at a time, because those about to be dropped as a whole are left out.
+  const due = `SELECT id FROM "${table}" WHERE purge_at <= now_ms() ORDER BY purge_at LIMIT $1`;
+  return remove(database, removing(table, due), [limit], shard);
+}
+
+const purging = removing(
+  "purge",
+  `SELECT id FROM tasks
+  WHERE id = ANY ($1::uuid[]) AND namespace = $2 AND ended_at IS NOT NULL ORDER BY id`,
+);
+
+/** Removes those of them that have ended. */
+export function purge(
+  database: Database,
+  namespace: string,
+  taskIds: readonly string[],
+  shard: number,
+): Promise<number> {
+  const ids = taskIds.map(parseTaskId).filter((id) => id !== undefined);
+  return remove(database, purging, [plainArray(ids), storable(namespace)], shard);
+}
+
+/** `gone`: a SELECT of the ids. */
+function removing(name: string, gone: string): Statement {
+  const text = pruneTasks.text.replace("{gone}", gone);
+  return { name: `${pruneTasks.name}/${name}`, text };
+}
+
+function remove(
+  database: Database,
+  statement: Statement,
+  values: readonly unknown[],
+  shard: number,
+): Promise<number> {
   return database.transaction(async (tx) => {
-    const gone = await tx.rows<CountChange>(statement, [limit]);
+    const gone = await tx.rows<CountChange>(statement, values);
     const changes = gone.map(({ namespace, queue, status, tasks }) => ({
       namespace: restored(namespace),
       queue: restored(queue),

@@ -48,6 +48,7 @@ export async function putQueue(
     bigint(settings.retentionMs),
     JSON.stringify(settings.retry),
     ifVersion ?? null,
+    JSON.stringify(settings.types),
   ]);
   return row && queueOf(row);
 }

@@ -10,6 +10,7 @@ import type {
   Status,
   Task,
   TaskError,
+  TypeSettings,
 } from "../../task/task.js";
 import { defaultQueueSettings } from "../../task/validate.js";
 import { asRead } from "../rules.js";
@@ -166,6 +167,7 @@ export interface QueueRow {
   max_retries: number | null;
   retention_ms: number | null;
   retry: RetryPolicy | null;
+  types: Readonly<Record<string, TypeSettings>> | null;
 }
 
 export function queueOf(row: QueueRow): QueueSettings {
@@ -179,5 +181,6 @@ export function queueOf(row: QueueRow): QueueSettings {
     maxRetries: row.max_retries ?? defaults.maxRetries,
     retentionMs: row.retention_ms ?? defaults.retentionMs,
     retry: { ...defaults.retry, ...row.retry },
+    types: row.types ?? defaults.types,
   };
 }

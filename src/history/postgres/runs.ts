@@ -3,7 +3,7 @@ import { isFinal, type Task } from "../../task/task.js";
 import type { ReviveOutcome } from "../history.js";
 import { cancelled, revived } from "../rules.js";
 import { addCounts, countsOf } from "./counts.js";
-import { storable } from "./literals.js";
+import { plainArray, storable } from "./literals.js";
 import type { Database, Queryable } from "./pool.js";
 import { type TaskRow, taskOf } from "./rows.js";
 import { sql } from "./sql.js";
@@ -11,6 +11,7 @@ import { withRowTypes } from "./types.js";
 import { replacing, taskChanges } from "./written.js";
 
 const lockTask = sql("lock_task");
+const lockEnded = sql("lock_whole_tasks");
 const updateTasks = sql("update_tasks");
 const addMarker = sql("add_marker");
 
@@ -25,7 +26,7 @@ export async function cancelLive(
     const row = await lock(tx, namespace, taskId);
     if (!row || isFinal(row.task.status)) return undefined;
     const task = cancelled(row.task, row.now, reason);
-    await update(task);
+    await update([task]);
     await addCounts(tx, countsOf([task]), shard);
     return task;
   });
@@ -34,30 +35,43 @@ export async function cancelLive(
 export async function revive(
   database: Database,
   namespace: string,
-  taskId: string,
+  taskIds: readonly string[],
   marker: string,
   shard: number,
-): Promise<ReviveOutcome> {
-  return updating(database, async (tx, update): Promise<ReviveOutcome> => {
-    const row = await lock(tx, namespace, taskId);
-    if (!row) return { kind: "unknown" };
-    if (!isFinal(row.task.status)) return { kind: "live", task: row.task };
-    if (row.task.status === "completed") return { kind: "completed", task: row.task };
-    const task = revived(row.task);
-    await update(task);
-    await tx.rows(addMarker, [marker, task.id]);
-    await addCounts(tx, countsOf([row.task], -1), shard);
-    return { kind: "revived", task, marker };
+): Promise<{ outcomes: ReviveOutcome[]; marker: string | undefined }> {
+  const ids = taskIds.map((id) => parseTaskId(id));
+  const asked = [...new Set(ids.filter((id) => id !== undefined))];
+  if (asked.length === 0)
+    return { outcomes: ids.map(() => ({ kind: "unknown" })), marker: undefined };
+  return updating(database, async (tx, update) => {
+    const rows = await tx.rows<TaskRow>(lockEnded, [plainArray(asked), storable(namespace)]);
+    const before = rows.map(taskOf);
+    const begun = before.filter((task) => isFinal(task.status) && task.status !== "completed");
+    const after = new Map(begun.map((task) => [task.id, revived(task)]));
+    if (begun.length > 0) {
+      await update([...after.values()]);
+      await tx.rows(addMarker, [marker, plainArray([...after.keys()])]);
+      await addCounts(tx, countsOf(begun, -1), shard);
+    }
+    const known = new Map(before.map((task) => [task.id, task]));
+    const outcomes = ids.map((id) => outcomeOf(known.get(id ?? ""), after.get(id ?? "")));
+    return { outcomes, marker: begun.length > 0 ? marker : undefined };
   });
+}
+
+function outcomeOf(before: Task | undefined, after: Task | undefined): ReviveOutcome {
+  if (after) return { kind: "revived", task: after };
+  if (!before) return { kind: "unknown" };
+  return { kind: before.status === "completed" ? "completed" : "live", task: before };
 }
 
 const updating = <T>(
   database: Database,
-  work: (tx: Queryable, update: (task: Task) => Promise<unknown>) => Promise<T>,
+  work: (tx: Queryable, update: (tasks: readonly Task[]) => Promise<unknown>) => Promise<T>,
 ): Promise<T> =>
   withRowTypes(database, (types) =>
     database.transaction((tx) =>
-      work(tx, (task) => tx.rows(updateTasks, [taskChanges(types, [replacing(task)])])),
+      work(tx, (tasks) => tx.rows(updateTasks, [taskChanges(types, tasks.map(replacing))])),
     ),
   );
 

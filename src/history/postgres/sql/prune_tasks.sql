@@ -1,8 +1,7 @@
--- Ended rows past their retention, with their attempts and keys; what is locked is left for the
--- next time. One table at a time, because those about to be dropped as a whole are left out.
+-- Ended rows, with all that is theirs: which ones is put in by prune.ts. What is locked is left for
+-- the next time.
 WITH gone AS (
-  SELECT id FROM {from} WHERE purge_at <= now_ms() ORDER BY purge_at LIMIT $1
-  FOR UPDATE SKIP LOCKED
+  {gone} FOR UPDATE SKIP LOCKED
 ), deleted AS (
   DELETE FROM tasks t USING gone WHERE t.id = gone.id
   RETURNING t.id, t.namespace, t.queue, t.status, t.idempotency_key

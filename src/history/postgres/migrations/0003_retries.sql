@@ -1,3 +1,6 @@
+-- Defaults by type of task.
+ALTER TABLE queues ADD COLUMN types json;
+
 -- A word of an error; null where it holds what Postgres cannot show as text.
 CREATE FUNCTION error_word(error json, word text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE AS $$
