@@ -32,7 +32,8 @@ class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const place = ({ moduleId }: TestSpecification): number => {
       const at = longest.findIndex((name) => moduleId.includes(`/test/${name}`));
-      return at < 0 ? longest.length : at;
+      if (at >= 0) return at;
+      return longest.length + (moduleId.includes("/test/story/") ? 0 : 1);
     };
     const sorted = await super.sort(files);
     return sorted.toSorted((a, b) => place(a) - place(b));
