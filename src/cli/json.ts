@@ -9,7 +9,14 @@ export function printJson(value: unknown, terminal: Pick<Terminal, "print" | "tt
 }
 
 /** Their keys, or all of what is inside, are the users'. */
-const ofUsers = new Set(["payload", "result", "labels", "requiredLabels", "traceContext"]);
+const ofUsers = new Set([
+  "payload",
+  "result",
+  "labels",
+  "requiredLabels",
+  "traceContext",
+  "fields",
+]);
 
 /** Maps whose keys are the users', and whose values are not. */
 const byKeysOfUsers = new Set(["types"]);

@@ -26,6 +26,7 @@ import {
 import { addCancel } from "./cancel.js";
 import { type RetryFlags, retryOptions, retryPolicyOf } from "./retry-flags.js";
 import { showAttempts, showTask, showTasks } from "./show-task.js";
+import { addWatchCommands } from "./watch.js";
 
 export function addTaskCommands(program: Command, parts: CliParts): void {
   const task = program.command("task").description("submit, read and steer tasks");
@@ -33,6 +34,7 @@ export function addTaskCommands(program: Command, parts: CliParts): void {
   addReads(task, parts);
   addSteering(task, parts);
   addEndedCommands(task, parts);
+  addWatchCommands(task, parts);
 }
 
 interface SubmitFlags extends CommonFlags, RetryFlags {

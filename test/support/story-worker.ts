@@ -3,8 +3,10 @@
  * `start ID ATTEMPT FENCING TIME`, `end ID`, and what the SDK logs: `log [LEVEL, MESSAGE, FIELDS,
  * TIME]`. Types: `noop` ends at once, `sleep` after payload.ms, `hang` only when it is aborted,
  * `once` hangs at the first attempt and ends at once at others, `stubborn` ends after payload.ms
- * though it is aborted, `spin` blocks the event loop for payload.ms at the first attempt, `fails`
- * fails with the code payload.fail, if there is one; with STORY_MENDED=1 only with `bad_payload`.
+ * though it is aborted, `tell` logs and progresses payload.steps times over payload.ms, failing its
+ * first attempt in the middle, `spin` blocks the event loop for payload.ms at the first attempt,
+ * `fails` fails with the code payload.fail, if there is one; with STORY_MENDED=1 only with
+ * `bad_payload`.
  * STORY_QUEUES: queues to take tasks from, a comma list.
  */
 import { createWorker, TaskFailedError, type Handler, type HandlerContext } from "drover/worker";
@@ -49,6 +51,18 @@ const handlers: Record<string, Handler> = {
   once: async (payload, context) => {
     if (context.attempt === 1) await rest(Infinity, context);
     return payload;
+  },
+  tell: async (payload, context) => {
+    const { steps } = payload as { steps: number };
+    const from = (context.lastCheckpoint as number | undefined) ?? 0;
+    for (let step = from + 1; step <= steps; step += 1) {
+      context.log("info", `step ${step}`, { attempt: context.attempt });
+      context.progress(step / steps, `step ${step}`);
+      await context.checkpoint(step);
+      await rest(millis(payload) / steps, context);
+      if (context.attempt === 1 && step >= steps / 2) throw new Error("half way");
+    }
+    return { steps };
   },
   stubborn: (payload) => new Promise((resolve) => setTimeout(resolve, millis(payload), payload)),
   fails: (payload) => {
