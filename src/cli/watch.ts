@@ -76,7 +76,7 @@ async function follow(id: string, flags: LogFlags, parts: CliParts): Promise<voi
 
 function printEvent(event: TaskEvent, named: boolean, flags: CommonFlags, parts: CliParts): void {
   const { terminal } = parts;
-  if (flags.json) return printJson(event, { print: terminal.print, tty: false });
+  if (flags.json) return printLine(event, parts);
   const who = named ? `${event.taskId} ` : "";
   if (event.type === "logs") {
     for (const entry of event.entries) terminal.print(`${who}${entryLine(entry)}`);
@@ -96,10 +96,14 @@ function eventLine(event: Exclude<TaskEvent, { type: "logs" }>): string {
   return parts.filter((part) => part !== undefined).join(" ");
 }
 
-function printEntry(entry: LogEntry, flags: CommonFlags, { terminal }: CliParts): void {
-  if (flags.json) printJson(entry, { print: terminal.print, tty: false });
-  else terminal.print(entryLine(entry));
+function printEntry(entry: LogEntry, flags: CommonFlags, parts: CliParts): void {
+  if (flags.json) printLine(entry, parts);
+  else parts.terminal.print(entryLine(entry));
 }
+
+/** One line each, also for people: whoever reads a stream reads lines. */
+const printLine = (value: object, { terminal }: CliParts): void =>
+  printJson(value, { print: (text) => terminal.print(text), tty: false });
 
 function entryLine({ time, level, message, fields, attempt }: LogEntry): string {
   const rest = fields === undefined ? "" : ` ${JSON.stringify(fields)}`;
