@@ -11,7 +11,7 @@ import {
   storyStores,
 } from "../support/story.js";
 
-const rounds = soak ? 30 : 4;
+const rounds = soak ? 30 : 3;
 const everyMs = 1_000;
 const schedules = ["a", "b", "c", "d"];
 const survivedMs = 1_500;
