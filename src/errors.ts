@@ -89,6 +89,10 @@ export const catalog = Object.freeze({
     code: Code.alreadyExists,
     hint: "Use another idempotency_key, or the same task as before.",
   },
+  unique_conflict: {
+    code: Code.alreadyExists,
+    hint: "Wait for the task that holds the key, or submit with on_conflict return_existing.",
+  },
   submit_id_conflict: { code: Code.alreadyExists, hint: "Use a fresh request id for each task." },
   task_already_final: {
     code: Code.failedPrecondition,

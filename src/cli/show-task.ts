@@ -89,6 +89,7 @@ export function taskFacts(task: Task): (readonly [string, Cell])[] {
     ["labels", pairs(task.requiredLabels)],
     ["tags", task.tags.join(" ")],
     ["idempotency key", task.idempotencyKey],
+    ["unique key", task.uniqueKey],
     ["payload", asText(task.payload)],
     ["result", asText(task.result)],
     ["error", errorText(task.error)],

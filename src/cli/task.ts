@@ -1,4 +1,4 @@
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { Client, Priority, SubmitOptions, Task } from "../client/index.js";
 import { limits } from "../limits.js";
 import {
@@ -50,6 +50,10 @@ interface SubmitFlags extends CommonFlags, RetryFlags {
   label?: Record<string, string>;
   tag?: string[];
   idempotencyKey?: string;
+  uniqueKey?: string;
+  uniqueScope?: Scope;
+  uniqueWindow?: number;
+  onConflict?: Conflict;
   retention?: number;
   wait?: boolean;
 }
@@ -72,6 +76,10 @@ function addSubmit(task: Command, parts: CliParts): void {
     .option("--label <name=value>", "a worker must carry it; may be given again", label)
     .option("--tag <tag>", "a mark to filter by; may be given again", several)
     .option("--idempotency-key <key>", "the same key gives the same task for 24 h")
+    .option("--unique-key <key>", "at most one live task of the queue has it")
+    .addOption(new Option("--unique-scope <scope>", "how long it is taken").choices(scopes))
+    .option("--unique-window <duration>", "with --unique-scope for_time", duration)
+    .addOption(new Option("--on-conflict <what>", "where the key is taken").choices(conflicts))
     .option("--retention <duration>", "how long the ended task is kept (default: 7d)", duration)
     .option("-w, --wait", "until it ends, and show it; exit code 1 unless it completed")
     .action(async (type: string, given: string | undefined, flags: SubmitFlags) => {
@@ -84,10 +92,21 @@ function addSubmit(task: Command, parts: CliParts): void {
           printJson({ taskId: submitted.id, status: submitted.status }, parts.terminal);
         else parts.terminal.print(submitted.id);
         if (submitted.status === "existing") {
-          parts.terminal.note("drover: the idempotency key was seen before; this is its task");
+          parts.terminal.note("drover: the key was seen before; this is the task that has it");
         }
       });
     });
+}
+
+const scopes = ["until_final", "until_started", "for_time"] as const;
+type Scope = (typeof scopes)[number];
+const conflicts = ["return_existing", "reject"] as const;
+type Conflict = (typeof conflicts)[number];
+
+function uniqueOf(flags: SubmitFlags): SubmitOptions["unique"] {
+  const { uniqueScope: scope, uniqueWindow: windowMs, onConflict } = flags;
+  const unique = given({ scope, windowMs, onConflict });
+  return Object.keys(unique).length > 0 ? unique : undefined;
 }
 
 function submitOptions(flags: SubmitFlags, clock: CliParts["clock"]): SubmitOptions {
@@ -108,6 +127,8 @@ function submitOptions(flags: SubmitFlags, clock: CliParts["clock"]): SubmitOpti
     requiredLabels: flags.label,
     tags: flags.tag,
     idempotencyKey: flags.idempotencyKey,
+    uniqueKey: flags.uniqueKey,
+    unique: uniqueOf(flags),
     retentionMs: flags.retention,
   });
 }

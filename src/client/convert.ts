@@ -13,6 +13,10 @@ import {
   type StatusChange as WireStatusChange,
   type Task as GeneratedTask,
   TaskSchema,
+  UniqueConflict as WireConflict,
+  type UniquePolicy as WireUnique,
+  UniquePolicySchema,
+  UniqueScope as WireScope,
   TaskStatus as WireStatus,
 } from "../../gen/drover/v1/task_pb.js";
 import { limits } from "../limits.js";
@@ -34,6 +38,7 @@ import type {
   TaskError,
   TaskOptions,
   TaskStatus,
+  UniquePolicy,
 } from "./task.js";
 
 /** The words of an enum of the contract, in lower case as REST writes them. */
@@ -74,6 +79,8 @@ export function encodeAnyTask(type: string, payload: unknown, options: TaskOptio
       requiredLabels: options.requiredLabels && { ...options.requiredLabels },
       tags: options.tags && [...options.tags],
       idempotencyKey: options.idempotencyKey,
+      uniqueKey: options.uniqueKey,
+      unique: options.unique && toWireUnique(options.unique),
       retention: durationIf(options.retentionMs),
       traceContext: options.traceContext && { ...options.traceContext },
     }),
@@ -172,6 +179,8 @@ export function fromWireTask<Payload, Result>(
     retentionMs: msIf(task.retention),
     groupKey: task.groupKey || undefined,
     idempotencyKey: task.idempotencyKey || undefined,
+    uniqueKey: task.uniqueKey || undefined,
+    unique: task.unique && fromWireUnique(task.unique),
     requiredLabels: task.requiredLabels,
     tags: task.tags,
     traceContext: task.traceContext,
@@ -193,6 +202,24 @@ function readable(value: Uint8Array, blob: Blob | undefined): unknown {
 function fromWireError(error: WireError | undefined): TaskError | undefined {
   return error && { code: error.code, message: error.message, stack: error.stack || undefined };
 }
+
+function toWireUnique({ scope, windowMs, onConflict }: UniquePolicy): WireUnique {
+  return create(
+    UniquePolicySchema,
+    present({
+      scope: scope && WireScope[scope.toUpperCase() as keyof typeof WireScope],
+      window: durationIf(windowMs),
+      onConflict: onConflict && WireConflict[onConflict.toUpperCase() as keyof typeof WireConflict],
+    }),
+  );
+}
+
+const fromWireUnique = ({ scope, window, onConflict }: WireUnique): UniquePolicy =>
+  present({
+    scope: word(WireScope, scope) as UniquePolicy["scope"],
+    windowMs: msIf(window),
+    onConflict: word(WireConflict, onConflict) as UniquePolicy["onConflict"],
+  });
 
 function fromWireCancellation(proof: WireCancellation | undefined): Cancellation | undefined {
   return (

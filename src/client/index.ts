@@ -67,6 +67,7 @@ export type {
   TaskEvent,
   TaskOptions,
   TaskStatus,
+  UniquePolicy,
 } from "./task.js";
 export type { ChannelCredentials, Headers } from "../transport/channel.js";
 export type { AnyTasks, TaskMap } from "../transport/task-map.js";

@@ -35,7 +35,7 @@ export type SubmitStatus = "submitted" | "existing";
 /** An accepted submission; `wait` and the others take it in place of the id. */
 export interface Receipt<Type extends string = string> {
   readonly id: string;
-  /** `existing`: the idempotency key was seen before, and id is the task of then. */
+  /** `existing`: a key was seen before, or its unique key is taken; id is the task that has it. */
   readonly status: SubmitStatus;
   readonly type: Type;
 }

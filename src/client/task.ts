@@ -48,6 +48,19 @@ export interface RetryPolicy {
 /** initial * multiplier^(n-1), initial * n, or always initial. */
 export type Backoff = "exponential" | "linear" | "fixed";
 
+/** How a unique key holds. */
+export interface UniquePolicy {
+  /**
+   * How long its holder keeps it: until it has ended (default), until it is leased for the first
+   * time, or for a time.
+   */
+  scope?: "until_final" | "until_started" | "for_time";
+  /** With `for_time`, and only then: from submission, in ms. From 1,000. */
+  windowMs?: number;
+  /** Where the key is taken: answer with its holder (default), or refuse. */
+  onConflict?: "return_existing" | "reject";
+}
+
 /** What may be said of a task beside its type and payload. Limits are those of the contract. */
 export interface TaskOptions {
   /** Default `default`. */
@@ -77,6 +90,9 @@ export interface TaskOptions {
   tags?: readonly string[];
   /** The same key in the same queue gives the same task for 24 h. */
   idempotencyKey?: string;
+  /** At most one task of the queue holds the key, as `unique` says. At most 256 characters. */
+  uniqueKey?: string;
+  unique?: UniquePolicy;
   /** How long the ended task is kept, in ms. Default: the queue's, 7 days. */
   retentionMs?: number;
   /**
@@ -130,6 +146,8 @@ export interface Task<Payload = unknown, Result = unknown> {
   readonly retentionMs: number | undefined;
   readonly groupKey: string | undefined;
   readonly idempotencyKey: string | undefined;
+  readonly uniqueKey: string | undefined;
+  readonly unique: UniquePolicy | undefined;
   readonly requiredLabels: Readonly<Record<string, string>>;
   readonly tags: readonly string[];
   readonly traceContext: Readonly<Record<string, string>>;

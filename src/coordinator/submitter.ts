@@ -12,6 +12,7 @@ import { CommitMarkers } from "./commit-markers.js";
 import { LaneGuard, laneKey, tooManyLanes } from "./lane-guard.js";
 import type { Submission, SubmitOutcome } from "./coordinator.js";
 import type { Parts } from "./parts.js";
+import { UniqueDesk } from "./unique.js";
 import type { QueueBook } from "./queue-book.js";
 import { requestIdOf } from "./request-id.js";
 
@@ -45,6 +46,7 @@ export class Submitter {
   readonly #markers: CommitMarkers;
   readonly #lanes: LaneGuard;
   readonly #commits: Batcher<Task, InsertOutcome>;
+  readonly #unique: UniqueDesk;
   readonly #enqueues: Batcher<EnqueueItem, EnqueueOutcome>;
   /** DURABLE rows by namespace that Redis has not seen, since it last answered. */
   readonly #unqueued = new Map<string, number>();
@@ -60,6 +62,11 @@ export class Submitter {
       maxItems: limits.submitItems,
       maxInFlight: 2,
       maxWaiting: limits.pendingSubmits,
+    });
+    this.#unique = new UniqueDesk(parts, async (task) => {
+      const [outcome] = await this.#commits.pushAll([task]);
+      if (outcome instanceof Failed) throw outcome.error;
+      return outcome!;
     });
     this.#enqueues = new Batcher({
       run: (items) => this.#enqueue(items),
@@ -161,6 +168,7 @@ export class Submitter {
       const { task } = accepted[nth]!;
       if (outcome instanceof Failed) return refused(outcome.error);
       if (outcome.kind === "inserted") return { kind: "submitted", taskId: task.id };
+      if (outcome.kind === "unique_taken") return this.#unique.resolve(task, outcome.taskId);
       const holder = outcome.kind === "known" ? task.id : outcome.taskId;
       return this.#existing(task, holder, outcome.kind);
     });

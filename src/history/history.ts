@@ -9,8 +9,9 @@ import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
  * `postgres/postgres-history.ts` and `memory-history.ts`, pass one conformance suite, whose tests
  * cite these promises:
  *
- * - H1 `insert` is one transaction: rows, idempotency keys won, one commit marker. Group commit is
- *      the caller's business.
+ * - H1 `insert` is one transaction: rows, idempotency and unique keys won, one commit marker. Group
+ *      commit is the caller's business. A unique key is released with the row that shows the start
+ *      or the end of its holder, as its scope says, and no sooner.
  * - H2 `record` may be replayed and reordered: a row takes only a larger version, and a final
  *      status of a run is written once; a second, different one is `refused`.
  * - H3 An update that finds no row is `missing` and changes nothing, unless the transition carries
@@ -134,7 +135,9 @@ export type InsertOutcome =
   | { readonly kind: "inserted" }
   /** The same id stands already: a retry of an unknown outcome. */
   | { readonly kind: "known" }
-  | { readonly kind: "key_taken"; readonly taskId: string };
+  | { readonly kind: "key_taken"; readonly taskId: string }
+  /** Another task holds its unique key. */
+  | { readonly kind: "unique_taken"; readonly taskId: string };
 
 /**
  * `applied`: written. `superseded`: this version or a later one stands. `missing`: no row yet, keep

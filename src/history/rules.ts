@@ -129,6 +129,13 @@ export function asRead(task: Task, now: number): Task {
   return { ...task, status: "pending" };
 }
 
+/**
+ * Whether its insert has to win a unique key: keys of RELAXED queues are won in the broker, and
+ * only the first run holds one.
+ */
+export const claimsUnique = ({ terms, durability, run }: Task): boolean =>
+  terms?.unique !== undefined && durability === "durable" && run === 1;
+
 /** A new run: budgets are reset, grants and versions go on. */
 export const revived = (task: Task): Task => ({
   ...task,

@@ -130,7 +130,10 @@ export class HistoryRecorder implements Recorder, Service {
   }
 
   running(task: Task): void {
-    if (!this.#stopped) this.#watch.note(task);
+    if (this.#stopped) return;
+    // Its start releases its key.
+    if (task.terms?.unique?.scope === "until_started") this.#addRunning([task]);
+    else this.#watch.note(task);
   }
 
   async flush(): Promise<void> {

@@ -3,7 +3,15 @@ import { limits } from "../limits.js";
 import type { TaskDraft } from "./draft.js";
 import { checkRetry, retryTermsOf } from "./retry-policy.js";
 import { checkDuration, checkLength, checkName, checkWhole, refuse, shown } from "./rules.js";
-import type { Payload, Priority, QueueSettings, RetryPolicy, TaskSpec, TaskTerms } from "./task.js";
+import type {
+  Payload,
+  Priority,
+  QueueSettings,
+  RetryPolicy,
+  TaskSpec,
+  TaskTerms,
+  UniqueRule,
+} from "./task.js";
 import { defaultQueue } from "./task.js";
 import { inspectValue } from "./value-bytes.js";
 
@@ -63,7 +71,7 @@ export function toSpec(draft: TaskDraft, context: SpecContext): TaskSpec {
     traceContext: draft.traceContext,
     durability: queue.durability,
     createdAt: now,
-    terms: termsOf(draft, context.now),
+    terms: termsOf(draft, context),
   };
 }
 
@@ -131,7 +139,6 @@ function checkTimes(draft: TaskDraft): void {
 }
 
 const termFields: Readonly<Partial<Record<keyof TaskTerms, string>>> = {
-  unique: "task.unique_key",
   batchId: "task.batch_id",
   schedule: "task.schedule",
   scheduledFor: "task.scheduled_for",
@@ -181,9 +188,10 @@ function checkTraceContext(context: Readonly<Record<string, string>>): void {
 }
 
 /** Whole milliseconds; the times may have passed: then the task ends at once, and says so. */
-function termsOf(draft: TaskDraft, now: number): TaskTerms | undefined {
+function termsOf(draft: TaskDraft, { now, queue }: SpecContext): TaskTerms | undefined {
   const { terms } = draft;
   if (!terms) return undefined;
+  if (terms.unique) checkUnique(terms.unique, queue);
   const runAt = runAtOf(draft, now) ?? -Infinity;
   const { heartbeatTimeoutMs } = terms;
   if (heartbeatTimeoutMs !== undefined) {
@@ -192,10 +200,30 @@ function termsOf(draft: TaskDraft, now: number): TaskTerms | undefined {
   }
   return {
     ...terms,
+    unique: roundUnique(terms.unique),
     expireAt: endOf("task.expire_at", terms.expireAt, runAt, now),
     deadline: endOf("task.deadline", terms.deadline, runAt, now),
     heartbeatTimeoutMs: heartbeatTimeoutMs && Math.ceil(heartbeatTimeoutMs),
   };
+}
+
+const roundUnique = (unique: UniqueRule | undefined): UniqueRule | undefined =>
+  unique && { ...unique, windowMs: unique.windowMs && Math.ceil(unique.windowMs) };
+
+function checkUnique({ key, scope, windowMs, onConflict }: UniqueRule, queue: QueueSettings): void {
+  checkLength("task.unique_key", key, 1, limits.idempotencyKeyLength);
+  const field = "task.unique.window";
+  if (scope === "for_time") {
+    if (windowMs === undefined) refuse(field, "a duration, as the scope is for_time", "none");
+    checkDuration(field, windowMs, 1_000, limits.runAtMaxMs);
+  } else if (windowMs !== undefined) {
+    refuse(field, "none unless the scope is for_time", `one with ${scope}`);
+  }
+  if (onConflict === "replace" || onConflict === "debounce") notBuilt("task.unique.on_conflict");
+  if (queue.durability === "relaxed") {
+    const message = "task.unique_key is not built yet for RELAXED queues";
+    throw new DroverError("unsupported_field", message, { field: "task.unique_key" });
+  }
 }
 
 function endOf(

@@ -74,7 +74,7 @@ async function pathOf(operation: Operation): Promise<string> {
 /** Values that only the server gives out, or that hold at one moment only. */
 const unmakeable = new Set(["page_token", "etag", "start", "end", "at"]);
 /** Refused by name until they are built. */
-const notBuilt = new Set(["unique_key", "unique", "batch_id"]);
+const notBuilt = new Set(["unique", "batch_id"]);
 
 /** Texts that not any text will do for; the examples have them. */
 const inExamples = new Set(["cron", "time_zone", "filter"]);

@@ -10,6 +10,7 @@ import { exerciseReads } from "./history-reads.js";
 import { exerciseRecord } from "./history-record.js";
 import { exerciseRetention } from "./history-retention.js";
 import { exerciseSchedules } from "./history-schedules.js";
+import { exerciseUnique } from "./history-unique.js";
 
 /** One test's view: a store shared by the suite, a namespace of its own. */
 export interface HistoryScene extends ReturnType<typeof freshTasks> {
@@ -43,5 +44,6 @@ export function exerciseHistory(name: string, make: MakeHistory): void {
     exerciseLogs(() => scene);
     exerciseQueuesAndEpochs(() => scene);
     exerciseSchedules(() => scene);
+    exerciseUnique(() => scene);
   });
 }

@@ -24,6 +24,7 @@ async function make(): Promise<HistoryHarness> {
           ready_at = ready_at - ${ms}`,
       );
       await client.query(`UPDATE idempotency_keys SET expires_at = expires_at - ${ms}`);
+      await client.query(`UPDATE unique_keys SET expires_at = expires_at - ${ms}`);
       await client.query(`UPDATE schedule_ticks SET recorded_at = recorded_at - ${ms}`);
       await client.query(`UPDATE commit_markers SET created_at = created_at - ${ms}`);
     },

@@ -23,6 +23,7 @@ const submitting: readonly ErrorId[] = [
   "payload_too_large",
   "idempotency_conflict",
   "submit_id_conflict",
+  "unique_conflict",
   "outbox_full",
   "too_many_unqueued",
   "too_many_lanes",

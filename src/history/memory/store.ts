@@ -1,6 +1,12 @@
 import type { LogEntry } from "../../task/log.js";
 import type { StoredSchedule } from "./schedules.js";
-import { type Attempt, isFinal, type QueueSettings, type Task } from "../../task/task.js";
+import {
+  type Attempt,
+  isFinal,
+  type QueueSettings,
+  type Task,
+  type UniqueScope,
+} from "../../task/task.js";
 
 export interface StoredTask {
   task: Task;
@@ -20,6 +26,8 @@ export interface MemoryHistoryStore {
   /** By task id, in the order of their places. */
   readonly logs: Map<string, LogEntry[]>;
   readonly keys: Map<string, { taskId: string; expiresAt: number }>;
+  /** Holder, scope, and when a key ends that is taken for a time. */
+  readonly unique: Map<string, { taskId: string; scope: UniqueScope; expiresAt: number }>;
   readonly markers: Map<string, { createdAt: number; taskIds: string[] }>;
   readonly queues: Map<string, QueueSettings>;
   /** By namespace and name. */
@@ -39,6 +47,7 @@ export const createMemoryHistoryStore = (): MemoryHistoryStore => ({
   attempts: new Map(),
   logs: new Map(),
   keys: new Map(),
+  unique: new Map(),
   markers: new Map(),
   queues: new Map(),
   schedules: new Map(),
@@ -74,6 +83,19 @@ export function putTask(store: MemoryHistoryStore, task: Task, now: number): voi
   count(store, task, 1);
   store.tasks.set(task.id, { task, endedAt: isFinal(task.status) ? now : undefined });
   noteSchedule(store, task);
+  if (task.terms?.unique) releaseUnique(store, task);
+}
+
+export const uniqueKeyOf = ({ namespace, queue, terms }: Task): string =>
+  keyOf(namespace, queue, terms!.unique!.key);
+
+/** With the row that shows the start or the end of its holder. */
+function releaseUnique({ unique }: MemoryHistoryStore, task: Task): void {
+  const key = uniqueKeyOf(task);
+  const held = unique.get(key);
+  if (held?.taskId !== task.id || held.scope === "for_time") return;
+  const started = held.scope === "until_started" && task.startedAt !== undefined;
+  if (started || isFinal(task.status)) unique.delete(key);
 }
 
 function noteSchedule({ scheduled }: MemoryHistoryStore, task: Task): void {

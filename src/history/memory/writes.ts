@@ -9,11 +9,19 @@ import {
   decide,
   groupByTask,
   revived,
+  claimsUnique,
   type Write,
 } from "../rules.js";
 import { defaultQueueSettings } from "../../task/validate.js";
 import { find, holderOf } from "./reads.js";
-import { dropTask, keyOf, type MemoryHistoryStore, putTask, type StoredTask } from "./store.js";
+import {
+  dropTask,
+  keyOf,
+  type MemoryHistoryStore,
+  putTask,
+  type StoredTask,
+  uniqueKeyOf,
+} from "./store.js";
 
 export function insert(
   store: MemoryHistoryStore,
@@ -23,9 +31,14 @@ export function insert(
 ): { outcomes: InsertOutcome[]; marker: string | undefined } {
   const taskIds: string[] = [];
   const outcomes = tasks.map((task): InsertOutcome => {
-    const holder = task.idempotencyKey === "" ? task.id : claimKey(store, task, now);
+    const known = store.tasks.has(task.id);
+    const rival = !known && claimsUnique(task) ? uniqueRival(store, task, now) : undefined;
+    const holder = task.idempotencyKey === "" ? task.id : keyHolder(store, task, now);
     if (holder !== task.id) return { kind: "key_taken", taskId: holder };
-    if (store.tasks.has(task.id)) return { kind: "known" };
+    if (rival !== undefined) return { kind: "unique_taken", taskId: rival };
+    if (task.idempotencyKey !== "") claimKey(store, task, now);
+    if (known) return { kind: "known" };
+    if (claimsUnique(task)) claimUnique(store, task, now);
     putTask(store, task, now);
     taskIds.push(task.id);
     return { kind: "inserted" };
@@ -36,6 +49,23 @@ export function insert(
 
 export function clearMarkers(store: MemoryHistoryStore, markers: readonly string[]): void {
   for (const marker of markers) store.markers.delete(marker);
+}
+
+/** Who holds its idempotency key, or could take it: itself. */
+const keyHolder = (store: MemoryHistoryStore, task: Task, now: number): string =>
+  holderOf(store, keyOf(task.namespace, task.queue, task.idempotencyKey), now) ?? task.id;
+
+/** Another task that holds its unique key. */
+function uniqueRival(store: MemoryHistoryStore, task: Task, now: number): string | undefined {
+  const held = store.unique.get(uniqueKeyOf(task));
+  const holds = held && held.taskId !== task.id && held.expiresAt > now;
+  return holds ? held.taskId : undefined;
+}
+
+function claimUnique(store: MemoryHistoryStore, task: Task, now: number): void {
+  const { scope, windowMs } = task.terms!.unique!;
+  const expiresAt = windowMs === undefined ? Infinity : now + windowMs;
+  store.unique.set(uniqueKeyOf(task), { taskId: task.id, scope, expiresAt });
 }
 
 /** Takes the key if it is free; returns who holds it then. */

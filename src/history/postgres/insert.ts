@@ -6,6 +6,7 @@ import { plainArray, restored, storable, textArray } from "./literals.js";
 import type { Database, Queryable } from "./pool.js";
 import { sql } from "./sql.js";
 import { withRowTypes } from "./types.js";
+import { claimUniqueKeys } from "./unique.js";
 import { type Born, type RowTypes, wholeTasks } from "./written.js";
 
 export interface InsertReply {
@@ -41,13 +42,23 @@ export async function insert(
   const rows = tasks.map(whole);
   const alone = tasks.length <= limits.submitItems && chunks(rows).length === 1;
   return withRowTypes(database, async (types) => {
-    if (alone && !tasks.some((task) => task.idempotencyKey || isFinal(task.status))) {
+    if (alone && !tasks.some(isKeyed)) {
       const inserted = await insertRows(database, types, rows, marker);
-      return replyOf(tasks, new Map(), inserted, marker);
+      return replyOf(tasks, noLosers, inserted, marker);
     }
     return insertKeyed(database, types, rows, marker, shard);
   });
 }
+
+const isKeyed = (task: Task): boolean =>
+  task.idempotencyKey !== "" || isFinal(task.status) || task.terms?.unique !== undefined;
+
+/** Who lost which kind of key, and to whom. */
+interface Losers {
+  readonly key_taken: ReadonlyMap<Task, string>;
+  readonly unique_taken: ReadonlyMap<Task, string>;
+}
+const noLosers: Losers = { key_taken: new Map(), unique_taken: new Map() };
 
 function insertKeyed(
   database: Database,
@@ -58,8 +69,13 @@ function insertKeyed(
 ): Promise<InsertReply> {
   const tasks = rows.map(({ task }) => task);
   return database.transaction(async (tx) => {
-    const losers = await claim(tx, tasks);
-    const winners = rows.filter(({ task }) => !losers.has(task));
+    const lost = await claim(tx, tasks);
+    const rivals = await claimUniqueKeys(
+      tx,
+      tasks.filter((task) => !lost.has(task)),
+    );
+    const losers = { key_taken: lost, unique_taken: rivals };
+    const winners = rows.filter(({ task }) => !lost.has(task) && !rivals.has(task));
     const inserted = await insertRows(tx, types, winners, marker);
     const counted = unique(winners).filter(({ task }) => inserted.has(task.id));
     await addCounts(tx, countsOf(counted.map(({ task }) => task)), shard);
@@ -184,14 +200,16 @@ export const keyOf = ({ namespace, queue, idempotencyKey }: Keyed): string =>
 
 function replyOf(
   tasks: readonly Task[],
-  losers: ReadonlyMap<Task, string>,
+  losers: Losers,
   inserted: ReadonlySet<string>,
   marker: string,
 ): InsertReply {
   const told = new Set<string>();
   const outcomes = tasks.map((task): InsertOutcome => {
-    const holder = losers.get(task);
-    if (holder !== undefined) return { kind: "key_taken", taskId: holder };
+    for (const kind of ["key_taken", "unique_taken"] as const) {
+      const taskId = losers[kind].get(task);
+      if (taskId !== undefined) return { kind, taskId };
+    }
     if (!inserted.has(task.id) || told.has(task.id)) return { kind: "known" };
     told.add(task.id);
     return { kind: "inserted" };

@@ -9,6 +9,7 @@ import { sql, type Statement } from "./sql.js";
 
 const pruneTasks = sql("prune_tasks");
 const pruneKeys = sql("prune_keys");
+const pruneUnique = sql("prune_unique");
 const pruneMarkers = sql("prune_markers");
 
 /**
@@ -19,6 +20,7 @@ export async function prune(database: Database, limit: number, shard: number): P
   await makeDays(database);
   await makeLogDays(database);
   await database.rows(pruneKeys, [limit]);
+  await database.rows(pruneUnique, []);
   await database.rows(pruneMarkers, [limit, limits.commitMarkerKeepMs]);
   const { gone, dying } = await dropOldDays(database, shard);
   await dropOldLogDays(database);

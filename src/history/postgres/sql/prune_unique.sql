@@ -1,0 +1,1 @@
+DELETE FROM unique_keys WHERE expires_at <= now_ms()
