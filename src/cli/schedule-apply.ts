@@ -52,7 +52,8 @@ async function apply(
     printJson({ dryRun, ...summary, changes: changes.map(asRest) }, terminal);
   } else {
     const { created, updated, deleted, unchanged } = summary;
-    const said = `${created} created, ${updated} updated, ${deleted} deleted, ${unchanged} unchanged`;
+    const left = `${deleted} deleted, ${unchanged} unchanged`;
+    const said = `${created} created, ${updated} updated, ${left}`;
     terminal.print(dryRun ? `${said} (dry run: nothing was changed)` : said);
   }
 }

@@ -138,10 +138,9 @@ function addTicks(schedule: Command, parts: CliParts): void {
         const filled = await client.schedules.backfill(name, range);
         if (flags.json) return printJson(filled, parts.terminal);
         for (const id of filled.taskIds) parts.terminal.print(id);
-        const { ticksWaiting, ticksExisting } = filled;
-        parts.terminal.note(
-          `drover: ${filled.taskIds.length} taken, ${ticksWaiting} wait, ${ticksExisting} were there`,
-        );
+        const { taskIds, ticksWaiting, ticksExisting } = filled;
+        const rest = `${ticksWaiting} wait, ${ticksExisting} were there`;
+        parts.terminal.note(`drover: ${taskIds.length} taken, ${rest}`);
       }),
     );
 }

@@ -24,7 +24,8 @@ interface TickRow {
   readonly recorded_at: number;
 }
 
-const title = `P11: each tick has one task and none is missed, 3 coordinators killed ${rounds} times`;
+const killed = `3 coordinators killed ${rounds} times`;
+const title = `P11: each tick has one task and none is missed, ${killed}`;
 it(
   title,
   async () => {
