@@ -27,8 +27,7 @@ beforeEach(() => {
   doors.coordinator.gate = undefined;
 });
 
-const { submitTask, submitTasks, getTask, waitTask, watchTasks, submitStream, listTasks } =
-  TaskService.method;
+const { submitTask, submitTasks, getTask, waitTask, submitStream, listTasks } = TaskService.method;
 const failure = (call: Promise<unknown>): Promise<ServiceError> =>
   call.then(
     () => expect.fail("the call succeeded"),
@@ -124,13 +123,6 @@ describe("unary calls", () => {
     const deadline = new Date(new Date().getTime() + 50);
     const error = await failure(client.unary(waitTask, { taskId }, { deadline }));
     expect(error.code).toBe(Status.DEADLINE_EXCEEDED);
-  });
-
-  it("a call not built yet says so", async () => {
-    const stream = client.bidi(watchTasks as never);
-    stream.send(Buffer.alloc(0));
-    stream.end();
-    expect(await stream.status()).toMatchObject({ code: Status.UNIMPLEMENTED });
   });
 
   it("a page that would not fit a message comes shorter, with a token for the rest", async () => {

@@ -76,6 +76,8 @@ const unmakeable = new Set(["page_token", "etag", "start", "end", "at"]);
 /** Refused by name until they are built. */
 const notBuilt = new Set(["unique", "batch_id"]);
 
+/** Where the sample of its kind is below its least. */
+const ownSamples: Json = { catch_up_window: "60s" };
 /** Texts that not any text will do for; the examples have them. */
 const inExamples = new Set(["cron", "time_zone", "filter"]);
 /** What a property stands instead of, and cannot be given beside. */
@@ -216,7 +218,8 @@ describe("every route does what the document says", () => {
       if (inExamples.has(name)) continue;
       if (operation.verb === "PUT" && name === "name") continue;
       if (operation.operationId === "backfillSchedule" && name === "overlap_policy") continue;
-      const body = { ...roomFor(name, base), [name]: sample(property as Json) };
+      const given = ownSamples[name] ?? sample(property as Json);
+      const body = { ...roomFor(name, base), [name]: given };
       const answer = await call(operation.verb, await pathOf(operation), body);
       expect([name, answer.status, answer.json]).toEqual([name, 200, expect.anything()]);
       expect(faultsOf(operation, 200, answer.json)).toEqual([]);

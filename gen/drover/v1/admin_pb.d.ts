@@ -532,7 +532,7 @@ export declare type TaskTemplate = Message<"drover.v1.TaskTemplate"> & {
   retention?: Duration | undefined;
 
   /**
-   * Longest silence of a running attempt: no progress, log or checkpoint for so long ends it like a timeout. Default
+   * Longest silence of a running attempt: no progress and no checkpoint for so long ends it like a timeout. Default
    * none, 1s to 7 days.
    *
    * @generated from field: google.protobuf.Duration heartbeat_timeout = 21;

@@ -391,7 +391,7 @@ export declare type Task = Message<"drover.v1.Task"> & {
   expireAt?: Timestamp | undefined;
 
   /**
-   * Longest silence of a running attempt: no progress, log or checkpoint for so long ends it with heartbeat_timeout,
+   * Longest silence of a running attempt: no progress and no checkpoint for so long ends it with heartbeat_timeout,
    * retried like any failure. Default none, 1s to 7 days.
    *
    * @generated from field: google.protobuf.Duration heartbeat_timeout = 21;
