@@ -5,6 +5,9 @@ import type { Parts } from "./parts.js";
 import type { Opened, SessionOpener } from "./session-opener.js";
 import type { WorkerSession } from "./worker-session.js";
 
+/** Between tries while the store does not answer, in ms. */
+const againMs = 250;
+
 /** Renews the sessions whose heartbeats came in the same tick by one call per partition. */
 export class Renewer {
   readonly #parts: Parts;
@@ -29,6 +32,21 @@ export class Renewer {
     } catch {
       return "failed";
     }
+  }
+
+  /**
+   * After `failed`: asks again until the store answers, while this heartbeat still says that the
+   * worker lives. A store that is away now and then must cost no session its lease (P10).
+   */
+  async renewOnceBack(session: WorkerSession): Promise<RenewVerdict | "failed"> {
+    const { lastHeartbeatAt } = session;
+    for (let waitedMs = 0; waitedMs < limits.heartbeatMs; waitedMs += againMs) {
+      await this.#parts.clock.sleep(againMs, session.ended.signal).catch(() => undefined);
+      if (session.closed || session.lastHeartbeatAt !== lastHeartbeatAt) return "failed";
+      const verdict = await this.renew(session);
+      if (verdict !== "failed") return verdict;
+    }
+    return "failed";
   }
 
   reopen(session: WorkerSession): Promise<Opened> {

@@ -254,7 +254,16 @@ export class SessionBook implements SessionOwner {
       heartbeatAck: { number: heartbeat.number, renewed, unknownTokens: unknown },
     });
     if (lost.length > 0) this.#dispatcher.demandChanged(session);
-    await this.#verify(session);
+    if (verdict === "failed") await this.#renewOnceBack(session, heartbeat.number);
+    else await this.#verify(session);
+  }
+
+  /** The heartbeat was answered with no; it is answered anew once the store has renewed. */
+  async #renewOnceBack(session: WorkerSession, number: number): Promise<void> {
+    const verdict = await this.#renewer.renewOnceBack(session);
+    // Anything else is for the next heartbeat.
+    if (verdict !== "renewed" || session.closed) return;
+    session.port.send({ heartbeatAck: { number, renewed: true, unknownTokens: [] } });
   }
 
   /**

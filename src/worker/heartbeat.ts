@@ -30,6 +30,7 @@ export class HeartbeatKeeper {
   readonly #options: HeartbeatOptions;
   readonly #unanswered = new Map<number, number>();
   #beatTimer: Timer | undefined;
+  #refused: { readonly number: number; readonly sentAt: number } | undefined;
   #answerTimer: Timer | undefined;
   #lapseTimer: Timer | undefined;
   #intervalMs: number = limits.heartbeatMs;
@@ -61,6 +62,7 @@ export class HeartbeatKeeper {
     this.#answerTimer?.cancel();
     this.#answerTimer = undefined;
     this.#unanswered.clear();
+    this.#refused = undefined;
   }
 
   onFrame(): void {
@@ -69,8 +71,9 @@ export class HeartbeatKeeper {
 
   onAck(ack: HeartbeatAck): void {
     const number = Number(ack.number);
-    const sentAt = this.#unanswered.get(number);
+    const sentAt = this.#unanswered.get(number) ?? this.#refusedAt(number);
     if (sentAt === undefined) return;
+    this.#refused = ack.renewed ? undefined : { number, sentAt };
     for (const sent of this.#unanswered.keys()) {
       if (sent <= number) this.#unanswered.delete(sent);
     }
@@ -79,6 +82,11 @@ export class HeartbeatKeeper {
       this.#answerTimer = undefined;
     }
     if (ack.renewed) this.#renew(sentAt);
+  }
+
+  /** One that was answered with no may be answered again, once the store is back. */
+  #refusedAt(number: number): number | undefined {
+    return this.#refused?.number === number ? this.#refused.sentAt : undefined;
   }
 
   stop(): void {

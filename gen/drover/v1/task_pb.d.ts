@@ -2853,7 +2853,7 @@ export declare type Heartbeat = Message<"drover.v1.Heartbeat"> & {
 export declare const HeartbeatSchema: GenMessage<Heartbeat>;
 
 /**
- * Answers one heartbeat at once.
+ * Answers one heartbeat at once. One that was not renewed may be answered again, once the store has renewed after all.
  *
  * @generated from message drover.v1.HeartbeatAck
  */

@@ -166,8 +166,12 @@ export class ReferenceBroker {
   }
 
   /** Whether it may be leased no more though it waits. */
-  isOver({ started, expireAt, deadline }: ModelTask): boolean {
-    return this.now >= Math.min(started ? Infinity : expireAt, deadline);
+  isOver(task: ModelTask): boolean {
+    return this.now >= this.waitEnd(task);
+  }
+
+  private waitEnd({ started, expireAt, deadline }: ModelTask): number {
+    return Math.min(started ? Infinity : expireAt, deadline);
   }
 
   private attemptEnd({ startedAt, heardAt, deadline, spec }: ModelTask): number {
@@ -271,7 +275,8 @@ export class ReferenceBroker {
 
   private endOverdue(): string[] {
     const ended: string[] = [];
-    for (const task of this.all()) {
+    const first = (a: ModelTask, b: ModelTask): number => this.waitEnd(a) - this.waitEnd(b);
+    for (const task of [...this.all()].toSorted(first)) {
       const waits = ["scheduled", "pending", "retrying"].includes(task.status);
       if (!waits || !this.isOver(task)) continue;
       const expired = !task.started && task.expireAt < task.deadline;
