@@ -367,6 +367,22 @@ describe("sessions", () => {
     expect(worker.leases[1]!.task).toMatchObject({ retryCount: 0, leaseLosses: 0 });
   });
 
+  it("renews a session as soon as a store that was away answers, and says so (P10)", async () => {
+    const node = await world.node();
+    const worker = await world.open(node, world.worker(), { offer: offer(1) });
+    const renew = node.broker.renewSessions.bind(node.broker);
+    let away = true;
+    node.broker.renewSessions = (...given) =>
+      away ? Promise.reject(new DroverError("broker_unavailable", "away")) : renew(...given);
+    worker.beat([]);
+    await world.until("refused", () => worker.beats.length === 1);
+    expect(worker.beats[0]).toMatchObject({ renewed: false });
+    away = false;
+    await world.until("renewed", () => worker.beats.length === 2, 1_000);
+    const { number } = worker.beats[0]!;
+    expect(worker.beats[1]).toMatchObject({ number, renewed: true });
+  });
+
   it("answers tokens the session does not own as unknown", async () => {
     const node = await world.node();
     const worker = await world.open(node, world.worker(), { offer: offer(1) });

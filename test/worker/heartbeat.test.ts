@@ -90,6 +90,44 @@ describe("the heartbeat of a worker", () => {
     const result = await reach(clock, stream.settle());
     expect(result.outcome.case).toBe("release");
   });
+
+  it("counts a beat that is answered with no, and later with yes, from when it was sent", async () => {
+    const clock = createManualClock();
+    const coordinator = await startFakeCoordinator({ heartbeats: false });
+    const worker = testWorker({ address: coordinator.address, clock });
+    const aborted: number[] = [];
+    worker.handle("task", async (_payload, { signal }) => {
+      await new Promise((resolve) => signal.addEventListener("abort", resolve));
+      aborted.push(clock.monotonic());
+      throw signal.reason;
+    });
+    await reach(clock, worker.start());
+    const stream = await coordinator.nextStream();
+    stream.lease(jsonLease("a", "task", "a"));
+    while (worker.running === 0) await clock.advance(0);
+
+    const beat = async () => {
+      const frame = stream.frames.next("heartbeat", ({ heartbeat }) => heartbeat !== undefined);
+      return (await frame).heartbeat!.number;
+    };
+    await clock.advance(4_500);
+    const number = await beat();
+    const sentAt = clock.monotonic();
+    stream.send({ heartbeatAck: { number, renewed: false } });
+    while (!(await answered(stream))) await clock.advance(0);
+    await clock.advance(1_000);
+    stream.send({ heartbeatAck: { number, renewed: true } });
+    while (!(await answered(stream))) await clock.advance(0);
+    for (let beats = 0; beats < 2; beats += 1) {
+      await clock.advance(beats === 0 ? 3_500 : 4_500);
+      stream.send({ heartbeatAck: { number: await beat(), renewed: false } });
+      while (!(await answered(stream))) await clock.advance(0);
+    }
+    await clock.advance(sentAt + 13_499 - clock.monotonic());
+    expect(aborted).toEqual([]);
+    await clock.advance(1);
+    expect(aborted).toEqual([sentAt + 13_500]);
+  });
 });
 
 /** A round trip on the stream's connection: what was sent before has been read. */
