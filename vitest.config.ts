@@ -52,8 +52,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     pool: "forks",
-    // One more than cores, as most files wait for stores, processes and clocks most of the time.
-    maxWorkers: availableParallelism() + 1,
+    // Not more than cores: stories hold the product to bounds in seconds.
+    maxWorkers: availableParallelism(),
     sequence: { sequencer: LongestFirst },
     globalSetup: ["test/support/global-setup.ts"],
     reporters: ["default", "./test/support/reporter.ts"],

@@ -13,6 +13,8 @@ export interface HeartbeatEvents {
   onSilence(reason: string): void;
   /** No renewal for too long: whatever runs may have been given to somebody else. */
   onLapse(): void;
+  /** After a lapse: the session is renewed, leases may come again. */
+  onRenewed(): void;
 }
 
 export interface HeartbeatOptions {
@@ -30,6 +32,7 @@ export class HeartbeatKeeper {
   readonly #options: HeartbeatOptions;
   readonly #unanswered = new Map<number, number>();
   #beatTimer: Timer | undefined;
+  #lapsed = false;
   #refused: { readonly number: number; readonly sentAt: number } | undefined;
   #answerTimer: Timer | undefined;
   #lapseTimer: Timer | undefined;
@@ -133,6 +136,12 @@ export class HeartbeatKeeper {
     this.#renewedAt = sentAt;
     this.#lapseTimer?.cancel();
     const leftMs = Math.max(0, sentAt + this.#abortMs - clock.monotonic());
-    this.#lapseTimer = clock.after(leftMs, () => events.onLapse());
+    this.#lapseTimer = clock.after(leftMs, () => {
+      this.#lapsed = true;
+      events.onLapse();
+    });
+    if (!this.#lapsed) return;
+    this.#lapsed = false;
+    events.onRenewed();
   }
 }

@@ -41,6 +41,8 @@ export interface SessionEvents {
   onRevoked(tokens: readonly Uint8Array[]): void;
   /** No renewal in time: nothing that runs is surely ours any more. */
   onLapse(): void;
+  /** After a lapse: the session is renewed. */
+  onRenewed(): void;
   /** A new stream stands. */
   onWelcome(): void;
 }
@@ -109,6 +111,7 @@ export class Session {
         inventory: () => events.heldTokens(),
         onSilence: (reason) => this.#silent(reason),
         onLapse: () => events.onLapse(),
+        onRenewed: () => events.onRenewed(),
       },
     });
   }
@@ -203,6 +206,8 @@ export class Session {
     this.#current = stream;
     this.#currentSince = clock.monotonic();
     this.#events.onRevoked(answer.revokedLeaseTokens);
+    // Before the renewal, which may have a new offer to make.
+    this.outbox.begin();
     this.#heartbeats.begin(
       helloSentAt,
       answer.heartbeatInterval ? durationMs(answer.heartbeatInterval) : 0,
@@ -210,7 +215,6 @@ export class Session {
     );
     this.#results.resendAll();
     this.#notes.resendAll();
-    this.outbox.begin();
     const { coordinatorId: coordinator, resumed } = answer;
     logger.info({ address: stream.address, coordinator, resumed }, "connected");
     this.#events.onWelcome();

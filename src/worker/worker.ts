@@ -89,6 +89,8 @@ class SessionWorker implements Worker {
   readonly #hasten = new AbortController();
   #phase: "new" | "running" | "leaving" = "new";
   #offeredSlots = 0;
+  /** The session was not renewed in time: what it is leased now, it might never hear of. */
+  #lapsed = false;
   #started: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
   #onStarted: (() => void) | undefined;
@@ -111,6 +113,7 @@ class SessionWorker implements Worker {
         onUnknown: (tokens) => this.#onUnknown(tokens),
         onRevoked: (tokens) => this.#onRevoked(tokens, "the session was resumed without it"),
         onLapse: () => this.#onLapse(),
+        onRenewed: () => this.#onRenewed(),
         onWelcome: () => this.#onStarted?.(),
       },
     });
@@ -224,7 +227,7 @@ class SessionWorker implements Worker {
   }
 
   #slots(): number {
-    if (this.#phase !== "running" || this.#results.full) return 0;
+    if (this.#phase !== "running" || this.#results.full || this.#lapsed) return 0;
     return Math.max(0, this.#settings.concurrency - this.#leases.strays);
   }
 
@@ -304,7 +307,14 @@ class SessionWorker implements Worker {
     this.#refreshOffer();
   }
 
+  #onRenewed(): void {
+    this.#lapsed = false;
+    this.#refreshOffer();
+  }
+
   #onLapse(): void {
+    this.#lapsed = true;
+    this.#refreshOffer();
     if (this.#leases.held === 0) return;
     const { logger } = this.#settings;
     logger.error({ running: this.#leases.held }, "no renewal in time; stopping what runs");

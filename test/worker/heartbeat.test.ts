@@ -22,7 +22,10 @@ describe("the heartbeat of a worker", () => {
     expect(namesOf(heartbeat!.heldLeaseTokens)).toEqual(["a", "b"]);
     expect(heartbeat!.cpu).toBeGreaterThan(0);
     expect(heartbeat!.eventLoopDelay).toBeDefined();
-    const next = await stream.frames.next("heartbeat", (frame) => frame.heartbeat !== undefined);
+    const next = await stream.frames.next(
+      "a later heartbeat",
+      (frame) => (frame.heartbeat?.number ?? 0n) > heartbeat!.number,
+    );
     expect(next.heartbeat!.number).toBeGreaterThan(heartbeat!.number);
     await tasks.finish("b");
   });
