@@ -60,7 +60,7 @@ export type {
  * - B15 A checkpoint is kept if the lease runs, by the whole token and its session; every later
  *       grant of the run brings it, however the attempt ended, and each transition tells history of
  *       it. A completed task keeps none.
- * - B15 The first run of a task keeps its times. Past its `expireAt` (if it never started) or its
+ * - B16 The first run of a task keeps its times. Past its `expireAt` (if it never started) or its
  *       deadline a waiting task is never leased, and the next sweep ends it: EXPIRED, or FAILED if
  *       it had started. A running one is offered as `timedOut` at its deadline, its timeout, or
  *       once it was not heard of for its heartbeat timeout. No retry is scheduled beyond a

@@ -6,7 +6,9 @@ export interface BatcherOptions<Item, Reply> {
   maxItems: number;
   /** Batches under way at once. */
   maxInFlight: number;
-  /** Items waiting beyond those under way; one more is refused as `overloaded`. */
+  /**
+   * Items waiting beyond those under way: once so many wait, what comes is refused as `overloaded`.
+   */
   maxWaiting: number;
 }
 

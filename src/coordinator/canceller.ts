@@ -2,7 +2,7 @@ import type { CancelItem, CancelReply, Transition } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { TaskFilter } from "../task/filter.js";
 import { refuse } from "../task/rules.js";
-import { isFinal, type Status, type Task } from "../task/task.js";
+import { allStatuses, isFinal, type Status, type Task } from "../task/task.js";
 import type { CancelManyOutcome, CancelManyRequest, TaskView } from "./coordinator.js";
 import type { Parts } from "./parts.js";
 import { notFound, type Reader } from "./reader.js";
@@ -128,7 +128,7 @@ function liveFilter(filter: TaskFilter): TaskFilter {
   return statuses.length > 0 ? filter : { ...filter, statuses: liveStatuses };
 }
 
-const liveStatuses: readonly Status[] = ["blocked", "scheduled", "pending", "running", "retrying"];
+const liveStatuses: readonly Status[] = allStatuses.filter((status) => !isFinal(status));
 
 function cancelledOr(task: Task): Task {
   if (task.status === "cancelled") return task;

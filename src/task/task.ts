@@ -198,6 +198,19 @@ export interface Attempt {
 
 export type AttemptOutcome = "completed" | "failed" | "timeout" | "released" | "cancelled" | "lost";
 
+/** All of them, in the order of a task's life. */
+export const allStatuses: readonly Status[] = [
+  "blocked",
+  "scheduled",
+  "pending",
+  "running",
+  "retrying",
+  "completed",
+  "failed",
+  "cancelled",
+  "expired",
+];
+
 export const finalStatuses: readonly FinalStatus[] = [
   "completed",
   "failed",

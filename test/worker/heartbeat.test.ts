@@ -80,10 +80,12 @@ describe("the heartbeat of a worker", () => {
     await clock.advance(4_500);
     stream.send({ heartbeatAck: { number: await beat(), renewed: true } });
     const renewedAt = clock.monotonic();
+    let lastBeat = 0n;
     for (let beats = 0; beats < 2; beats += 1) {
       await clock.advance(2_000);
       await clock.advance(2_500);
-      stream.send({ heartbeatAck: { number: await beat(), renewed: false } });
+      lastBeat = await beat();
+      stream.send({ heartbeatAck: { number: lastBeat, renewed: false } });
       while (!(await answered(stream))) await clock.advance(0);
     }
     await clock.advance(renewedAt + 13_499 - clock.monotonic());
@@ -92,6 +94,15 @@ describe("the heartbeat of a worker", () => {
     expect(aborted).toEqual([renewedAt + 13_500]);
     const result = await reach(clock, stream.settle());
     expect(result.outcome.case).toBe("release");
+    // What it cannot hear of it must not be leased, until it is renewed.
+    const offers = () =>
+      stream.frames.all.flatMap((frame) => (frame.offer ? [frame.offer.slots] : []));
+    expect(offers().at(-1)).toBe(0);
+    stream.send({ heartbeatAck: { number: lastBeat, renewed: true } });
+    await reach(
+      clock,
+      stream.frames.next("an offer", (frame) => (frame.offer?.slots ?? 0) > 0),
+    );
   });
 
   it("counts a beat that is answered with no, and later with yes, from when it was sent", async () => {

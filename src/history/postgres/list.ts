@@ -1,6 +1,6 @@
 import { limits } from "../../limits.js";
 import { earliestId } from "../../task/ids.js";
-import type { Status } from "../../task/task.js";
+import { allStatuses, type Status } from "../../task/task.js";
 import type { ListQuery, MatchPage, TaskPage } from "../history.js";
 import { beforeAllIds, pageToken, startOfPage } from "../page-token.js";
 import { bigint, storable, textArray } from "./literals.js";
@@ -100,21 +100,9 @@ function walkOf(query: ListQuery): [walk: Walk, words: string[]] {
   return ["status", stored];
 }
 
-const allStatuses: readonly Status[] = [
-  "blocked",
-  "scheduled",
-  "pending",
-  "running",
-  "retrying",
-  "completed",
-  "failed",
-  "cancelled",
-  "expired",
-];
-
 /** Rows that wait for a time that has come read as pending, and are stored as what they were. */
-function storedAs(statuses: readonly Status[]): Status[] {
-  const asked = new Set(statuses.length > 0 ? statuses : allStatuses);
+function storedAs(wanted: readonly Status[]): Status[] {
+  const asked = new Set(wanted.length > 0 ? wanted : allStatuses);
   if (asked.has("pending")) asked.add("scheduled").add("retrying");
   return [...asked];
 }

@@ -48,7 +48,7 @@ async function after(kit: Kit, ms: number, ...alive: Holder[]) {
 const nothing = { timedOut: [], ended: [] };
 
 const startChecks: readonly Check[] = [
-  check("B15", "ends what has not started in time as expired, once", async (kit) => {
+  check("B16", "ends what has not started in time as expired, once", async (kit) => {
     const task = await kit.submitOne({ terms: { expireAt: await at(kit, soonMs) } });
     expect(await after(kit, soonMs - 2_000)).toEqual(nothing);
     const [transition] = await endedWithin(kit, 3_000);
@@ -64,7 +64,7 @@ const startChecks: readonly Check[] = [
     expect(await kit.get(task)).toBeUndefined();
     expect(await kit.enqueue(task)).toEqual([{ kind: "known" }]);
   }),
-  check("B15", "never leases a task past its time to start, swept or not", async (kit) => {
+  check("B16", "never leases a task past its time to start, swept or not", async (kit) => {
     const [late, other] = await kit.submit(
       kit.task({ terms: { expireAt: await at(kit, 5_000) } }),
       kit.task({}),
@@ -76,7 +76,7 @@ const startChecks: readonly Check[] = [
     expect(await kit.statusOf(late!)).toBe("pending");
     expect((await after(kit, 500)).ended).toEqual([`${late!.id} expired expired`]);
   }),
-  check("B15", "finds work behind any number of tasks past their time", async (kit) => {
+  check("B16", "finds work behind any number of tasks past their time", async (kit) => {
     const expireAt = await at(kit, 5_000);
     await kit.submitMany(30, { terms: { expireAt } });
     const behind = await kit.submitOne();
@@ -86,7 +86,7 @@ const startChecks: readonly Check[] = [
     expect(ids(await kit.lease(holder, 2))).toEqual([behind.id, below.id]);
     expect((await kit.broker.sweep(0)).ended).toHaveLength(30);
   }),
-  check("B15", "does not lease at once what came in past its time", async (kit) => {
+  check("B16", "does not lease at once what came in past its time", async (kit) => {
     const task = kit.note(kit.task({ terms: { expireAt: await at(kit, -1_000) } }));
     const holder = await kit.session();
     const request = kit.request(holder, 1);
@@ -95,7 +95,7 @@ const startChecks: readonly Check[] = [
     expect((await after(kit, 500)).ended).toEqual([`${task.id} expired expired`]);
   }),
   check(
-    "B15",
+    "B16",
     "ends a task past its time to start while it waits for its own time",
     async (kit) => {
       const runAt = await at(kit, 60_000);
@@ -104,7 +104,7 @@ const startChecks: readonly Check[] = [
       expect((await kit.elapse(60_000)).promoted).toBe(0);
     },
   ),
-  check("B15", "keeps what has started within its time to start", async (kit) => {
+  check("B16", "keeps what has started within its time to start", async (kit) => {
     const [retried, given, taken] = await kit.submitMany(3, {
       terms: { expireAt: await at(kit, soonMs) },
     });
@@ -120,7 +120,7 @@ const startChecks: readonly Check[] = [
     await kit.elapse(60_000, holder);
     expect(ids(await kit.lease(holder, 3)).toSorted()).toEqual([retried!.id, given!.id].toSorted());
   }),
-  check("B15", "lets a new run begin whenever it is asked for", async (kit) => {
+  check("B16", "lets a new run begin whenever it is asked for", async (kit) => {
     const expireAt = await at(kit, -5_000);
     const task = kit.task({ terms: { expireAt, deadline: expireAt }, run: 2, version: 3 });
     expect((await kit.restore(task)).kind).toBe("enqueued");
@@ -130,7 +130,7 @@ const startChecks: readonly Check[] = [
 ];
 
 const deadlineChecks: readonly Check[] = [
-  check("B15", "ends what waits past its deadline: expired if it never started", async (kit) => {
+  check("B16", "ends what waits past its deadline: expired if it never started", async (kit) => {
     const deadline = await at(kit, soonMs);
     const [fresh, tried] = await kit.submit(
       kit.task({ terms: { deadline }, priority: 0 }),
@@ -145,7 +145,7 @@ const deadlineChecks: readonly Check[] = [
       [`${fresh!.id} expired deadline`, `${tried!.id} failed deadline`].toSorted(),
     );
   }),
-  check("B15", "cuts an attempt to the deadline, and says so", async (kit) => {
+  check("B16", "cuts an attempt to the deadline, and says so", async (kit) => {
     const task = await kit.submitOne({
       terms: { deadline: await at(kit, soonMs) },
       timeoutMs: 900_000,
@@ -159,7 +159,7 @@ const deadlineChecks: readonly Check[] = [
     await kit.end(lease, { ...failed(), cause: "timeout" } as never, null);
     expect(await kit.verdict(lease, done)).toBe("stale");
   }),
-  check("B15", "schedules no retry beyond the deadline", async (kit) => {
+  check("B16", "schedules no retry beyond the deadline", async (kit) => {
     const [near, far] = await kit.submitMany(2, { terms: { deadline: await at(kit, 30_000) } });
     const holder = await kit.session();
     const leases = await kit.lease(holder, 2);
@@ -170,7 +170,7 @@ const deadlineChecks: readonly Check[] = [
     expect(late.task.error).toEqual(failure);
     expect(await kit.verdict(leases[1]!, failed(30_000))).toBe("duplicate");
   }),
-  check("B15", "leaves nothing of a task whose worker was lost past its deadline", async (kit) => {
+  check("B16", "leaves nothing of a task whose worker was lost past its deadline", async (kit) => {
     const [first, second] = await kit.submitMany(2, { terms: { deadline: await at(kit, soonMs) } });
     const holder = await kit.session();
     const leases = await kit.lease(holder, 2);
@@ -182,7 +182,7 @@ const deadlineChecks: readonly Check[] = [
     expect(ended).toEqual([first!, second!].map(({ id }) => `${id} failed deadline`).toSorted());
     expect(await kit.verdict(leases[0]!, done)).toBe("stale");
   }),
-  check("B15", "takes the nearer of deadline and time to start", async (kit) => {
+  check("B16", "takes the nearer of deadline and time to start", async (kit) => {
     const [one, other] = await kit.submit(
       kit.task({ terms: { expireAt: await at(kit, 20_000), deadline: await at(kit, 40_000) } }),
       kit.task({ terms: { expireAt: await at(kit, 40_000), deadline: await at(kit, 20_000) } }),
@@ -193,7 +193,7 @@ const deadlineChecks: readonly Check[] = [
     );
   }),
   check(
-    "B15",
+    "B16",
     "ends no task that was cancelled before its time, nor one that ended",
     async (kit) => {
       const expireAt = await at(kit, soonMs);
@@ -206,13 +206,13 @@ const deadlineChecks: readonly Check[] = [
       expect(await kit.statusOf(finished!)).toBe("completed");
     },
   ),
-  check("B15", "forgets the time of a task that history has buried", async (kit) => {
+  check("B16", "forgets the time of a task that history has buried", async (kit) => {
     const task = await kit.submitOne({ terms: { expireAt: await at(kit, soonMs) } });
     await kit.broker.bury([{ ...task, status: "completed", completedAt: task.createdAt }]);
     expect(await after(kit, soonMs + 1_000)).toEqual(nothing);
   }),
   check(
-    "B15",
+    "B16",
     "holds back what is past its time while the outbox is full",
     async (kit) => {
       const expireAt = await at(kit, soonMs);
@@ -229,7 +229,7 @@ const deadlineChecks: readonly Check[] = [
 ];
 
 const heartbeatChecks: readonly Check[] = [
-  check("B15", "offers an attempt that says nothing for its heartbeat timeout", async (kit) => {
+  check("B16", "offers an attempt that says nothing for its heartbeat timeout", async (kit) => {
     const task = await kit.submitOne({ terms: { heartbeatTimeoutMs: 10_000 } });
     const holder = await kit.session();
     const lease = await kit.take(holder);
@@ -237,7 +237,7 @@ const heartbeatChecks: readonly Check[] = [
     expect(await after(kit, 9_000, holder)).toEqual(nothing);
     expect((await after(kit, 2_000, holder)).timedOut).toEqual([`${task.id} heartbeat_timeout`]);
   }),
-  check("B15", "counts the silence from the last word of the attempt", async (kit) => {
+  check("B16", "counts the silence from the last word of the attempt", async (kit) => {
     const task = await kit.submitOne({ terms: { heartbeatTimeoutMs: 10_000 } });
     const holder = await kit.session();
     const lease = await kit.take(holder);
@@ -250,7 +250,7 @@ const heartbeatChecks: readonly Check[] = [
     await beat(kit, lease, 0.9);
     expect(await after(kit, 1_000, holder)).toEqual(nothing);
   }),
-  check("B15", "hears no word of another attempt, session or token", async (kit) => {
+  check("B16", "hears no word of another attempt, session or token", async (kit) => {
     await kit.submitOne({ terms: { heartbeatTimeoutMs: 10_000 } });
     const holder = await kit.session();
     const first = await kit.take(holder);
@@ -261,7 +261,7 @@ const heartbeatChecks: readonly Check[] = [
     await beat(kit, { ...lease, sessionId: "somebody" });
     expect((await after(kit, 3_000, holder)).timedOut).toHaveLength(1);
   }),
-  check("B15", "lets no word postpone the attempt's own timeout or the deadline", async (kit) => {
+  check("B16", "lets no word postpone the attempt's own timeout or the deadline", async (kit) => {
     const [slow, late] = await kit.submit(
       kit.task({ terms: { heartbeatTimeoutMs: 10_000 }, timeoutMs: 20_000, priority: 3 }),
       kit.task({ terms: { heartbeatTimeoutMs: 10_000, deadline: await at(kit, 20_000) } }),
@@ -275,7 +275,7 @@ const heartbeatChecks: readonly Check[] = [
     const { timedOut } = await after(kit, 7_000, holder);
     expect(timedOut).toEqual([`${slow!.id} timeout`, `${late!.id} deadline`].toSorted());
   }),
-  check("B15", "watches an attempt that its session has got back", async (kit) => {
+  check("B16", "watches an attempt that its session has got back", async (kit) => {
     await kit.submitOne({ terms: { heartbeatTimeoutMs: 30_000 } });
     const { lease, holder } = await kit.loseOne(lost);
     const again = { ...holder, generation: 2 };
@@ -284,7 +284,7 @@ const heartbeatChecks: readonly Check[] = [
     expect(await after(kit, 28_000, again)).toEqual(nothing);
     expect((await after(kit, 4_000, again)).timedOut).toHaveLength(1);
   }),
-  check("B15", "offers every attempt past its timeout as such", async (kit) => {
+  check("B16", "offers every attempt past its timeout as such", async (kit) => {
     const task = await kit.submitOne({ timeoutMs: soonMs });
     const holder = await kit.session();
     await kit.take(holder);

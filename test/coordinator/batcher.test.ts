@@ -1,0 +1,69 @@
+import { describe, expect, it } from "vitest";
+import { Batcher, Failed } from "../../src/coordinator/batcher.js";
+
+/** Doubles; a batch that holds a 7 fails. */
+function doubler(maxItems: number, maxWaiting = 100) {
+  const batches: number[][] = [];
+  const batcher = new Batcher<number, number>({
+    run: async (items) => {
+      batches.push(items);
+      await new Promise(setImmediate);
+      if (items.includes(7)) throw new Error("no sevens");
+      return items.map((item) => item * 2);
+    },
+    maxItems,
+    maxInFlight: 2,
+    maxWaiting,
+  });
+  return { batcher, batches };
+}
+
+const shown = (replies: readonly (number | Failed)[]) =>
+  replies.map((reply) => (reply instanceof Failed ? "failed" : reply));
+
+describe("what is pushed", () => {
+  it("in one tick shares a call, and each group is answered in its own order", async () => {
+    const { batcher, batches } = doubler(10);
+    const answers = await Promise.all([batcher.pushAll([1, 2]), batcher.push(3), batcher.push(4)]);
+    expect(answers).toEqual([[2, 4], 6, 8]);
+    expect(batches).toEqual([[1, 2, 3, 4]]);
+  });
+
+  it("in groups larger than a call is split, and still answered as a whole", async () => {
+    const { batcher, batches } = doubler(3);
+    const [first, second] = await Promise.all([
+      batcher.pushAll([1, 2, 3, 4, 5]),
+      batcher.pushAll([6, 8, 9]),
+    ]);
+    expect([first, second]).toEqual([
+      [2, 4, 6, 8, 10],
+      [12, 16, 18],
+    ]);
+    expect(batches).toEqual([
+      [1, 2, 3],
+      [4, 5, 6],
+      [8, 9],
+    ]);
+  });
+
+  it("fails with its call alone, item by item", async () => {
+    const { batcher } = doubler(3);
+    const [group, single] = await Promise.all([
+      batcher.pushAll([1, 2, 3, 4, 5]),
+      batcher.pushAll([7, 8]),
+    ]);
+    expect(shown(group)).toEqual([2, 4, 6, "failed", "failed"]);
+    expect(shown(single)).toEqual(["failed", 16]);
+    await expect(batcher.push(7)).rejects.toThrow("no sevens");
+  });
+
+  it("is refused while too much waits, and taken again afterwards", async () => {
+    const { batcher } = doubler(10, 2);
+    const taken = batcher.pushAll([1, 2]);
+    const [refused] = await batcher.pushAll([3]);
+    expect(refused).toMatchObject({ error: { id: "overloaded" } });
+    expect(await taken).toEqual([2, 4]);
+    expect(await batcher.push(3)).toBe(6);
+    await batcher.drained();
+  });
+});
