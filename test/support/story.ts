@@ -318,9 +318,12 @@ async function orphans(redis: Redis, prefix: string): Promise<string[]> {
   return left;
 }
 
-/** Counts are all zero; of a session only its generation is kept, for a while. */
+/**
+ * Counts are all zero; of a session only its generation is kept, and of watches their ends, both
+ * for a while.
+ */
 async function isSettled(redis: Redis, key: Buffer, name: string): Promise<boolean> {
-  if (name.startsWith("s:")) return (await redis.pttl(key)) > 0;
+  if (name === "wt" || name.startsWith("s:")) return (await redis.pttl(key)) > 0;
   if (name !== "lc" && !name.startsWith("c:")) return false;
   const values = Object.values(await redis.hgetall(key));
   return values.every((value) => value === "0");
