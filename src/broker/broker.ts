@@ -1,5 +1,12 @@
-import type { Attempt, Payload, Progress, Task, TaskError } from "../task/task.js";
-import type { OverdueCause } from "../task/times.js";
+import type { Task } from "../task/task.js";
+import type { EnqueueItem, EnqueueReply, Lane, LeaseReply, LeaseRequest } from "./leases.js";
+import type {
+  CancelItem,
+  CancelReply,
+  CheckpointItem,
+  DeliveredItem,
+  ProgressItem,
+} from "./running.js";
 import type {
   CoordinatorInfo,
   RenewVerdict,
@@ -8,15 +15,18 @@ import type {
   SessionOpenReply,
   SessionRenewal,
 } from "./sessions.js";
+import type {
+  RecordedItem,
+  Settlement,
+  SettleReply,
+  SweepReply,
+  Transition,
+} from "./transitions.js";
 
-export type {
-  CoordinatorInfo,
-  RenewVerdict,
-  SessionInfo,
-  SessionOpen,
-  SessionOpenReply,
-  SessionRenewal,
-} from "./sessions.js";
+export type * from "./leases.js";
+export type * from "./running.js";
+export type * from "./sessions.js";
+export type * from "./transitions.js";
 
 /**
  * The live queue. Two implementations, `redis/redis-broker.ts` and `memory-broker.ts`, pass one
@@ -164,197 +174,6 @@ export interface Broker {
   close(partition: number, reason: string): Promise<void>;
   /** Serves the partition: from now on fencing numbers start above epoch * 2^40. */
   open(partition: number, epoch: number): Promise<void>;
-}
-
-/** Tasks that the same workers can run: (namespace, queue, type, required labels). */
-export interface Lane {
-  readonly namespace: string;
-  readonly queue: string;
-  readonly type: string;
-  readonly requiredLabels: Readonly<Record<string, string>>;
-}
-
-export interface EnqueueItem {
-  readonly task: Task;
-  /**
-   * `submit`: new. `restore`: history has it, Redis may not (rebuild, lost enqueue, retry of an
-   * ended task): a live record or a tombstone of this run or a later one wins, and the call is
-   * refused when `asOf` is over 1 min old.
-   */
-  readonly origin: "submit" | "restore";
-  /** Store time read before history was, for `restore`. */
-  readonly asOf?: number;
-  /** RELAXED queues: wins the idempotency key in the same step, for 24 h. */
-  readonly claimKey?: boolean;
-}
-
-export type EnqueueOutcome =
-  | { readonly kind: "enqueued"; readonly outboxId: string | undefined }
-  | { readonly kind: "known" }
-  | { readonly kind: "key_taken"; readonly taskId: string }
-  | { readonly kind: "too_old" }
-  | { readonly kind: "outbox_full" }
-  | { readonly kind: "too_many_lanes" };
-
-export interface EnqueueReply {
-  readonly outcomes: EnqueueOutcome[];
-  readonly leases: Lease[];
-}
-
-export interface LeaseRequest {
-  readonly partition: number;
-  /** In the order to serve, at most 64. */
-  readonly lanes: readonly Lane[];
-  readonly sessions: readonly {
-    readonly sessionId: string;
-    readonly generation: number;
-    readonly slots: number;
-  }[];
-  /** Payload and record bytes in one reply. */
-  readonly maxBytes: number;
-}
-
-export interface LeaseReply {
-  /** `cold`: see B13. `outbox_full`: history is behind. */
-  readonly kind: "ok" | "cold" | "outbox_full";
-  readonly leases: Lease[];
-  /** Lanes that still have leasable work: the call stopped for want of slots or bytes. */
-  readonly more: boolean;
-  /** Sessions that the store does not know in that generation. */
-  readonly lostSessions: string[];
-}
-
-export interface Lease {
-  readonly token: Uint8Array;
-  readonly sessionId: string;
-  /** As it stands after the grant: status running, attempt and fencingToken of this grant. */
-  readonly task: Task;
-  /** Left for this attempt. */
-  readonly timeoutMs: number;
-  /** For the worker, instead of the task's: put in where coordinators trace. */
-  readonly traceContext?: Task["traceContext"];
-}
-
-interface SettlementBase {
-  readonly token: Uint8Array;
-  /**
-   * Of the session that reports; undefined for the coordinator's own (timeout, grace over, lost).
-   */
-  readonly sessionId: string | undefined;
-}
-export type Settlement = SettlementBase &
-  (
-    | { readonly kind: "complete"; readonly result: Payload | undefined }
-    | {
-        readonly kind: "fail";
-        readonly cause: "handler" | "timeout";
-        readonly error: TaskError;
-        /** undefined: no retry, the task ends FAILED. */
-        readonly retryInMs: number | undefined;
-      }
-    | { readonly kind: "release"; readonly delayMs: number }
-    | { readonly kind: "cancel" }
-    /** The session died. Applies only while it is dead (or unknown). */
-    | {
-        readonly kind: "lose";
-        readonly then: "pending" | "quarantine" | "poison";
-        readonly delayMs: number;
-      }
-  );
-
-export interface SettleReply {
-  readonly verdict: "accepted" | "duplicate" | "stale";
-  /** The transition, when accepted. A duplicate of a finished task says whether history has it. */
-  readonly transition: Transition | undefined;
-  readonly recorded: boolean;
-}
-
-/** A change that history must learn. */
-export interface Transition {
-  readonly partition: number;
-  /** Undefined for changes that need no outbox (grants). */
-  readonly outboxId: string | undefined;
-  /**
-   * After the change. Payload may be missing where history already has the row: see
-   * `payloadOmitted`.
-   */
-  readonly task: Task;
-  readonly payloadOmitted: boolean;
-  /** The attempt that ended by it, if one did. */
-  readonly attempt: Attempt | undefined;
-}
-
-export interface ProgressItem {
-  readonly token: Uint8Array;
-  readonly sessionId: string;
-  readonly progress: Progress;
-}
-
-export interface CheckpointItem {
-  readonly token: Uint8Array;
-  readonly sessionId: string;
-  /** Undefined takes the one before away. */
-  readonly checkpoint: Payload | undefined;
-}
-
-export interface CancelItem {
-  readonly taskId: string;
-  readonly namespace: string;
-  readonly graceMs: number;
-  /** For people. Default "". The first one given stays. */
-  readonly reason?: string;
-  /**
-   * Of the row in history: the tombstone planted for an unknown id stops enqueues up to this run.
-   * Default 1.
-   */
-  readonly run?: number;
-}
-export type CancelReply =
-  | { readonly kind: "cancelled"; readonly transition: Transition }
-  /** It runs: the request stands (again). The first one is a transition that history must learn. */
-  | {
-      readonly kind: "requested";
-      readonly task: Task;
-      readonly transition: Transition | undefined;
-    }
-  | { readonly kind: "final"; readonly task: Task }
-  /** Not live here. A tombstone was planted: a late enqueue of this run will do nothing. */
-  | { readonly kind: "unknown" };
-
-export interface DeliveredItem {
-  readonly token: Uint8Array;
-  readonly sessionId: string;
-}
-
-export interface SweepReply {
-  /** Leases of dead sessions: settle as lost. */
-  readonly lost: Lease[];
-  /** Leases of sessions that said goodbye: settle as released. */
-  readonly left: Lease[];
-  /** Past their time: settle as timed out. */
-  readonly timedOut: OverdueLease[];
-  /** Cancel grace is over: settle as cancelled. */
-  readonly cancelOverdue: Lease[];
-  /** Past their time while they waited: the sweep itself has ended them. */
-  readonly ended: Transition[];
-  readonly promoted: number;
-  /** Milliseconds until the next delayed task, undefined if there is none. */
-  readonly nextDueInMs: number | undefined;
-  /** Milliseconds until the first session's lease ends, undefined if there is none. */
-  readonly nextEndInMs: number | undefined;
-  readonly outboxEntries: number;
-  readonly oldestOutboxMs: number;
-}
-
-export interface OverdueLease extends Lease {
-  readonly cause: OverdueCause;
-}
-
-export interface RecordedItem {
-  readonly partition: number;
-  readonly outboxId: string;
-  readonly taskId: string;
-  readonly version: number;
 }
 
 export type Hint =

@@ -1,4 +1,4 @@
-import type { Lease } from "./broker.js";
+import type { Lease } from "./leases.js";
 
 export interface SessionOpen {
   readonly sessionId: string;

@@ -3,7 +3,7 @@ import { limits } from "../limits.js";
 import { partitionOfSlot, slotOfQueue } from "../task/ids.js";
 import type { Offer } from "./frames.js";
 import { carries } from "./reader.js";
-import { laneKey } from "./lane-guard.js";
+import { laneKey } from "./lanes.js";
 import type { WorkerSession } from "./worker-session.js";
 
 /** Lease calls of one crew in one partition: at most one under way. */

@@ -4,8 +4,8 @@ import { partitionOfSlot, slotOfQueue } from "../task/ids.js";
 import type { Task } from "../task/task.js";
 import { Crew, type CrewPartition } from "./crew.js";
 import type { Parts } from "./parts.js";
-import { laneKey } from "./lane-guard.js";
-import type { Demand } from "./submitter.js";
+import { laneKey } from "./lanes.js";
+import type { Demand } from "./enqueuer.js";
 import type { WorkerSession } from "./worker-session.js";
 
 /** After a refusal or an error of the broker, in ms. */

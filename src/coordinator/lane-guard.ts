@@ -1,17 +1,12 @@
 import type { Lane } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
+import { laneKey } from "./lanes.js";
 import type { Parts } from "./parts.js";
 
 /** How long a queue is watched after its lanes ran out, in ms. */
 const watchMs = 60_000;
 const queuesMax = 1_000;
-
-/** One string per lane; labels in a fixed order. */
-export function laneKey(lane: Lane): string {
-  const labels = Object.entries(lane.requiredLabels).sort(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([lane.namespace, lane.queue, lane.type, labels]);
-}
 
 export const tooManyLanes = (queue: string): DroverError =>
   new DroverError(

@@ -4,10 +4,11 @@ import type { TaskDraft } from "../task/draft.js";
 import type { TaskFilter } from "../task/filter.js";
 import { isFinal, type Payload, type Status, type Task } from "../task/task.js";
 import type { BulkOutcome, BulkRequest, Redrive, TaskView } from "./coordinator.js";
-import { laneKey } from "./lane-guard.js";
 import type { Parts } from "./parts.js";
 import { notFound, type Reader } from "./reader.js";
-import { type Demand, laneOf, type Submitter } from "./submitter.js";
+import type { Demand } from "./enqueuer.js";
+import { laneKey, laneOf } from "./lanes.js";
+import type { Submitter } from "./submitter.js";
 
 /** Ended tasks of which one call may begin a new run, or be made anew from. */
 const retryable: readonly Status[] = ["failed", "cancelled", "expired"];

@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import type { EnqueueItem, EnqueueOutcome, Lane, Lease, LeaseRequest } from "../broker/broker.js";
+import type { EnqueueOutcome } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { InsertOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
@@ -8,24 +8,16 @@ import { defaultQueue, type QueueSettings, type Task, type TaskSpec } from "../t
 import { sameSpec } from "../task/same-spec.js";
 import { toSpec } from "../task/validate.js";
 import { Batcher, Failed } from "./batcher.js";
-import { CommitMarkers } from "./commit-markers.js";
-import { LaneGuard, laneKey, tooManyLanes } from "./lane-guard.js";
 import type { Submission, SubmitOutcome } from "./coordinator.js";
+import { type Demand, Enqueuer } from "./enqueuer.js";
+import { tooManyLanes } from "./lane-guard.js";
+import { newTask } from "./new-task.js";
 import type { Parts } from "./parts.js";
-import { UniqueDesk } from "./unique.js";
 import type { QueueBook } from "./queue-book.js";
 import { requestIdOf } from "./request-id.js";
+import { UniqueDesk } from "./unique.js";
 
-/** Work has come in: whoever has free slots for it may take it at once. */
-export interface Demand {
-  /**
-   * Slots reserved for tasks of this lane, or undefined. What is reserved must be given back by
-   * `took`; undefined there means that the answer got lost.
-   */
-  reserve(lane: Lane): LeaseRequest | undefined;
-  took(request: LeaseRequest, leases: readonly Lease[] | undefined): void;
-  nudge(lanes: readonly Lane[]): void;
-}
+export { newTask } from "./new-task.js";
 
 /** Judged, with its place in the request. */
 interface Accepted {
@@ -42,21 +34,14 @@ type Answers = (SubmitOutcome | Promise<SubmitOutcome>)[];
 export class Submitter {
   readonly #parts: Parts;
   readonly #queues: QueueBook;
-  readonly #demand: Demand;
-  readonly #markers: CommitMarkers;
-  readonly #lanes: LaneGuard;
+  readonly #enqueuer: Enqueuer;
   readonly #commits: Batcher<Task, InsertOutcome>;
   readonly #unique: UniqueDesk;
-  readonly #enqueues: Batcher<EnqueueItem, EnqueueOutcome>;
-  /** DURABLE rows by namespace that Redis has not seen, since it last answered. */
-  readonly #unqueued = new Map<string, number>();
 
   constructor(parts: Parts, queues: QueueBook, demand: Demand) {
     this.#parts = parts;
     this.#queues = queues;
-    this.#demand = demand;
-    this.#markers = new CommitMarkers(parts);
-    this.#lanes = new LaneGuard(parts);
+    this.#enqueuer = new Enqueuer(parts, demand);
     this.#commits = new Batcher({
       run: (tasks) => this.#commit(tasks),
       maxItems: limits.submitItems,
@@ -68,18 +53,11 @@ export class Submitter {
       if (outcome instanceof Failed) throw outcome.error;
       return outcome!;
     });
-    this.#enqueues = new Batcher({
-      run: (items) => this.#enqueue(items),
-      maxItems: limits.submitItems,
-      maxInFlight: 4,
-      maxWaiting: limits.pendingSubmits,
-    });
   }
 
   async drained(): Promise<void> {
     await this.#commits.drained();
-    await this.#enqueues.drained();
-    await this.#markers.flush();
+    await this.#enqueuer.drained();
   }
 
   async submit(namespace: string, items: readonly Submission[]): Promise<SubmitOutcome[]> {
@@ -131,10 +109,7 @@ export class Submitter {
     const traceContext = this.#parts.carrier?.atSubmit(id, spec.traceContext);
     const task = newTask(id, spec, traceContext);
     this.#queues.touch(namespace, spec.queue);
-    if (task.durability === "durable") {
-      this.#requireRoom(namespace);
-      this.#lanes.check(laneOf(task));
-    }
+    if (task.durability === "durable") this.#enqueuer.requireRoom(task);
     return task;
   }
 
@@ -179,47 +154,19 @@ export class Submitter {
     const inserted = tasks.filter((_, index) => outcomes[index]?.kind === "inserted");
     // OK does not wait for Redis: the row is what was promised, and the marker finds it should this
     // process die now.
-    if (inserted.length > 0) void this.#enqueueCommitted(inserted, marker);
+    if (inserted.length > 0) void this.#enqueuer.committed(inserted, marker);
     return outcomes;
   }
 
   /** Tasks whose rows another statement has committed, under this marker. */
   enqueueTaken(tasks: readonly Task[], marker: string | undefined): void {
     if (tasks.length === 0) return;
-    void this.#enqueueCommitted([...tasks], marker);
+    void this.#enqueuer.committed([...tasks], marker);
     for (const task of tasks) this.#emit(task, task.createdAt);
   }
 
-  async #enqueueCommitted(tasks: Task[], marker: string | undefined): Promise<void> {
-    const replies = await this.#enqueues.pushAll(
-      tasks.map((task) => ({ task, origin: "submit" }) as const),
-    );
-    const failed = tasks.filter((_, n) => replies[n] instanceof Failed);
-    // The marker stays and the reconciler enqueues from it; here only the bound is kept.
-    for (const { namespace } of failed) {
-      this.#unqueued.set(namespace, (this.#unqueued.get(namespace) ?? 0) + 1);
-    }
-    if (failed.length > 0) return;
-    this.#unqueued.clear();
-    const left = tasks.filter((_, n) => isOutcome(replies[n], "too_many_lanes"));
-    try {
-      for (const task of left) await this.#lanes.ranOut(task.namespace, task.queue);
-    } catch {
-      return;
-    }
-    // What found no lane is found by the slow compare with history, once a lane is free.
-    if (marker) this.#markers.clear(marker);
-  }
-
-  #requireRoom(namespace: string): void {
-    const unqueued = this.#unqueued.get(namespace) ?? 0;
-    if (unqueued < limits.unqueuedRows) return;
-    const message = `${unqueued} tasks are committed and wait for Redis to come back`;
-    throw new DroverError("too_many_unqueued", message, { retryAfterMs: 5_000 });
-  }
-
   async #relaxed(accepted: readonly Accepted[]): Promise<Answers> {
-    const replies = await this.#enqueues.pushAll(
+    const replies = await this.#enqueuer.enqueue(
       accepted.map(
         ({ task }) => ({ task, origin: "submit", claimKey: task.idempotencyKey !== "" }) as const,
       ),
@@ -261,21 +208,6 @@ export class Submitter {
       .catch(() => undefined);
   }
 
-  async #enqueue(items: EnqueueItem[]): Promise<EnqueueOutcome[]> {
-    const lanes = lanesOf(items);
-    const only = lanes.length === 1 ? lanes[0] : undefined;
-    const eager = only && this.#demand.reserve(only);
-    let leases: readonly Lease[] | undefined;
-    try {
-      const reply = await this.#parts.broker.enqueue(items, eager);
-      leases = reply.leases;
-      return reply.outcomes;
-    } finally {
-      if (eager) this.#demand.took(eager, leases);
-      if ((leases?.length ?? 0) < items.length) this.#demand.nudge(lanes);
-    }
-  }
-
   async #existing(task: Task, holder: string, why: "known" | "key_taken"): Promise<SubmitOutcome> {
     try {
       const [live] = await this.#parts.broker.get([holder]).catch(() => [undefined]);
@@ -310,9 +242,6 @@ const refused = (error: unknown): SubmitOutcome => ({
   error: DroverError.from(error),
 });
 
-const isOutcome = (reply: EnqueueOutcome | Failed | undefined, kind: string): boolean =>
-  reply !== undefined && !(reply instanceof Failed) && reply.kind === kind;
-
 function conflict(holder: string, why: "known" | "key_taken"): DroverError {
   const [id, field] =
     why === "known"
@@ -320,77 +249,4 @@ function conflict(holder: string, why: "known" | "key_taken"): DroverError {
       : (["idempotency_conflict", "task.idempotency_key"] as const);
   const message = `task ${holder} was submitted with it, and differs from this one`;
   return new DroverError(id, message, { field });
-}
-
-export function laneOf(task: TaskSpec): Lane {
-  const { namespace, queue, type, requiredLabels } = task;
-  return { namespace, queue, type, requiredLabels };
-}
-
-function lanesOf(items: readonly EnqueueItem[]): Lane[] {
-  const lanes = new Map<string, Lane>();
-  let last: Task | undefined;
-  for (const { task } of items) {
-    if (task.status !== "pending" || (last && sameLane(last, task))) continue;
-    last = task;
-    const lane = laneOf(task);
-    lanes.set(laneKey(lane), lane);
-  }
-  return [...lanes.values()];
-}
-
-/** Cheap, and true of most neighbours; false says nothing. */
-const sameLane = (a: Task, b: Task): boolean =>
-  a.type === b.type &&
-  a.queue === b.queue &&
-  a.namespace === b.namespace &&
-  a.requiredLabels === b.requiredLabels;
-
-/**
- * A task as it stands before anything happened to it. Every field is named: an object as wide as
- * this one, made by spreading, costs 90 us instead of half a microsecond (it leaves V8's fast
- * shape).
- */
-export function newTask(id: string, spec: TaskSpec, traceContext = spec.traceContext): Task {
-  const waits = spec.runAt !== undefined && spec.runAt > spec.createdAt;
-  return {
-    id,
-    namespace: spec.namespace,
-    queue: spec.queue,
-    type: spec.type,
-    priority: spec.priority,
-    payload: spec.payload,
-    maxRetries: spec.maxRetries,
-    retry: spec.retry,
-    runAt: spec.runAt,
-    timeoutMs: spec.timeoutMs,
-    groupKey: spec.groupKey,
-    requiredLabels: spec.requiredLabels,
-    tags: spec.tags,
-    idempotencyKey: spec.idempotencyKey,
-    retentionMs: spec.retentionMs,
-    traceContext,
-    durability: spec.durability,
-    createdAt: spec.createdAt,
-    terms: spec.terms,
-    status: waits ? "scheduled" : "pending",
-    version: 1,
-    run: 1,
-    attempt: 0,
-    retryCount: 0,
-    leaseLosses: 0,
-    releases: 0,
-    fencingToken: 0,
-    sessionId: "",
-    workerId: "",
-    readyAt: waits ? spec.runAt : undefined,
-    startedAt: undefined,
-    completedAt: undefined,
-    cancelRequestedAt: undefined,
-    result: undefined,
-    error: undefined,
-    progress: undefined,
-    cancellation: undefined,
-    checkpoint: undefined,
-  };
 }

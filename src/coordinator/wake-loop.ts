@@ -2,7 +2,7 @@ import type { Lane } from "../broker/broker.js";
 import { createLoop, type Loop } from "../service.js";
 import type { Dispatcher } from "./dispatcher.js";
 import type { Parts } from "./parts.js";
-import { laneKey } from "./lane-guard.js";
+import { laneKey } from "./lanes.js";
 
 /** Longest wait for a wake-up before the lanes are looked at anew. */
 const waitMs = 2_000;

@@ -1,0 +1,44 @@
+import type { Payload, Progress, Task } from "../task/task.js";
+import type { Transition } from "./transitions.js";
+
+export interface ProgressItem {
+  readonly token: Uint8Array;
+  readonly sessionId: string;
+  readonly progress: Progress;
+}
+
+export interface CheckpointItem {
+  readonly token: Uint8Array;
+  readonly sessionId: string;
+  /** Undefined takes the one before away. */
+  readonly checkpoint: Payload | undefined;
+}
+
+export interface CancelItem {
+  readonly taskId: string;
+  readonly namespace: string;
+  readonly graceMs: number;
+  /** For people. Default "". The first one given stays. */
+  readonly reason?: string;
+  /**
+   * Of the row in history: the tombstone planted for an unknown id stops enqueues up to this run.
+   * Default 1.
+   */
+  readonly run?: number;
+}
+export type CancelReply =
+  | { readonly kind: "cancelled"; readonly transition: Transition }
+  /** It runs: the request stands (again). The first one is a transition that history must learn. */
+  | {
+      readonly kind: "requested";
+      readonly task: Task;
+      readonly transition: Transition | undefined;
+    }
+  | { readonly kind: "final"; readonly task: Task }
+  /** Not live here. A tombstone was planted: a late enqueue of this run will do nothing. */
+  | { readonly kind: "unknown" };
+
+export interface DeliveredItem {
+  readonly token: Uint8Array;
+  readonly sessionId: string;
+}

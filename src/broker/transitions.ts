@@ -1,0 +1,83 @@
+import type { Attempt, Payload, Task, TaskError } from "../task/task.js";
+import type { OverdueCause } from "../task/times.js";
+import type { Lease } from "./leases.js";
+
+interface SettlementBase {
+  readonly token: Uint8Array;
+  /**
+   * Of the session that reports; undefined for the coordinator's own (timeout, grace over, lost).
+   */
+  readonly sessionId: string | undefined;
+}
+export type Settlement = SettlementBase &
+  (
+    | { readonly kind: "complete"; readonly result: Payload | undefined }
+    | {
+        readonly kind: "fail";
+        readonly cause: "handler" | "timeout";
+        readonly error: TaskError;
+        /** undefined: no retry, the task ends FAILED. */
+        readonly retryInMs: number | undefined;
+      }
+    | { readonly kind: "release"; readonly delayMs: number }
+    | { readonly kind: "cancel" }
+    /** The session died. Applies only while it is dead (or unknown). */
+    | {
+        readonly kind: "lose";
+        readonly then: "pending" | "quarantine" | "poison";
+        readonly delayMs: number;
+      }
+  );
+
+export interface SettleReply {
+  readonly verdict: "accepted" | "duplicate" | "stale";
+  /** The transition, when accepted. A duplicate of a finished task says whether history has it. */
+  readonly transition: Transition | undefined;
+  readonly recorded: boolean;
+}
+
+/** A change that history must learn. */
+export interface Transition {
+  readonly partition: number;
+  /** Undefined for changes that need no outbox (grants). */
+  readonly outboxId: string | undefined;
+  /**
+   * After the change. Payload may be missing where history already has the row: see
+   * `payloadOmitted`.
+   */
+  readonly task: Task;
+  readonly payloadOmitted: boolean;
+  /** The attempt that ended by it, if one did. */
+  readonly attempt: Attempt | undefined;
+}
+
+export interface SweepReply {
+  /** Leases of dead sessions: settle as lost. */
+  readonly lost: Lease[];
+  /** Leases of sessions that said goodbye: settle as released. */
+  readonly left: Lease[];
+  /** Past their time: settle as timed out. */
+  readonly timedOut: OverdueLease[];
+  /** Cancel grace is over: settle as cancelled. */
+  readonly cancelOverdue: Lease[];
+  /** Past their time while they waited: the sweep itself has ended them. */
+  readonly ended: Transition[];
+  readonly promoted: number;
+  /** Milliseconds until the next delayed task, undefined if there is none. */
+  readonly nextDueInMs: number | undefined;
+  /** Milliseconds until the first session's lease ends, undefined if there is none. */
+  readonly nextEndInMs: number | undefined;
+  readonly outboxEntries: number;
+  readonly oldestOutboxMs: number;
+}
+
+export interface OverdueLease extends Lease {
+  readonly cause: OverdueCause;
+}
+
+export interface RecordedItem {
+  readonly partition: number;
+  readonly outboxId: string;
+  readonly taskId: string;
+  readonly version: number;
+}

@@ -1,0 +1,105 @@
+import type { EnqueueItem, EnqueueOutcome, Lane, Lease, LeaseRequest } from "../broker/broker.js";
+import { DroverError } from "../errors.js";
+import { limits } from "../limits.js";
+import type { Task } from "../task/task.js";
+import { Batcher, Failed } from "./batcher.js";
+import { CommitMarkers } from "./commit-markers.js";
+import { LaneGuard } from "./lane-guard.js";
+import { laneOf, lanesOf } from "./lanes.js";
+import type { Parts } from "./parts.js";
+
+/** Work has come in: whoever has free slots for it may take it at once. */
+export interface Demand {
+  /**
+   * Slots reserved for tasks of this lane, or undefined. What is reserved must be given back by
+   * `took`; undefined there means that the answer got lost.
+   */
+  reserve(lane: Lane): LeaseRequest | undefined;
+  took(request: LeaseRequest, leases: readonly Lease[] | undefined): void;
+  nudge(lanes: readonly Lane[]): void;
+}
+
+/** Hands tasks to the broker, and to whoever waits for work, in batches. */
+export class Enqueuer {
+  readonly #parts: Parts;
+  readonly #demand: Demand;
+  readonly #markers: CommitMarkers;
+  readonly #lanes: LaneGuard;
+  readonly #enqueues: Batcher<EnqueueItem, EnqueueOutcome>;
+  /** DURABLE rows by namespace that Redis has not seen, since it last answered. */
+  readonly #unqueued = new Map<string, number>();
+
+  constructor(parts: Parts, demand: Demand) {
+    this.#parts = parts;
+    this.#demand = demand;
+    this.#markers = new CommitMarkers(parts);
+    this.#lanes = new LaneGuard(parts);
+    this.#enqueues = new Batcher({
+      run: (items) => this.#enqueue(items),
+      maxItems: limits.submitItems,
+      maxInFlight: 4,
+      maxWaiting: limits.pendingSubmits,
+    });
+  }
+
+  async drained(): Promise<void> {
+    await this.#enqueues.drained();
+    await this.#markers.flush();
+  }
+
+  enqueue(items: readonly EnqueueItem[]): Promise<(EnqueueOutcome | Failed)[]> {
+    return this.#enqueues.pushAll(items);
+  }
+
+  /** Refuses a task that is to be committed before the broker has seen it. */
+  requireRoom(task: Task): void {
+    const { namespace } = task;
+    const unqueued = this.#unqueued.get(namespace) ?? 0;
+    if (unqueued >= limits.unqueuedRows) {
+      const message = `${unqueued} tasks are committed and wait for Redis to come back`;
+      throw new DroverError("too_many_unqueued", message, { retryAfterMs: 5_000 });
+    }
+    this.#lanes.check(laneOf(task));
+  }
+
+  /**
+   * Tasks that history holds, under this marker. Never rejects: what the broker does not take is
+   * enqueued by the reconciler.
+   */
+  async committed(tasks: Task[], marker: string | undefined): Promise<void> {
+    const replies = await this.enqueue(tasks.map((task) => ({ task, origin: "submit" }) as const));
+    const failed = tasks.filter((_, n) => replies[n] instanceof Failed);
+    // The marker stays and the reconciler enqueues from it; here only the bound is kept.
+    for (const { namespace } of failed) {
+      this.#unqueued.set(namespace, (this.#unqueued.get(namespace) ?? 0) + 1);
+    }
+    if (failed.length > 0) return;
+    this.#unqueued.clear();
+    const left = tasks.filter((_, n) => isOutcome(replies[n], "too_many_lanes"));
+    try {
+      for (const task of left) await this.#lanes.ranOut(task.namespace, task.queue);
+    } catch {
+      return;
+    }
+    // What found no lane is found by the slow compare with history, once a lane is free.
+    if (marker) this.#markers.clear(marker);
+  }
+
+  async #enqueue(items: EnqueueItem[]): Promise<EnqueueOutcome[]> {
+    const lanes = lanesOf(items);
+    const only = lanes.length === 1 ? lanes[0] : undefined;
+    const eager = only && this.#demand.reserve(only);
+    let leases: readonly Lease[] | undefined;
+    try {
+      const reply = await this.#parts.broker.enqueue(items, eager);
+      leases = reply.leases;
+      return reply.outcomes;
+    } finally {
+      if (eager) this.#demand.took(eager, leases);
+      if ((leases?.length ?? 0) < items.length) this.#demand.nudge(lanes);
+    }
+  }
+}
+
+const isOutcome = (reply: EnqueueOutcome | Failed | undefined, kind: string): boolean =>
+  reply !== undefined && !(reply instanceof Failed) && reply.kind === kind;

@@ -1,0 +1,33 @@
+import type { EnqueueItem, Lane } from "../broker/broker.js";
+import type { Task, TaskSpec } from "../task/task.js";
+
+/** One string per lane; labels in a fixed order. */
+export function laneKey(lane: Lane): string {
+  const labels = Object.entries(lane.requiredLabels).sort(([a], [b]) => (a < b ? -1 : 1));
+  return JSON.stringify([lane.namespace, lane.queue, lane.type, labels]);
+}
+
+export function laneOf(task: TaskSpec): Lane {
+  const { namespace, queue, type, requiredLabels } = task;
+  return { namespace, queue, type, requiredLabels };
+}
+
+/** Of those that may be leased at once. */
+export function lanesOf(items: readonly EnqueueItem[]): Lane[] {
+  const lanes = new Map<string, Lane>();
+  let last: Task | undefined;
+  for (const { task } of items) {
+    if (task.status !== "pending" || (last && sameLane(last, task))) continue;
+    last = task;
+    const lane = laneOf(task);
+    lanes.set(laneKey(lane), lane);
+  }
+  return [...lanes.values()];
+}
+
+/** Cheap, and true of most neighbours; false says nothing. */
+const sameLane = (a: Task, b: Task): boolean =>
+  a.type === b.type &&
+  a.queue === b.queue &&
+  a.namespace === b.namespace &&
+  a.requiredLabels === b.requiredLabels;
