@@ -51,7 +51,7 @@ export const systemRandom: Random = {
 };
 
 /** Drawn ahead: asking the system for every id costs it a call each. */
-const drawn = new Uint8Array(4_096);
+const drawn = new Uint8Array(65_536);
 let used = drawn.length;
 
 /** Builds `sleep` from `after`; clocks share it so that they abort alike. */

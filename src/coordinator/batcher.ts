@@ -38,7 +38,8 @@ interface Slice<Item, Reply> {
 
 /**
  * What arrives in the same tick, or while earlier batches are under way, shares one call: batches
- * grow with load by themselves, and a lone item waits for nothing.
+ * grow with load by themselves, and a lone item waits for nothing, not even for the other events of
+ * its tick.
  */
 export class Batcher<Item, Reply> {
   readonly #options: BatcherOptions<Item, Reply>;
@@ -87,10 +88,12 @@ export class Batcher<Item, Reply> {
   #schedule(): void {
     if (this.#scheduled || this.#inFlight >= this.#options.maxInFlight) return;
     this.#scheduled = true;
-    setImmediate(() => {
+    const flush = (): void => {
       this.#scheduled = false;
       this.#flush();
-    });
+    };
+    if (this.#inFlight === 0) process.nextTick(flush);
+    else setImmediate(flush);
   }
 
   #flush(): void {

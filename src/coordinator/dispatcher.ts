@@ -134,7 +134,7 @@ export class Dispatcher implements Demand {
     await Promise.all(labelled.map((crew) => this.#discover(crew)));
   }
 
-  reserve(lane: Lane): LeaseRequest | undefined {
+  reserve(lane: Lane, tasks: number): LeaseRequest | undefined {
     const key = laneKey(lane);
     const partition = partitionOfSlot(
       slotOfQueue(lane.namespace, lane.queue),
@@ -145,7 +145,7 @@ export class Dispatcher implements Demand {
       // Only where everything else is known to be empty: eager leases must not overtake waiting
       // tasks.
       if (!part?.keys.has(key) || !part.empty || part.leasing) continue;
-      const reserved = crew.reserve(limits.leaseBatch);
+      const reserved = crew.reserve(Math.min(tasks, limits.leaseBatch));
       if (reserved.length === 0) continue;
       const request = requestFor(partition, [lane], reserved);
       this.#eager.set(request, { reserved, at: this.#parts.clock.monotonic() });

@@ -11,10 +11,10 @@ import type { Parts } from "./parts.js";
 /** Work has come in: whoever has free slots for it may take it at once. */
 export interface Demand {
   /**
-   * Slots reserved for tasks of this lane, or undefined. What is reserved must be given back by
-   * `took`; undefined there means that the answer got lost.
+   * Slots reserved for so many tasks of this lane, or undefined. What is reserved must be given
+   * back by `took`; undefined there means that the answer got lost.
    */
-  reserve(lane: Lane): LeaseRequest | undefined;
+  reserve(lane: Lane, tasks: number): LeaseRequest | undefined;
   took(request: LeaseRequest, leases: readonly Lease[] | undefined): void;
   nudge(lanes: readonly Lane[]): void;
 }
@@ -88,7 +88,7 @@ export class Enqueuer {
   async #enqueue(items: EnqueueItem[]): Promise<EnqueueOutcome[]> {
     const lanes = lanesOf(items);
     const only = lanes.length === 1 ? lanes[0] : undefined;
-    const eager = only && this.#demand.reserve(only);
+    const eager = only && this.#demand.reserve(only, items.length);
     let leases: readonly Lease[] | undefined;
     try {
       const reply = await this.#parts.broker.enqueue(items, eager);
