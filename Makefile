@@ -105,6 +105,10 @@ bench: deps build $(PEERS) ## Measures Drover beside its peers in under 4 minute
 bench-micro: deps ## Measures the CPU of the broker's scripts alone; MICRO="--against ../other"
 	@$(BIN)/tsx bench/micro/scripts.ts $(MICRO)
 
+.PHONY: bench-scale
+bench-scale: deps build ## Measures what Drover carries, in under 10 minutes; SCALE="--quick --runs backlog,unary"
+	@$(BIN)/tsx bench/scale/run.ts $(SCALE)
+
 .PHONY: bench-check
 bench-check: deps build $(PEERS) ## Fails when the hot paths are slower than the kept figures, beside a peer
 	@$(BIN)/tsx bench/check.ts

@@ -2,10 +2,10 @@ import { fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { lastLinesOf } from "../src/history/postgres/guarded.js";
-import type { Answer, Command, Reply } from "./protocol.js";
+import type { Reply } from "./protocol.js";
 
-/** A producer or worker process. */
-export interface Child {
+/** A process that does what it is asked over IPC: a producer, a worker. */
+export interface Child<Command, Answer> {
   readonly pid: number;
   /** Rejects when the process ends, refuses, or takes longer than `limitMs`. */
   ask(command: Command, limitMs?: number): Promise<Answer>;
@@ -13,12 +13,19 @@ export interface Child {
 }
 
 export interface ChildOptions {
-  readonly system: string;
+  /** File beside this one, and what it is told. */
+  readonly program: string;
+  readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
-  readonly profile: string | undefined;
+  readonly profile?: string | undefined;
 }
 
-interface Waiting {
+/** What every program of a child understands. */
+interface Ordered {
+  readonly do: string;
+}
+
+interface Waiting<Answer> {
   resolve(answer: Answer): void;
   reject(error: Error): void;
 }
@@ -26,38 +33,42 @@ interface Waiting {
 const defaultLimitMs = 120_000;
 const endLimitMs = 10_000;
 
-/** Starts peer.ts for a system; it ends with this process. */
-export async function startChild({ system, env, profile }: ChildOptions): Promise<Child> {
+/** Starts a program that understands `{ do: "end" }`; it ends with this process. */
+export async function startChild<Command extends Ordered, Answer>(
+  options: ChildOptions,
+): Promise<Child<Command, Answer>> {
+  const { program, args, env, profile } = options;
+  const name = [program, ...args].join(" ");
   const profiling = profile === undefined ? [] : ["--cpu-prof", "--cpu-prof-dir", profile];
-  const child = fork(fileURLToPath(new URL("peer.ts", import.meta.url)), [system], {
+  const child = fork(fileURLToPath(new URL(program, import.meta.url)), args, {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
     execArgv: ["--import", "tsx", ...profiling],
     stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
   const said = lastLinesOf(child);
-  const waiting = new Map<number, Waiting>();
+  const waiting = new Map<number, Waiting<Answer>>();
   let asked = 0;
   const exited = once(child, "exit");
   const ready = new Promise<Answer>((resolve, reject) => waiting.set(0, { resolve, reject }));
-  child.on("message", ({ id, answer, error }: Reply) => {
+  child.on("message", ({ id, answer, error }: Reply<Answer>) => {
     const waits = waiting.get(id);
     waiting.delete(id);
-    if (error === undefined) waits?.resolve(answer);
-    else waits?.reject(new Error(`${system}: ${error}\n${said()}`));
+    if (error === undefined) waits?.resolve(answer as Answer);
+    else waits?.reject(new Error(`${name}: ${error}\n${said()}`));
   });
   child.once("exit", (code, signal) => {
-    const error = new Error(`a process of ${system} ended with ${code ?? signal}:\n${said()}`);
+    const error = new Error(`a process of ${name} ended with ${code ?? signal}:\n${said()}`);
     for (const one of waiting.values()) one.reject(error);
   });
   await ready;
 
-  function ask(command: Command, limitMs = defaultLimitMs): Promise<Answer> {
+  function ask(command: Ordered, limitMs = defaultLimitMs): Promise<Answer> {
     asked += 1;
     const id = asked;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         waiting.delete(id);
-        reject(new Error(`${system}: ${command.do} took over ${limitMs} ms\n${said()}`));
+        reject(new Error(`${name}: ${command.do} took over ${limitMs} ms\n${said()}`));
       }, limitMs);
       const settle = <T>(then: (value: T) => void) => {
         return (value: T): void => {

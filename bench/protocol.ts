@@ -27,8 +27,8 @@ export interface Request {
 }
 
 /** `id` 0 says that the process is ready. */
-export interface Reply {
+export interface Reply<Answered = Answer> {
   readonly id: number;
-  readonly answer?: Answer;
+  readonly answer?: Answered;
   readonly error?: string;
 }

@@ -1,7 +1,7 @@
 import * as path from "node:path";
-import { type Child, startChild } from "./child.js";
+import { type Child as AnyChild, startChild } from "./child.js";
 import { cpuOf } from "./cpu.js";
-import type { Timing } from "./protocol.js";
+import type { Answer, Command, Timing } from "./protocol.js";
 import type { Figure, Sample } from "./summary.js";
 import type { Durability, Servers, System } from "./systems/system.js";
 
@@ -34,12 +34,15 @@ export interface RigOptions {
   readonly profile: string | undefined;
 }
 
+type Child = AnyChild<Command, Answer>;
+
 export async function startRig(system: System, { dir, profile }: RigOptions): Promise<Rig> {
   const servers = await system.serve({ dir: path.join(dir, system.name), profile });
   const children: Child[] = [];
   try {
     for (let n = 0; n < 2; n += 1) {
-      children.push(await startChild({ system: system.name, env: servers.env, profile }));
+      const { env } = servers;
+      children.push(await startChild({ program: "peer.ts", args: [system.name], env, profile }));
     }
   } catch (error) {
     await Promise.all(children.map((child) => child.stop()));

@@ -1,53 +1,17 @@
-import { existsSync } from "node:fs";
 import * as path from "node:path";
 import pg from "pg";
-import type * as ClientSdk from "../../src/client/index.js";
 import { systemClock } from "../../src/clock.js";
-import { freePort, startEmbeddedPostgres } from "../../src/history/postgres/embedded.js";
-import { spawnGuarded, untilItSays } from "../../src/history/postgres/guarded.js";
-import type * as WorkerSdk from "../../src/worker/index.js";
+import { startEmbeddedPostgres } from "../../src/history/postgres/embedded.js";
+import { build, loadClient, loadWorker } from "../build.js";
+import { startCoordinator } from "../coordinator.js";
 import { startBenchRedis } from "../redis.js";
 import type { Durability, Payload, System } from "./system.js";
 
-const build = path.resolve(process.env.BENCH_BUILD ?? "dist");
 const type = "noop";
 const schema = "drover";
 const prefix = "bench";
-const startLimitMs = 30_000;
-
-/** The build, as users get it; run from the sources it would carry the loader's own wrappers. */
-let client: Promise<typeof ClientSdk> | undefined;
-const loadClient = (): Promise<typeof ClientSdk> =>
-  (client ??= import(path.join(build, "client/index.js")) as Promise<typeof ClientSdk>);
-let worker: Promise<typeof WorkerSdk> | undefined;
-const loadWorker = (): Promise<typeof WorkerSdk> =>
-  (worker ??= import(path.join(build, "worker/index.js")) as Promise<typeof WorkerSdk>);
 
 const queueOf = (durability: Durability): string => `bench-${durability}`;
-
-/** `drover serve`, which ends with this process, however that ends. */
-async function startCoordinator(env: Record<string, string>, profile: string | undefined) {
-  const main = path.join(build, "main.js");
-  if (!existsSync(main)) throw new Error("the benchmark runs the build: call `make build` first");
-  const grpcPort = await freePort();
-  const settings = { ...env, PORT: "0", GRPC_PORT: String(grpcPort), PATH: process.env.PATH ?? "" };
-  const given = Object.entries(settings).map(([name, value]) => `${name}=${value}`);
-  const profiling = profile === undefined ? [] : ["--cpu-prof", "--cpu-prof-dir", profile];
-  const command = ["-i", ...given, process.execPath, ...profiling, main, "serve"];
-  const guarded = spawnGuarded("/usr/bin/env", command, { cwd: process.cwd() });
-  await untilItSays(guarded, "server.started", AbortSignal.timeout(startLimitMs)).catch((cause) => {
-    guarded.end();
-    throw new Error(`the coordinator did not start: ${guarded.lastLines()}`, { cause });
-  });
-  return {
-    address: `127.0.0.1:${grpcPort}`,
-    pid: guarded.child.pid!,
-    async stop() {
-      guarded.end();
-      await guarded.exited;
-    },
-  };
-}
 
 async function setUpQueues(address: string): Promise<void> {
   const { createClient } = await loadClient();
