@@ -16,7 +16,7 @@ import { createPostgresHistory } from "./history/postgres/postgres-history.js";
 import { createMaintenance } from "./maintenance/maintenance.js";
 import { createScheduler } from "./maintenance/scheduler.js";
 import { HistoryRecorder } from "./maintenance/recorder.js";
-import { uuidText } from "./task/ids.js";
+import { uuidText } from "./task/uuid.js";
 import { createEvents, type Events } from "./telemetry/events.js";
 import { createLogger, type Logger } from "./telemetry/log.js";
 import { createTelemetry } from "./telemetry/telemetry.js";

@@ -1,5 +1,5 @@
 import type { Settlement } from "../broker/broker.js";
-import { decodeLeaseToken } from "../task/ids.js";
+import { decodeLeaseToken, slotOfLeaseToken } from "../task/ids.js";
 import { afterFailure, afterRelease } from "../task/retry.js";
 import type { Task } from "../task/task.js";
 import type { ResultAck, WorkerResult } from "./frames.js";
@@ -43,7 +43,8 @@ export class ResultDesk {
     const settlements: Settlement[] = [];
     for (const report of reports) {
       const { result, held } = report;
-      if (!decodeLeaseToken(result.token)) this.#ack(session, [[report, noLease(result.token)]]);
+      if (slotOfLeaseToken(result.token) === undefined)
+        this.#ack(session, [[report, noLease(result.token)]]);
       else if (!held && result.outcome.kind !== "success") void this.#settleFound(session, report);
       else {
         known.push(report);

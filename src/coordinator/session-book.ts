@@ -1,7 +1,7 @@
 import type { Lease } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
-import { decodeLeaseToken } from "../task/ids.js";
+import { slotOfLeaseToken } from "../task/ids.js";
 import { Batcher } from "./batcher.js";
 import type { Dispatcher } from "./dispatcher.js";
 import type { GoAway, Heartbeat, SessionHello, SessionPort, WorkerFrame } from "./frames.js";
@@ -225,7 +225,7 @@ export class SessionBook implements SessionOwner {
 
   #progress(session: WorkerSession, frame: WorkerFrame): void {
     const items = frame.progress
-      .filter(({ token }) => decodeLeaseToken(token) !== undefined)
+      .filter(({ token }) => slotOfLeaseToken(token) !== undefined)
       .map(({ token, fraction, message }) => ({
         token,
         sessionId: session.sessionId,

@@ -1,7 +1,7 @@
 import type { Lease, SessionInfo } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
-import { decodeLeaseToken, partitionOfSlot, slotOfQueue } from "../task/ids.js";
+import { decodeLeaseToken, partitionOfSlot, slotOfLeaseToken, slotOfQueue } from "../task/ids.js";
 import { isFinal, type Task } from "../task/task.js";
 import type { Offer } from "./frames.js";
 import type { Parts } from "./parts.js";
@@ -39,8 +39,8 @@ export class SessionOpener {
 
   async open(opening: Opening, signal: AbortSignal): Promise<Opened> {
     // Tokens that cannot be of Drover never reach a store.
-    const sane = opening.heldTokens.filter((token) => decodeLeaseToken(token) !== undefined);
-    const forged = opening.heldTokens.filter((token) => decodeLeaseToken(token) === undefined);
+    const sane = opening.heldTokens.filter((token) => slotOfLeaseToken(token) !== undefined);
+    const forged = opening.heldTokens.filter((token) => slotOfLeaseToken(token) === undefined);
     let restored = false;
     for (let tries = 0; tries < coldTries; tries += 1) {
       const reply = await this.#parts.broker.openSession({

@@ -1,6 +1,6 @@
 import type { Settlement, SettleReply, Transition } from "../broker/broker.js";
 import { limits } from "../limits.js";
-import { decodeLeaseToken, partitionOfSlot } from "../task/ids.js";
+import { partitionOfSlot, slotOfLeaseToken } from "../task/ids.js";
 import type { AttemptOutcome } from "../task/task.js";
 import { Batcher, Failed } from "./batcher.js";
 import type { Parts } from "./parts.js";
@@ -188,7 +188,7 @@ export class Settler implements SettleDesk {
    */
   async #mayBeAdopted(token: Uint8Array): Promise<boolean> {
     const { broker } = this.#parts;
-    const slot = decodeLeaseToken(token)?.slot;
+    const slot = slotOfLeaseToken(token);
     if (slot === undefined) return false;
     const status = broker.status(partitionOfSlot(slot, broker.partitions));
     return status.then(

@@ -1,6 +1,6 @@
 import { type Clock, type Random, systemClock, systemRandom } from "../clock.js";
 import { DroverError } from "../errors.js";
-import { uuidText } from "../task/ids.js";
+import { uuidText } from "../task/uuid.js";
 import type { History } from "./history.js";
 import { addLogs, logs } from "./memory/logs.js";
 import * as reads from "./memory/reads.js";

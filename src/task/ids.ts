@@ -1,4 +1,5 @@
 import { limits } from "../limits.js";
+import { uuidText, writeUuid } from "./uuid.js";
 
 /**
  * Task ids are UUIDv7 (RFC 9562, section 5.7). Their 12 bits of rand_a carry the partition slot, so
@@ -12,7 +13,14 @@ export function parseTaskId(text: string): string | undefined {
   return uuidPattern.test(id) ? id : undefined;
 }
 
-export const slotOfId = (id: string): number => Number.parseInt(id.slice(15, 18), 16);
+export const slotOfId = (id: string): number =>
+  (hexDigit(id, 15) << 8) | (hexDigit(id, 16) << 4) | hexDigit(id, 17);
+
+/** Of an id in its written form: lower case. */
+function hexDigit(id: string, at: number): number {
+  const code = id.charCodeAt(at);
+  return code < 0x3a ? code - 0x30 : code - 0x57;
+}
 
 export const partitionOfSlot = (slot: number, partitions: number): number => slot % partitions;
 
@@ -21,25 +29,40 @@ export const partitionOfSlot = (slot: number, partitions: number): number => slo
  * script. FNV-1a, 32 bits.
  */
 export function slotOfQueue(namespace: string, queue: string): number {
-  let hash = 0x811c9dc5;
-  for (const byte of Buffer.from(`${namespace}\0${queue}`, "utf8")) {
-    hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  }
+  const hash = fnv(fnv(fnv(0x811c9dc5, namespace), "\0"), queue);
   return ((hash ^ (hash >>> 16)) >>> 0) % limits.partitionSlots;
 }
 
-/** Forms an id from a time, a slot and eight random (or derived) bytes. */
-export function formTaskId(timeMs: number, slot: number, random: Uint8Array): string {
-  const bytes = Buffer.alloc(16);
-  bytes.writeUIntBE(timeMs, 0, 6);
-  bytes.writeUInt16BE(0x7000 | slot, 6);
-  bytes.set(random.subarray(0, 8), 8);
-  bytes[8] = 0x80 | (bytes[8]! & 0x3f);
-  return uuidText(bytes);
+/** Of the text's UTF-8; names are ASCII, whose codes are their bytes. */
+function fnv(start: number, text: string): number {
+  let hash = start;
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code > 0x7f) return Buffer.from(text.slice(at)).reduce(fnvByte, hash);
+    hash = fnvByte(hash, code);
+  }
+  return hash;
 }
 
-export const timeOfId = (id: string): number =>
-  Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
+const fnvByte = (hash: number, byte: number): number => Math.imul(hash ^ byte, 0x01000193) >>> 0;
+
+const scratch = Buffer.alloc(16);
+
+/** Forms an id from a time, a slot and eight random (or derived) bytes. */
+export function formTaskId(timeMs: number, slot: number, random: Uint8Array): string {
+  scratch.writeUIntBE(timeMs, 0, 6);
+  scratch.writeUInt16BE(0x7000 | slot, 6);
+  for (let n = 0; n < 8; n += 1) scratch[8 + n] = random[n]!;
+  scratch[8] = 0x80 | (scratch[8]! & 0x3f);
+  return uuidText(scratch);
+}
+
+/** Unix milliseconds. */
+export function timeOfId(id: string): number {
+  let time = 0;
+  for (let at = 0; at < 13; at += 1) if (at !== 8) time = time * 16 + hexDigit(id, at);
+  return time;
+}
 
 const lastTimeMs = 2 ** 48 - 1;
 
@@ -49,14 +72,6 @@ export function earliestId(timeMs: number): string {
   bytes.writeUIntBE(Math.trunc(Math.min(lastTimeMs, Math.max(0, timeMs))), 0, 6);
   return uuidText(bytes);
 }
-
-export function uuidText(bytes: Uint8Array): string {
-  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString("hex");
-  const [a, b, c, d] = [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20)];
-  return `${a}-${b}-${c}-${d}-${hex.slice(20)}`;
-}
-
-export const uuidBytes = (id: string): Uint8Array => Buffer.from(id.replaceAll("-", ""), "hex");
 
 /**
  * What a lease token says: where the task lives, and which grant it is. Opaque to everybody else.
@@ -74,22 +89,44 @@ export const leaseTokenLength = 34;
 export function encodeLeaseToken(parts: LeaseTokenParts): Uint8Array {
   const token = Buffer.alloc(leaseTokenLength);
   token.writeUInt16BE(parts.slot, 0);
-  token.set(uuidBytes(parts.taskId), 2);
-  token.writeDoubleBE(parts.fencingToken, 18);
+  writeUuid(parts.taskId, token, leaseTokenIdAt);
+  token.writeDoubleBE(parts.fencingToken, leaseTokenProofAt);
   token.set(parts.secret.subarray(0, 8), 26);
   return token;
 }
 
+/** Where the task's id starts in a token; behind it stand fencing number and secret. */
+export const leaseTokenIdAt = 2;
+export const leaseTokenProofAt = 18;
+
+/** The slot of the token's task, or undefined if the bytes cannot be a token of Drover. */
+export function slotOfLeaseToken(token: Uint8Array): number | undefined {
+  if (token.length !== leaseTokenLength) return undefined;
+  const slot = (token[0]! << 8) | token[1]!;
+  const idSlot = ((token[leaseTokenIdAt + 6]! & 0x0f) << 8) | token[leaseTokenIdAt + 7]!;
+  if (slot >= limits.partitionSlots || idSlot !== slot) return undefined;
+  const fencingToken = fencingOfToken(token);
+  return Number.isSafeInteger(fencingToken) && fencingToken >= 1 ? slot : undefined;
+}
+
+const eight = new Uint8Array(8);
+const asDouble = new DataView(eight.buffer);
+
+function fencingOfToken(token: Uint8Array): number {
+  for (let n = 0; n < 8; n += 1) eight[n] = token[leaseTokenProofAt + n]!;
+  return asDouble.getFloat64(0);
+}
+
 /** Undefined if the bytes cannot be a token of Drover. */
 export function decodeLeaseToken(token: Uint8Array): LeaseTokenParts | undefined {
-  if (token.length !== leaseTokenLength) return undefined;
-  const bytes = Buffer.from(token.buffer, token.byteOffset, token.byteLength);
-  const slot = bytes.readUInt16BE(0);
-  const fencingToken = bytes.readDoubleBE(18);
-  const taskId = uuidText(bytes.subarray(2, 18));
-  if (!Number.isSafeInteger(fencingToken) || fencingToken < 1) return undefined;
-  if (slot >= limits.partitionSlots || slotOfId(taskId) !== slot) return undefined;
-  return { slot, taskId, fencingToken, secret: bytes.subarray(26) };
+  const slot = slotOfLeaseToken(token);
+  if (slot === undefined) return undefined;
+  return {
+    slot,
+    taskId: uuidText(token, leaseTokenIdAt),
+    fencingToken: fencingOfToken(token),
+    secret: Buffer.from(token.buffer, token.byteOffset + 26, 8),
+  };
 }
 
 /** Epoch in the high bits: numbers rise even when a Redis that lost its counter starts again. */

@@ -22,7 +22,7 @@ import { createMaintenance } from "../../src/maintenance/maintenance.js";
 import { HistoryRecorder } from "../../src/maintenance/recorder.js";
 import { createScheduler } from "../../src/maintenance/scheduler.js";
 import type { Service } from "../../src/service.js";
-import { uuidText } from "../../src/task/ids.js";
+import { uuidText } from "../../src/task/uuid.js";
 import type { TaskDraft } from "../../src/task/draft.js";
 import { createEvents } from "../../src/telemetry/events.js";
 import { createManualClock, settleMicrotasks } from "../support/manual-clock.js";

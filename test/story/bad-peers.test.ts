@@ -6,7 +6,7 @@ import { ResultStatus, TaskService, WorkerService } from "../../gen/drover/v1/ta
 import type { Client } from "../../src/client/index.js";
 import { systemClock, systemRandom } from "../../src/clock.js";
 import { Code } from "../../src/errors.js";
-import { uuidText } from "../../src/task/ids.js";
+import { uuidText } from "../../src/task/uuid.js";
 import { type Bidi, errorId, RawClient } from "../api/grpc-client.js";
 import { deepValue, field, taskRequest } from "../support/bad-bytes.js";
 import { startCoordinator, startWorker } from "../support/processes.js";

@@ -12,8 +12,6 @@ import {
   slotOfId,
   slotOfQueue,
   timeOfId,
-  uuidBytes,
-  uuidText,
 } from "../../src/task/ids.js";
 
 const times = fc.integer({ min: 0, max: 2 ** 48 - 1 });
@@ -78,6 +76,20 @@ describe("slotOfQueue", () => {
     `);
   });
 
+  it("hashes names as their UTF-8", () => {
+    const fnv = (text: string): number =>
+      Buffer.from(text).reduce(
+        (hash, byte) => Math.imul(hash ^ byte, 0x01000193) >>> 0,
+        0x811c9dc5,
+      );
+    fc.assert(
+      fc.property(fc.string({ unit: "grapheme" }), fc.string({ unit: "binary" }), (ns, queue) => {
+        const hash = fnv(`${ns}\0${queue}`);
+        expect(slotOfQueue(ns, queue)).toBe(((hash ^ (hash >>> 16)) >>> 0) % limits.partitionSlots);
+      }),
+    );
+  });
+
   it("stays in range, and its partition too", () => {
     fc.assert(
       fc.property(fc.string(), fc.string(), fc.constantFrom(1, 2, 16, 64), (ns, queue, parts) => {
@@ -87,12 +99,6 @@ describe("slotOfQueue", () => {
         );
       }),
     );
-  });
-});
-
-describe("uuidText", () => {
-  it("undoes uuidBytes", () => {
-    fc.assert(fc.property(fc.uuid(), (id) => uuidText(uuidBytes(id)) === id));
   });
 });
 

@@ -1,4 +1,4 @@
-import { uuidText } from "../../task/ids.js";
+import { uuidText } from "../../task/uuid.js";
 import { partitionKey } from "./keys.js";
 import type { Connection } from "./connection.js";
 import { statusOfCode } from "./record.js";

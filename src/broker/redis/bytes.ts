@@ -1,3 +1,5 @@
+import { writeUuid } from "../../task/uuid.js";
+
 /**
  * A growing buffer for packing; one per module is enough, as nothing is awaited between `reset` and
  * `take`.
@@ -72,7 +74,8 @@ export class Packer {
   /** The 16 bytes of a UUID. */
   uuid(text: string): void {
     this.room(16);
-    this.at += this.buffer.write(text.replaceAll("-", ""), this.at, "hex");
+    writeUuid(text, this.buffer, this.at);
+    this.at += 16;
   }
 
   /** Without its length. Returns its bytes. */

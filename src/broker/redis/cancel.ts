@@ -1,4 +1,4 @@
-import { uuidText } from "../../task/ids.js";
+import { uuidText } from "../../task/uuid.js";
 import type { Task } from "../../task/task.js";
 import type { CancelItem, CancelReply } from "../broker.js";
 import type { Argument } from "./connection.js";

@@ -1,5 +1,5 @@
 import { limits } from "../../limits.js";
-import { uuidText } from "../../task/ids.js";
+import { uuidText } from "../../task/uuid.js";
 import type { Task } from "../../task/task.js";
 import type { EnqueueItem, EnqueueOutcome, EnqueueReply, LeaseRequest } from "../broker.js";
 import { Packer } from "./bytes.js";

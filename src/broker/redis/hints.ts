@@ -1,4 +1,4 @@
-import { uuidText } from "../../task/ids.js";
+import { uuidText } from "../../task/uuid.js";
 import type { Hint } from "../broker.js";
 import type { Connection } from "./connection.js";
 import { hintChannel, queueOfText } from "./keys.js";

@@ -1,5 +1,6 @@
 import { limits } from "../../limits.js";
-import { slotOfId, uuidText } from "../../task/ids.js";
+import { slotOfId } from "../../task/ids.js";
+import { uuidText } from "../../task/uuid.js";
 import { runEnd } from "../../task/times.js";
 import type { Lease, LeaseReply, LeaseRequest } from "../broker.js";
 import type { Argument } from "./connection.js";

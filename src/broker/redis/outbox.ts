@@ -1,4 +1,4 @@
-import { uuidText } from "../../task/ids.js";
+import { uuidText } from "../../task/uuid.js";
 import type { RecordedItem, Transition } from "../broker.js";
 import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";

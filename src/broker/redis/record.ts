@@ -1,4 +1,4 @@
-import { uuidBytes } from "../../task/ids.js";
+import { uuidBytes } from "../../task/uuid.js";
 import type { Durability, Status, Task } from "../../task/task.js";
 import { Packer, Unpacker } from "./bytes.js";
 import {

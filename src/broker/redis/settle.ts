@@ -1,5 +1,5 @@
 import { limits } from "../../limits.js";
-import { uuidText } from "../../task/ids.js";
+import { uuidText } from "../../task/uuid.js";
 import type { AttemptOutcome, Attempt, Task, TaskError } from "../../task/task.js";
 import type {
   DeliveredItem,

@@ -1,8 +1,13 @@
 import type { Clock, Random } from "../../clock.js";
-import { decodeLeaseToken, partitionOfSlot, slotOfId } from "../../task/ids.js";
+import {
+  leaseTokenIdAt,
+  leaseTokenProofAt,
+  partitionOfSlot,
+  slotOfId,
+  slotOfLeaseToken,
+} from "../../task/ids.js";
 import type { Connection } from "./connection.js";
 import { partitionKey } from "./keys.js";
-import { idBytes } from "./record.js";
 import type { Scripts } from "./scripts.js";
 
 /** What every part of the broker works with. */
@@ -55,12 +60,12 @@ export interface SplitToken {
 
 /** Undefined if it cannot be a token of ours. */
 export function splitToken(store: Store, token: Uint8Array): SplitToken | undefined {
-  const parts = decodeLeaseToken(token);
-  if (!parts) return undefined;
+  const slot = slotOfLeaseToken(token);
+  if (slot === undefined) return undefined;
   return {
-    partition: partitionOfSlot(parts.slot, store.partitions),
-    id: idBytes(parts.taskId),
-    proof: token.subarray(18),
+    partition: partitionOfSlot(slot, store.partitions),
+    id: token.subarray(leaseTokenIdAt, leaseTokenProofAt),
+    proof: token.subarray(leaseTokenProofAt),
   };
 }
 

@@ -1,4 +1,4 @@
-import { uuidText } from "../../task/ids.js";
+import { uuidText } from "../../task/uuid.js";
 import { overdueCause } from "../../task/times.js";
 import type { Lease, OverdueLease, PartitionStatus, SweepReply, Transition } from "../broker.js";
 import { readOffered } from "./lease.js";

@@ -1,5 +1,5 @@
 import { type Random, systemClock, systemRandom } from "../../clock.js";
-import { uuidText } from "../../task/ids.js";
+import { uuidText } from "../../task/uuid.js";
 import type { History } from "../history.js";
 import { cursorOf } from "../rules.js";
 import { countShards } from "./counts.js";

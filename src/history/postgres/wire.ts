@@ -1,4 +1,5 @@
 import { DroverError } from "../../errors.js";
+import { writeUuid } from "../../task/uuid.js";
 
 /**
  * Rows as one parameter: an array of a composite type in Postgres's binary form (record_recv and
@@ -93,9 +94,9 @@ export class RowWriter {
   uuid(id: string | undefined): void {
     if (id === undefined) return this.#null(oids.uuid);
     this.#head(oids.uuid, 16);
-    const hex = id.slice(0, 8) + id.slice(9, 13) + id.slice(14, 18) + id.slice(19, 23);
-    const written = this.#buffer.write(hex + id.slice(24), this.#at, 16, "hex");
-    if (written !== 16) throw new DroverError("internal", `expected a UUID, got "${id}"`);
+    if (!writeUuid(id, this.#buffer, this.#at)) {
+      throw new DroverError("internal", `expected a UUID, got "${id}"`);
+    }
     this.#at += 16;
   }
 
