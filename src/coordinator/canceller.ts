@@ -79,15 +79,15 @@ export class Canceller {
   /** OK does not wait for history: the store has it, and pushes it on. */
   #requested(item: CancelItem, task: Task, transition: Transition | undefined): Task {
     this.onRequested(task, item.graceMs);
-    if (transition) void this.#parts.recorder.record(transition).catch(() => undefined);
+    if (transition) this.#parts.recorder.keep(transition);
     return task;
   }
 
   /** P8: OK follows the commit. RELAXED tasks are as safe in the outbox as they ever were. */
   async #recordCancel(transition: Transition): Promise<Task> {
-    const recorded = this.#parts.recorder.record(transition);
-    if (transition.task.durability === "relaxed") recorded.catch(() => undefined);
-    else await recorded;
+    const { recorder } = this.#parts;
+    if (transition.task.durability === "relaxed") recorder.keep(transition);
+    else await recorder.record(transition);
     return this.#cancelled(transition.task);
   }
 

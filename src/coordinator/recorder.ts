@@ -12,6 +12,11 @@ export interface Recorder {
    * for DURABLE tasks only.
    */
   record(transition: Transition, awaited?: boolean): Promise<RecordOutcome>;
+  /**
+   * The same where nobody waits for the answer. What cannot be taken is dropped: the outbox holds
+   * it for whoever drains it.
+   */
+  keep(transition: Transition): void;
   /** A grant: written only if the task still runs a second later; may be dropped. */
   running(task: Task): void;
   /** Resolves when everything given before is written or given up. */

@@ -112,7 +112,7 @@ export class Settler implements SettleDesk {
   #accept(settlement: Settlement, transition: Transition, askedAt: number): boolean {
     this.#accepted(settlement, transition, askedAt);
     if (transition.task.durability !== "relaxed") return false;
-    this.#recorded(transition).catch(() => undefined);
+    this.#parts.recorder.keep(transition);
     return true;
   }
 

@@ -3,7 +3,7 @@ import type { EnqueueOutcome } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { InsertOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
-import { formTaskId, slotOfQueue, timeOfId } from "../task/ids.js";
+import { formTaskId, partitionOfSlot, slotOfId, slotOfQueue, timeOfId } from "../task/ids.js";
 import { defaultQueue, type QueueSettings, type Task, type TaskSpec } from "../task/task.js";
 import { sameSpec } from "../task/same-spec.js";
 import { toSpec } from "../task/validate.js";
@@ -201,11 +201,9 @@ export class Submitter {
   }
 
   #record(task: Task, outboxId: string | undefined): void {
-    const partition = slotOfQueue(task.namespace, task.queue) % this.#parts.broker.partitions;
-    this.#parts.recorder
-      .record({ partition, outboxId, task, payloadOmitted: false, attempt: undefined })
-      // The outbox holds it: whoever sweeps records it later.
-      .catch(() => undefined);
+    const partition = partitionOfSlot(slotOfId(task.id), this.#parts.broker.partitions);
+    const attempt = undefined;
+    this.#parts.recorder.keep({ partition, outboxId, task, payloadOmitted: false, attempt });
   }
 
   async #existing(task: Task, holder: string, why: "known" | "key_taken"): Promise<SubmitOutcome> {

@@ -1,7 +1,7 @@
 import type { Broker } from "../broker/broker.js";
 import type { History } from "../history/history.js";
 import { isFinal } from "../task/task.js";
-import type { Entry } from "./record-queue.js";
+import type { Entry } from "./record-entry.js";
 
 /** Entries that may be told again, and those that stay as they are. */
 export interface Mended {

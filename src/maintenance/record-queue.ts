@@ -1,31 +1,11 @@
 import type { Transition } from "../broker/broker.js";
-import type { RecordOutcome } from "../history/history.js";
-import { isFinal, type Task } from "../task/task.js";
+import { isFinal } from "../task/task.js";
+import type { Entry } from "./record-entry.js";
 
-/** One transition on its way to history. */
-export interface Entry {
-  /** As the broker gave it. */
-  readonly given: Transition;
-  /** What history is told: as given, or mended (payload fetched, version lifted). */
-  current: Transition;
-  readonly bytes: number;
-  /** Somebody waits for the answer. */
-  readonly awaited: boolean;
-  /** Monotonic ms at which it was given. */
-  readonly givenAt: number;
-  /** Monotonic ms at which history first answered that it has no such row. */
-  missingSince: number | undefined;
-  readonly done: Promise<RecordOutcome>;
-  resolve(outcome: RecordOutcome): void;
-  reject(error: unknown): void;
-}
-
-/** All entries of one task that travel together, in the order given. */
-type Slice = readonly Entry[];
-
+/** Entries on their way to history; all of a task that travel together stand side by side. */
 export interface Batch {
   readonly entries: readonly Entry[];
-  readonly slices: ReadonlyMap<string, Slice>;
+  readonly groups: readonly TaskEntries[];
 }
 
 /** Tasks first given by `until` (monotonic ms); by `liveUntil`, as far as they have not ended. */
@@ -38,55 +18,70 @@ export interface Which {
 /** Tasks of which somebody waits for an answer, and those that nobody waits for. */
 export type Line = "awaited" | "gathered";
 
+/** What is held of one task. */
+interface TaskEntries {
+  readonly taskId: string;
+  /** Not yet dismissed, in the order given. */
+  readonly entries: Entry[];
+  flying: boolean;
+}
+
 /**
  * Transitions by task, oldest task first, in two lines. A task that is in flight is not taken again
  * before it is back.
  */
 export class RecordQueue {
-  readonly #lines: Record<Line, Map<string, Entry[]>> = { awaited: new Map(), gathered: new Map() };
-  readonly #flying = new Map<string, Slice>();
-  readonly #held = new Set<Entry>();
-  readonly #byOutbox = new Map<string, Entry>();
+  readonly #tasks = new Map<string, TaskEntries>();
+  /** Of which something waits. */
+  readonly #lines: Record<Line, Set<TaskEntries>> = { awaited: new Set(), gathered: new Set() };
   #bytes = 0;
+  #count = 0;
 
   /** Of all entries not yet dismissed, waiting or not. */
   get bytes(): number {
     return this.#bytes;
   }
 
-  get held(): ReadonlySet<Entry> {
-    return this.#held;
+  /** Entries not yet dismissed. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** All entries not yet dismissed. */
+  held(): Entry[] {
+    return [...this.#tasks.values()].flatMap(({ entries }) => entries);
   }
 
   /**
    * The same outbox entry, given before and not yet dismissed: an outbox drain meets what its
    * recorder still holds.
    */
-  find(transition: Transition): Entry | undefined {
-    const key = outboxKey(transition);
-    return key === undefined ? undefined : this.#byOutbox.get(key);
+  find({ task, partition, outboxId }: Transition): Entry | undefined {
+    const known = outboxId === undefined ? undefined : this.#tasks.get(task.id);
+    return known?.entries.find(
+      ({ given }) =>
+        given.task.version === task.version &&
+        given.outboxId === outboxId &&
+        given.partition === partition,
+    );
   }
 
   add(entry: Entry): void {
-    this.#held.add(entry);
-    const key = outboxKey(entry.given);
-    if (key !== undefined) this.#byOutbox.set(key, entry);
+    this.#count += 1;
     this.#bytes += entry.bytes;
-    const { awaited, gathered } = this.#lines;
     const taskId = entry.given.task.id;
-    const waiting = awaited.get(taskId) ?? gathered.get(taskId);
-    if (waiting) waiting.push(entry);
-    else (entry.awaited ? awaited : gathered).set(taskId, [entry]);
-    if (entry.awaited && waiting) this.#hasten(taskId);
+    const known = this.#tasks.get(taskId);
+    if (known) known.entries.push(entry);
+    const group = known ?? { taskId, entries: [entry], flying: false };
+    if (!known) this.#tasks.set(taskId, group);
+    this.#standInLine(group, entry.awaited);
   }
 
-  /** What is gathered of this task goes with what somebody waits for. */
-  #hasten(taskId: string): void {
-    const { awaited, gathered } = this.#lines;
-    const waiting = gathered.get(taskId);
-    if (!waiting) return;
-    gathered.delete(taskId);
-    awaited.set(taskId, waiting);
+  /** What is gathered of a task goes with what somebody waits for. */
+  #standInLine(group: TaskEntries, awaited: boolean): void {
+    const lines = this.#lines;
+    if (awaited) lines.gathered.delete(group);
+    if (awaited || !lines.awaited.has(group)) lines[awaited ? "awaited" : "gathered"].add(group);
   }
 
   /**
@@ -94,8 +89,8 @@ export class RecordQueue {
    * now.
    */
   oldest(line: Line): number | undefined {
-    for (const [taskId, waiting] of this.#lines[line]) {
-      if (!this.#flying.has(taskId)) return waiting[0]!.givenAt;
+    for (const { entries, flying } of this.#lines[line]) {
+      if (!flying) return entries.find(isWaiting)!.givenAt;
     }
     return undefined;
   }
@@ -111,98 +106,72 @@ export class RecordQueue {
    */
   take(line: Line, which: Which, maxEntries: number, maxBytes: number): Batch {
     const { until, liveUntil = until } = which;
-    const slices = new Map<string, Slice>();
-    const entries: Entry[] = [];
+    const batch = { entries: [] as Entry[], groups: [] as TaskEntries[] };
     let bytes = 0;
-    for (const [taskId, waiting] of this.#lines[line]) {
-      if (entries.length >= maxEntries || bytes >= maxBytes) break;
-      if (this.#flying.has(taskId)) continue;
-      const { givenAt } = waiting[0]!;
+    for (const group of this.#lines[line]) {
+      if (batch.entries.length >= maxEntries || bytes >= maxBytes) break;
+      if (group.flying) continue;
+      const { givenAt } = group.entries.find(isWaiting)!;
       if (givenAt > until) break;
-      if (givenAt > liveUntil && !isFinal(waiting.at(-1)!.given.task.status)) continue;
-      const slice = waiting.splice(0, maxEntries - entries.length);
-      if (waiting.length === 0) this.#lines[line].delete(taskId);
-      this.#flying.set(taskId, slice);
-      slices.set(taskId, slice);
-      for (const entry of slice) {
-        entries.push(entry);
+      if (givenAt > liveUntil && !hasEnded(group)) continue;
+      let left = false;
+      for (const entry of group.entries) {
+        if (!entry.waiting) continue;
+        left = batch.entries.length === maxEntries;
+        if (left) break;
+        entry.waiting = false;
+        batch.entries.push(entry);
         bytes += entry.bytes;
       }
+      if (!left) this.#lines[line].delete(group);
+      group.flying = true;
+      batch.groups.push(group);
     }
-    return { entries, slices };
+    return batch;
   }
 
   /** The batch is back; its tasks may fly again. */
   landed(batch: Batch): void {
-    for (const taskId of batch.slices.keys()) this.#flying.delete(taskId);
+    for (const group of batch.groups) group.flying = false;
   }
 
-  /** Puts entries before all that wait, in their order. */
+  /** Puts entries that are still held before all that wait, in their order. */
   giveBack(entries: readonly Entry[]): void {
-    if (entries.length === 0) return;
-    const waiting = [...this.#lines.awaited.values(), ...this.#lines.gathered.values()].flat();
-    for (const line of Object.values(this.#lines)) line.clear();
-    const all = [...entries, ...waiting];
-    const awaited = new Set<string>();
-    for (const entry of all) if (entry.awaited) awaited.add(entry.given.task.id);
-    for (const entry of all) {
-      const taskId = entry.given.task.id;
-      const line = this.#lines[awaited.has(taskId) ? "awaited" : "gathered"];
-      const known = line.get(taskId);
-      if (known) known.push(entry);
-      else line.set(taskId, [entry]);
+    const back = new Set<TaskEntries>();
+    for (const entry of entries) {
+      if (entry.dismissed) continue;
+      entry.waiting = true;
+      back.add(this.#tasks.get(entry.given.task.id)!);
     }
+    if (back.size === 0) return;
+    const all = new Set([...back, ...this.#lines.awaited, ...this.#lines.gathered]);
+    for (const line of Object.values(this.#lines)) line.clear();
+    for (const group of all) this.#standInLine(group, group.entries.some(isAwaited));
   }
 
   /** Frees the memory of entries that are answered or given up. */
-  dismiss(entries: Iterable<Entry>): void {
+  dismiss(entries: readonly Entry[]): void {
     for (const entry of entries) {
-      if (!this.#held.delete(entry)) continue;
-      const key = outboxKey(entry.given);
-      if (key !== undefined) this.#byOutbox.delete(key);
+      if (entry.dismissed) continue;
+      entry.dismissed = true;
+      this.#count -= 1;
       this.#bytes -= entry.bytes;
+      const group = this.#tasks.get(entry.given.task.id)!;
+      if (group.entries.length === 1) this.#tasks.delete(group.taskId);
+      else group.entries.splice(group.entries.indexOf(entry), 1);
     }
   }
 
   /** Gives up everything, waiting or not. */
   clear(): Entry[] {
-    const held = [...this.#held];
+    const held = this.held();
     for (const line of Object.values(this.#lines)) line.clear();
-    this.#flying.clear();
     this.dismiss(held);
     return held;
   }
 }
 
-const outboxKey = ({ partition, outboxId }: Transition): string | undefined =>
-  outboxId === undefined ? undefined : `${partition}:${outboxId}`;
-
-export function createEntry(transition: Transition, awaited: boolean, givenAt: number): Entry {
-  let resolve!: Entry["resolve"];
-  let reject!: Entry["reject"];
-  const done = new Promise<RecordOutcome>((onDone, onError) => {
-    resolve = onDone;
-    reject = onError;
-  });
-  return {
-    given: transition,
-    current: transition,
-    bytes: sizeOf(transition.task),
-    awaited,
-    givenAt,
-    missingSince: undefined,
-    done,
-    resolve,
-    reject,
-  };
-}
-
-/** What the objects around the data take; measured in V8, rounded up. */
-const taskOverheadBytes = 2_048;
-
-/** Estimated bytes of memory. */
-export const sizeOf = (task: Task): number =>
-  taskOverheadBytes +
-  (task.payload?.data.byteLength ?? 0) +
-  (task.result?.data.byteLength ?? 0) +
-  (task.error ? 2 * (task.error.message.length + (task.error.stack?.length ?? 0)) : 0);
+const isWaiting = (entry: Entry): boolean => entry.waiting;
+const hasEnded = ({ entries }: TaskEntries): boolean =>
+  isFinal(entries.findLast(isWaiting)!.given.task.status);
+const isAwaited = (entry: Entry): boolean => entry.waiting && entry.awaited;

@@ -9,15 +9,8 @@ import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import { isFinal, type Task } from "../task/task.js";
 import type { Events } from "../telemetry/events.js";
 import { fetchPayloads, liftVersions } from "./mending.js";
-import {
-  type Batch,
-  createEntry,
-  type Entry,
-  type Line,
-  RecordQueue,
-  sizeOf,
-  type Which,
-} from "./record-queue.js";
+import { Entry, sizeOf } from "./record-entry.js";
+import { type Batch, type Line, RecordQueue, type Which } from "./record-queue.js";
 import { RunningWatch } from "./running-watch.js";
 
 export interface RecorderOptions {
@@ -67,7 +60,7 @@ export class HistoryRecorder implements Recorder, Service {
   #restsUntil = 0;
   #flushes = 0;
   #failures = 0;
-  #pumpDue = false;
+  #turnAt: number | undefined;
   #stopped = false;
 
   constructor(options: RecorderOptions) {
@@ -121,12 +114,22 @@ export class HistoryRecorder implements Recorder, Service {
     if (this.#stopped) return Promise.reject(unavailable("the recorder has stopped"));
     const known = this.#queue.find(transition);
     if (known) return known.done;
-    if (this.#queue.bytes + sizeOf(transition.task) > this.#maxBytes) {
-      const { held, bytes } = this.#queue;
-      const message = `${held.size} transitions (${bytes} bytes) wait for history already`;
+    if (!this.#hasRoom(transition)) {
+      const { count, bytes } = this.#queue;
+      const message = `${count} transitions (${bytes} bytes) wait for history already`;
       return Promise.reject(unavailable(`${message}, at most ${this.#maxBytes} bytes may`));
     }
     return this.#add(transition, awaited).done;
+  }
+
+  keep(transition: Transition): void {
+    this.#watch.forget(transition.task.id, transition.task.version);
+    if (this.#stopped || this.#queue.find(transition) || !this.#hasRoom(transition)) return;
+    this.#add(transition, false);
+  }
+
+  #hasRoom({ task }: Transition): boolean {
+    return this.#queue.bytes + sizeOf(task) <= this.#maxBytes;
   }
 
   running(task: Task): void {
@@ -140,16 +143,15 @@ export class HistoryRecorder implements Recorder, Service {
     this.#flushes += 1;
     this.#pump();
     try {
-      await Promise.allSettled([...this.#queue.held].map((entry) => entry.done));
+      await Promise.allSettled(this.#queue.held().map((entry) => entry.done));
     } finally {
       this.#flushes -= 1;
     }
   }
 
   #add(transition: Transition, awaited: boolean): Entry {
-    const entry = createEntry(transition, awaited, this.#options.clock.monotonic());
+    const entry = new Entry(transition, awaited, this.#turn());
     this.#queue.add(entry);
-    this.#pumpSoon();
     return entry;
   }
 
@@ -158,18 +160,20 @@ export class HistoryRecorder implements Recorder, Service {
       // They must not take the room of what has to be written.
       if (this.#queue.bytes > this.#maxBytes / 2) return;
       const transition = runningTransition(task, this.#options.broker.partitions);
-      this.#add(transition, false).done.catch(() => undefined);
+      this.#add(transition, false);
     }
   }
 
-  /** What comes in the same turn travels together. */
-  #pumpSoon(): void {
-    if (this.#pumpDue) return;
-    this.#pumpDue = true;
-    queueMicrotask(() => {
-      this.#pumpDue = false;
-      this.#pump();
-    });
+  /** Monotonic ms of this turn. What comes in the same turn travels together. */
+  #turn(): number {
+    if (this.#turnAt === undefined) {
+      this.#turnAt = this.#options.clock.monotonic();
+      queueMicrotask(() => {
+        this.#turnAt = undefined;
+        this.#pump();
+      });
+    }
+    return this.#turnAt;
   }
 
   #pump(): void {
@@ -233,11 +237,11 @@ export class HistoryRecorder implements Recorder, Service {
     const startedAt = clock.monotonic();
     try {
       const answered = await this.#write(batch.entries);
-      const over = await this.#sort(answered);
+      const over = await this.#sort(batch.entries, answered);
       this.#queue.landed(batch);
       this.#failures = 0;
       events.emit("history.recorded", {
-        rows: batch.slices.size,
+        rows: batch.groups.length,
         ms: clock.monotonic() - startedAt,
       });
       // Not awaited: the next flush must not wait for the broker.
@@ -245,50 +249,54 @@ export class HistoryRecorder implements Recorder, Service {
       this.#endings.add(ending);
     } catch (error) {
       this.#queue.landed(batch);
-      this.#queue.giveBack(batch.entries.filter((entry) => this.#queue.held.has(entry)));
+      this.#queue.giveBack(batch.entries);
       this.#failed(error);
     }
   }
 
   /**
    * By halves when history refuses the whole for another reason than being away: one bad row must
-   * not hold up the rest.
+   * not hold up the rest. No outcome: given up.
    */
-  async #write(entries: readonly Entry[]): Promise<Map<Entry, RecordOutcome>> {
+  async #write(entries: readonly Entry[]): Promise<(RecordOutcome | undefined)[]> {
     try {
-      const outcomes = await this.#options.history.record(entries.map((entry) => entry.current));
-      return new Map(entries.map((entry, index) => [entry, outcomes[index]!]));
+      return await this.#options.history.record(entries.map((entry) => entry.current));
     } catch (error) {
       if (DroverError.from(error).id === "history_unavailable") throw error;
       if (entries.length === 1) return this.#giveUp(entries, error);
       const middle = entries.length >> 1;
       const first = await this.#write(entries.slice(0, middle));
-      return new Map([...first, ...(await this.#write(entries.slice(middle)))]);
+      return [...first, ...(await this.#write(entries.slice(middle)))];
     }
   }
 
-  #giveUp(entries: readonly Entry[], error: unknown): Map<Entry, RecordOutcome> {
+  #giveUp(entries: readonly Entry[], error: unknown): undefined[] {
     this.#options.events.emit("loop.failed", { loop: "recorder", error });
     this.#queue.dismiss(entries);
     for (const entry of entries) entry.reject(error);
-    return new Map();
+    return entries.map(() => undefined);
   }
 
   /** Returns what is answered for good; the rest goes back to the queue. */
-  async #sort(answers: ReadonlyMap<Entry, RecordOutcome>): Promise<[Entry, RecordOutcome][]> {
+  async #sort(
+    entries: readonly Entry[],
+    outcomes: readonly (RecordOutcome | undefined)[],
+  ): Promise<Answered> {
     const missing: Entry[] = [];
     const overtaken: Entry[] = [];
-    const over: [Entry, RecordOutcome][] = [];
-    for (const [entry, outcome] of answers) {
+    const over: Answered = { entries: [], outcomes: [] };
+    for (const [nth, entry] of entries.entries()) {
+      const outcome = outcomes[nth];
+      if (outcome === undefined) continue;
       if (outcome === "missing" && this.#mayWait(entry)) missing.push(entry);
       else if (outcome === "superseded" && isFinal(entry.given.task.status)) overtaken.push(entry);
-      else over.push([entry, outcome]);
+      else answer(over, entry, outcome);
     }
     // This one first: it may fail, and then the whole batch goes back as it was.
     if (overtaken.length > 0) {
       const { again, left } = await liftVersions(this.#options.history, overtaken);
       this.#queue.giveBack(again);
-      for (const entry of left) over.push([entry, "superseded"]);
+      for (const entry of left) answer(over, entry, "superseded");
     }
     if (missing.length > 0) {
       const { again, left } = await fetchPayloads(this.#options.broker, missing);
@@ -319,16 +327,16 @@ export class HistoryRecorder implements Recorder, Service {
    * Tells the broker, then whoever waits. If the broker does not hear it, an outbox drain repeats
    * the whole.
    */
-  async #finish(over: readonly [Entry, RecordOutcome][]): Promise<void> {
+  async #finish({ entries, outcomes }: Answered): Promise<void> {
     const items: RecordedItem[] = [];
-    for (const [{ given }, outcome] of over) {
+    for (const [nth, { given }] of entries.entries()) {
       const { partition, outboxId, task } = given;
-      if (outboxId === undefined || outcome === "missing") continue;
+      if (outboxId === undefined || outcomes[nth] === "missing") continue;
       items.push({ partition, outboxId, taskId: task.id, version: task.version });
     }
     if (items.length > 0) await this.#options.broker.recorded(items).catch(() => undefined);
-    this.#queue.dismiss(over.map(([entry]) => entry));
-    for (const [entry, outcome] of over) entry.resolve(outcome);
+    this.#queue.dismiss(entries);
+    for (const [nth, entry] of entries.entries()) entry.resolve(outcomes[nth]!);
   }
 
   /** Silent: history itself says when it goes away and when it is back. */
@@ -349,6 +357,17 @@ export class HistoryRecorder implements Recorder, Service {
 
 export const createRecorder = (options: RecorderOptions): HistoryRecorder =>
   new HistoryRecorder(options);
+
+/** Entries with what history said of each. */
+interface Answered {
+  readonly entries: Entry[];
+  readonly outcomes: RecordOutcome[];
+}
+
+function answer(answered: Answered, entry: Entry, outcome: RecordOutcome): void {
+  answered.entries.push(entry);
+  answered.outcomes.push(outcome);
+}
 
 const unavailable = (message: string): DroverError =>
   new DroverError("history_unavailable", message);

@@ -3,7 +3,7 @@ import { DroverError } from "../errors.js";
 import type { History } from "../history/history.js";
 import { limits } from "../limits.js";
 import type { Task } from "../task/task.js";
-import { sizeOf } from "./record-queue.js";
+import { sizeOf } from "./record-entry.js";
 
 /** Below every id: where a pass starts. */
 export const firstId = "00000000-0000-0000-0000-000000000000";
