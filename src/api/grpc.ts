@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import * as grpc from "@grpc/grpc-js";
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Authenticate } from "../auth/open.js";
@@ -60,6 +61,8 @@ export function createGrpcDoor(options: DoorOptions): Door {
     async start() {
       if (server) return;
       closing = new AbortController();
+      // As many as there are streams.
+      setMaxListeners(0, closing.signal);
       const fresh = new grpc.Server(channelOptions);
       const adapter = {
         ...options,

@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -35,6 +36,8 @@ export function createHttpDoor(options: HttpDoorOptions): Door {
     async start() {
       if (server) return;
       closing = new AbortController();
+      // As many as there are calls.
+      setMaxListeners(0, closing.signal);
       server = createServer(
         { headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs },
         listener(options, closing.signal),

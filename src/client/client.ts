@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { create } from "@bufbuild/protobuf";
 import {
   CancelTaskRequestSchema,
@@ -103,6 +104,8 @@ class PooledClient implements Client {
     const addresses = parseAddresses(options.address);
     this.#clock = clock;
     this.#random = random;
+    // As many watches as there are.
+    setMaxListeners(0, this.#closing.signal);
     this.#pool = new ChannelPool(addresses, random, { clock, credentials, headers });
     this.#calls = new Calls({ clock, random, pool: this.#pool, hold: createHold() });
     this.#submitter = new Submitter({ clock, random, pool: this.#pool });

@@ -4,11 +4,27 @@ import type { Parts } from "./parts.js";
 
 /** Tasks of one read of the broker. */
 const readItems = 500;
+/** Answers given in one turn: each has a watch or a call go on, and leases must not wait for it. */
+const turnItems = 50;
 
 interface Asked {
   readonly done: Promise<Task | undefined>;
   resolve(task: Task | undefined): void;
   reject(error: unknown): void;
+}
+
+/** In the broker it has ended, or is not. */
+interface Open {
+  readonly id: string;
+  readonly one: Asked;
+  readonly live: Task | undefined;
+}
+
+async function inTurns<T>(items: readonly T[], take: (item: T, index: number) => void) {
+  for (let from = 0; from < items.length; from += turnItems) {
+    if (from > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+    items.slice(from, from + turnItems).forEach((item, nth) => take(item, from + nth));
+  }
 }
 
 /**
@@ -43,26 +59,30 @@ export class TaskLoader {
   }
 
   async #read(asked: readonly [string, Asked][]): Promise<void> {
-    const { broker, history } = this.#parts;
+    const { broker } = this.#parts;
     const live = await broker.get(asked.map(([id]) => id)).catch(() => []);
-    const open: { id: string; one: Asked; live: Task | undefined }[] = [];
-    asked.forEach(([id, one], index) => {
+    const open: Open[] = [];
+    await inTurns(asked, ([id, one], index) => {
       const task = live[index];
       const shown = task && !(isFinal(task.status) && task.durability === "durable");
       if (shown) one.resolve(task);
       else open.push({ id, one, live: task });
     });
-    if (open.length === 0) return;
+    if (open.length > 0) await this.#readEnded(open);
+  }
+
+  async #readEnded(open: readonly Open[]): Promise<void> {
+    const { history } = this.#parts;
     try {
       const stored = await history.get(
         undefined,
         open.map(({ id }) => id),
       );
-      open.forEach(({ one, live: ended }, index) => one.resolve(shownOf(ended, stored[index])));
+      await inTurns(open, ({ one, live }, index) => one.resolve(shownOf(live, stored[index])));
     } catch (error) {
-      for (const { one, live: ended } of open) {
+      for (const { one, live } of open) {
         // What ended there meanwhile cannot be known; that it is not shown as ended yet can.
-        if (ended) one.resolve(shownOf(ended, undefined));
+        if (live) one.resolve(shownOf(live, undefined));
         else one.reject(DroverError.from(error));
       }
     }

@@ -6,7 +6,8 @@ import type { TaskEvent } from "./coordinator.js";
 import type { Parts } from "./parts.js";
 import { notFound } from "./reader.js";
 import { isUnsettled, type TaskLoader } from "./task-loader.js";
-import { closing, type TaskListener, type Waiters } from "./waiters.js";
+import { LogScout } from "./log-scout.js";
+import { closing, firstCause, type NewsBy, type TaskListener, type Waiters } from "./waiters.js";
 import {
   decodeCursor,
   encodeCursor,
@@ -28,7 +29,35 @@ interface Watched {
   /** Look at the task again; at its logs, too. */
   changed: boolean;
   logged: boolean;
+  /** There are logs: it was said so. */
+  surelyLogged: boolean;
+  /** What asked for this look; undefined: its beginning. */
+  by: NewsBy | undefined;
   ended: boolean;
+}
+
+/** A task as it was read, and what asked for it. */
+interface Look {
+  readonly one: Watched;
+  readonly task: Task;
+  readonly by: NewsBy | undefined;
+}
+
+const watchedFrom = (taskId: string, position: Position): Watched => ({
+  taskId,
+  position,
+  changed: true,
+  logged: true,
+  surelyLogged: false,
+  by: undefined,
+  ended: false,
+});
+
+function note(one: Watched, news: "changed" | "logged", by: NewsBy): void {
+  one.by = firstCause(one.by, by);
+  if (news === "changed") one.changed = true;
+  else one.logged = true;
+  if (news === "logged" && by === "hint") one.surelyLogged = true;
 }
 
 /**
@@ -39,9 +68,11 @@ export class Watcher {
   readonly #parts: Parts;
   readonly #waiters: Waiters;
   readonly #loader: TaskLoader;
+  readonly #scout: LogScout;
 
   constructor(parts: Parts, waiters: Waiters, loader: TaskLoader) {
     this.#parts = parts;
+    this.#scout = new LogScout(parts);
     this.#waiters = waiters;
     this.#loader = loader;
   }
@@ -57,21 +88,13 @@ export class Watcher {
       cursor === ""
         ? taskIds.map(() => startPosition)
         : decodeCursor(scope, taskIds.length, cursor);
-    const all = taskIds.map((taskId, nth): Watched => ({
-      taskId,
-      position: positions[nth]!,
-      changed: true,
-      logged: true,
-      ended: false,
-    }));
+    const all = taskIds.map((taskId, nth) => watchedFrom(taskId, positions[nth]!));
     const byId = new Map(all.map((one) => [one.taskId, one]));
     const bell = new Bell(this.#parts.clock);
     let closed = false;
-    const listener: TaskListener = (news, taskId) => {
-      const one = byId.get(taskId)!;
+    const listener: TaskListener = (news, taskId, by) => {
       if (news === "closing") closed = true;
-      else if (news === "logged") one.logged = true;
-      else one.changed = true;
+      else note(byId.get(taskId)!, news, by);
       bell.ring();
     };
     try {
@@ -79,10 +102,12 @@ export class Watcher {
       for (;;) {
         signal.throwIfAborted();
         const tasks = await this.#look(namespace, all);
-        for (const { one, task } of tasks) {
-          for await (const told of this.#tell(one, task)) {
+        for (const { one, task, by } of tasks) {
+          let told = 0;
+          for await (const event of this.#tell(one, task)) {
+            if ((told += 1) === 1 && by) this.#parts.events.emit("watch.told", { by });
             const at = all.map(({ position }) => position);
-            yield { ...told, cursor: encodeCursor(scope, at) };
+            yield { ...event, cursor: encodeCursor(scope, at) };
             if (closed) throw closing();
             signal.throwIfAborted();
           }
@@ -97,14 +122,18 @@ export class Watcher {
   }
 
   /** The tasks of which there may be news, as they stand. Unknown ones are refused by name. */
-  async #look(namespace: string, all: readonly Watched[]): Promise<{ one: Watched; task: Task }[]> {
+  async #look(namespace: string, all: readonly Watched[]): Promise<Look[]> {
     const open = all.filter((one) => (one.changed || one.logged) && !one.ended);
-    for (const one of open) one.changed = false;
+    const causes = open.map(({ by }) => by);
+    for (const one of open) {
+      one.changed = false;
+      one.by = undefined;
+    }
     const tasks = await Promise.all(open.map(({ taskId }) => this.#loader.load(taskId)));
     return open.map((one, nth) => {
       const task = tasks[nth];
       if (task?.namespace !== namespace) throw notFound(one.taskId);
-      return { one, task };
+      return { one, task, by: causes[nth] };
     });
   }
 
@@ -117,7 +146,7 @@ export class Watcher {
     const missed = missedAttempts(seen, task);
     const attempts = missed ? await this.#parts.history.attempts(task.namespace, taskId) : [];
     const steps = stepsSince(seen, task, attempts);
-    const logs = new LogFeed(this.#parts, one, steps.length > 0 || one.logged);
+    const logs = new LogFeed(this.#parts, this.#scout, one, steps.length > 0 || one.logged);
     for (const step of steps) {
       const before = step.status === "running" ? step.attempt - 1 : step.attempt;
       yield* logs.upTo(before);
@@ -152,15 +181,21 @@ function seenAfter(step: Step, task: Task, { seen }: Position): Position["seen"]
 /** The log entries behind a position, read when they are asked for. */
 class LogFeed {
   readonly #parts: Parts;
+  readonly #scout: LogScout;
   readonly #one: Watched;
   #waiting: LogEntry[] = [];
   #open: boolean;
+  #sure: boolean;
 
-  constructor(parts: Parts, one: Watched, open: boolean) {
+  constructor(parts: Parts, scout: LogScout, one: Watched, open: boolean) {
     this.#parts = parts;
+    this.#scout = scout;
     this.#one = one;
     this.#open = open;
-    if (open) one.logged = false;
+    this.#sure = one.surelyLogged;
+    if (!open) return;
+    one.logged = false;
+    one.surelyLogged = false;
   }
 
   /** Entries of this attempt and those before it. */
@@ -184,8 +219,11 @@ class LogFeed {
   async #read(): Promise<void> {
     if (!this.#open) return;
     const { taskId, position } = this.#one;
-    const query = { taskId, after: position.logs, limit: logBatch };
-    this.#waiting = await this.#parts.history.logs(query);
+    const place = { taskId, after: position.logs };
+    this.#open = this.#sure || (await this.#scout.anyBehind(place));
+    if (!this.#open) return;
+    this.#sure = true;
+    this.#waiting = await this.#parts.history.logs({ ...place, limit: logBatch });
     this.#open = this.#waiting.length === logBatch;
   }
 }

@@ -79,6 +79,8 @@ export interface History {
   addLogs(entries: readonly LogEntry[]): Promise<void>;
   /** In the order of their places. Whose task it is, is the caller's to check. */
   logs(query: LogQuery): Promise<LogEntry[]>;
+  /** Whether there are entries behind each place; for many tasks at once. */
+  haveLogs(places: readonly LogsBehind[]): Promise<boolean[]>;
   /** Holder of an idempotency key within its 24 h. */
   keyHolder(namespace: string, queue: string, key: string): Promise<string | undefined>;
   /** Ended tasks by queue and status, from counters kept by `record` and `prune`. */
@@ -151,10 +153,13 @@ export type ReviveOutcome =
   | { readonly kind: "completed"; readonly task: Task }
   | { readonly kind: "unknown" };
 
-export interface LogQuery {
+export interface LogsBehind {
   readonly taskId: string;
   /** Only entries behind this place. */
   readonly after: LogPlace;
+}
+
+export interface LogQuery extends LogsBehind {
   /** Only of this attempt; undefined: of all. */
   readonly attempt?: number | undefined;
   readonly limit: number;

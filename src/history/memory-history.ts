@@ -60,6 +60,8 @@ export function createMemoryHistory(options: MemoryHistoryOptions = {}): History
     attempts: (namespace, taskId) => step(() => reads.attemptsOf(store, namespace, taskId)),
     addLogs: (entries) => step(() => addLogs(store, entries)),
     logs: (query) => step(() => logs(store, query)),
+    haveLogs: (places) =>
+      step(() => places.map((place) => logs(store, { ...place, limit: 1 }).length > 0)),
     keyHolder: (namespace, queue, key) =>
       step((now) => reads.holderOf(store, keyOf(namespace, queue, key), now)),
     finalCounts: (namespace) => step(() => reads.finalCounts(store, namespace)),

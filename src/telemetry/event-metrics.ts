@@ -84,6 +84,11 @@ export class EventMetrics {
     help: "Rounds of background work that failed and were tried again.",
     row: "loop",
   });
+  readonly #told = new CounterTable({
+    name: "drover_watch_news_total",
+    help: "News told to watches and waits, by what brought it to mind.",
+    row: "by",
+  });
   readonly #workers = new Reading(
     "workers_active",
     "Worker sessions whose stream is on this coordinator; sum over coordinators.",
@@ -104,6 +109,7 @@ export class EventMetrics {
     "task.overdue": ({ type, status }) =>
       this.#processed.add(this.#types.admit(type), finals.indexOf(status as FinalStatus)),
     "result.refused": ({ verdict }) => this.#refused.add(verdict),
+    "watch.told": ({ by }) => this.#told.add(by),
     "loop.failed": ({ loop }) => this.#failures.add(this.#loops.admit(loop)),
     "session.opened": ({ sessionId, generation }) => void this.#sessions.set(sessionId, generation),
     "session.closed": ({ sessionId, generation }) => {
@@ -157,6 +163,7 @@ export class EventMetrics {
       "gauge",
       () => this.#ifKnown(({ entries }, sum) => sum + entries),
     ),
+    this.#told,
     this.#failures,
   ];
 

@@ -88,6 +88,8 @@ export interface EventCatalog {
   "partition.cold": { partition: number; reason: string };
   "partition.rebuilt": { partition: number; tasks: number; epoch: number; ms: number };
   "commit.recovered": { tasks: number };
+  /** A watch or a wait found something to tell. By a sweep: the hint of it was lost. */
+  "watch.told": { by: "hint" | "sweep" };
   /** Ticks of a schedule were dealt with. Missed: nobody looked within the catch-up window. */
   "schedule.ticked": {
     namespace: string;

@@ -34,8 +34,9 @@ const codeNames = new Map<number, string>(
  * them.
  */
 export function refusalOfStatus(status: Partial<StatusObject>): Refusal {
-  const code = (codeNames.has(status.code ?? 0) ? status.code : Code.unknown) as Code;
   const details = statusDetails(status.metadata);
+  const given = (codeNames.has(status.code ?? 0) ? status.code : Code.unknown) as Code;
+  const code = !details && isCutOff(status) ? Code.unavailable : given;
   const info = details && detailOf(details, ErrorInfoSchema)?.metadata;
   const retry = details && detailOf(details, RetryInfoSchema)?.retryDelay;
   const id = info?.["id"] ?? codeNames.get(code)!;
@@ -49,6 +50,14 @@ export function refusalOfStatus(status: Partial<StatusObject>): Refusal {
     status: info?.["status"],
   };
 }
+
+/**
+ * No status came at all: grpc-js says INTERNAL of a stream that its connection took along, if it
+ * hears of the stream first.
+ */
+const isCutOff = ({ code, details }: Partial<StatusObject>): boolean =>
+  code === (Code.internal as number) &&
+  details?.startsWith("Received RST_STREAM with code") === true;
 
 /** The error beside one item; its word decides the gRPC code. */
 export function refusalOfError(error: WireError): Refusal {

@@ -67,6 +67,20 @@ export function exerciseLogs(scene: () => HistoryScene): void {
       expect(await history.logs({ taskId: task().id, after, limit: 10 })).toEqual([]);
     });
 
+    test("which of many tasks have entries behind a place is one question (H7)", async () => {
+      const { history, other, task } = scene();
+      const [one, two, none] = [task(), task(), task()];
+      await history.addLogs([entryOf(one, 1), entryOf(one, 2), entryOf(two, 1)]);
+      const behind = (taskId: string, sequence: number) => ({
+        taskId,
+        after: { fencingToken: 7, sequence },
+      });
+      const places = [behind(one.id, 1), behind(none.id, 0), behind(two.id, 1), behind(one.id, 2)];
+      expect(await other.haveLogs(places)).toEqual([true, false, false, false]);
+      expect(await other.haveLogs([{ taskId: two.id, after: firstLogPlace }])).toEqual([true]);
+      expect(await other.haveLogs([])).toEqual([]);
+    });
+
     test("they go with their task, and not before (H7)", async () => {
       const { harness, history, task } = scene();
       const [short, live] = [task({ retentionMs: day / 2 }), task({ retentionMs: day / 2 })];

@@ -1,6 +1,6 @@
 import { parseTaskId } from "../../task/ids.js";
 import { type LogEntry, logLevels } from "../../task/log.js";
-import type { LogQuery } from "../history.js";
+import type { LogQuery, LogsBehind } from "../history.js";
 import { patiently } from "./days.js";
 import { bigint, int, plainArray, textArray } from "./literals.js";
 import type { Database } from "./pool.js";
@@ -8,6 +8,7 @@ import { sql } from "./sql.js";
 
 const add = sql("add_logs");
 const read = sql("logs");
+const have = sql("have_logs");
 const makeLogDaysSql = sql("make_log_days");
 const oldLogDays = sql("old_log_days");
 const dropLogDay = sql("drop_log_day");
@@ -59,6 +60,21 @@ export async function logs(database: Database, query: LogQuery): Promise<LogEntr
     fields: row.fields ?? "",
     dropped: row.dropped,
   }));
+}
+
+export async function haveLogs(
+  database: Database,
+  places: readonly LogsBehind[],
+): Promise<boolean[]> {
+  const found = places.map(() => false);
+  if (places.length === 0) return found;
+  const rows = await database.rows<{ place: number }>(have, [
+    plainArray(places.map(({ taskId }) => parseTaskId(taskId))),
+    plainArray(places.map(({ after }) => bigint(after.fencingToken))),
+    plainArray(places.map(({ after }) => int(after.sequence))),
+  ]);
+  for (const { place } of rows) found[place - 1] = true;
+  return found;
 }
 
 export const makeLogDays = (database: Database): Promise<unknown> =>

@@ -5,7 +5,7 @@ import { cursorOf } from "../rules.js";
 import { countShards } from "./counts.js";
 import { exclusively } from "./exclusive.js";
 import { holdersOf, insert, keyOf } from "./insert.js";
-import { addLogs, logs, makeLogDays } from "./logs.js";
+import { addLogs, haveLogs, logs, makeLogDays } from "./logs.js";
 import { clearMarkers, staleMarkers } from "./markers.js";
 import { migrate } from "./migrate.js";
 import { makeDays } from "./days.js";
@@ -64,6 +64,7 @@ export function createPostgresHistory(options: PostgresHistoryOptions): History 
     attempts: (namespace, taskId) => reads.attempts(database, namespace, taskId),
     addLogs: (entries) => addLogs(database, entries),
     logs: (query) => logs(database, query),
+    haveLogs: (places) => haveLogs(database, places),
     async keyHolder(namespace, name, key) {
       const asked = { namespace, queue: name, idempotencyKey: key };
       return (await holdersOf(database, [asked])).get(keyOf(asked));
