@@ -102,9 +102,10 @@ function partsOf(text: string): string[] {
 /** The lane of a name made by `laneText`. */
 export function laneOfText(text: string): Lane {
   const [namespace = "", queue = "", type = "", ...labels] = partsOf(text);
-  const requiredLabels: Record<string, string> = {};
-  for (let i = 0; i + 1 < labels.length; i += 2) requiredLabels[labels[i]!] = labels[i + 1]!;
-  return { namespace, queue, type, requiredLabels };
+  const pairs: [string, string][] = [];
+  for (let i = 0; i + 1 < labels.length; i += 2) pairs.push([labels[i]!, labels[i + 1]!]);
+  // Unlike assignment, this keeps a key such as __proto__ a plain key.
+  return { namespace, queue, type, requiredLabels: Object.fromEntries(pairs) };
 }
 
 export function queueOfText(text: string): { namespace: string; queue: string } {
