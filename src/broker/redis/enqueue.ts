@@ -6,7 +6,7 @@ import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
 import { laneText, placeIn, queueText } from "./keys.js";
 import { leaseArguments, readLeases } from "./lease.js";
-import { appendTask, payloadApart, waitsFor } from "./record.js";
+import { appendTask, payloadApart, waitsFor, writeSize } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { byPartition, inChunks, type Placed, type Store } from "./store.js";
 
@@ -73,26 +73,34 @@ function packItem(item: EnqueueItem, lane: number, apart: boolean): void {
   const restored = item.origin === "restore";
   const inHistory = isInHistory(item);
   const keyed = item.claimKey === true && task.idempotencyKey !== "";
-  packer.uuid(task.id);
-  const plain = !restored && !keyed && !apart && task.groupKey === "" && !task.terms;
+  const plain = !restored && !keyed && !apart && isPlain(task);
   packer.byte(
-    (restored ? 1 : 0) |
-      (keyed ? 2 : 0) |
-      (apart ? 4 : 0) |
-      (inHistory ? 8 : 0) |
-      (plain && task.cancelRequestedAt === undefined ? 16 : 0),
+    (restored ? 1 : 0) | (keyed ? 2 : 0) | (apart ? 4 : 0) | (inHistory ? 8 : 0) | (plain ? 16 : 0),
   );
   packer.uint16(lane);
+  packer.uuid(task.id);
+  if (!plain) packRare(item, keyed);
+  const start = packer.length;
+  appendTask(packer, task, { inHistory, restored });
+  writeSize(packer.since(start));
+}
+
+/** Of its first run, free to be leased at once, and nothing about it needs a second look. */
+const isPlain = (task: Task): boolean =>
+  task.groupKey === "" &&
+  !task.terms &&
+  task.run === 1 &&
+  task.cancelRequestedAt === undefined &&
+  waitsFor(task) === 0;
+
+function packRare(item: EnqueueItem, keyed: boolean): void {
+  const { task } = item;
   packer.uint32(task.run);
   packer.double(item.asOf ?? 0);
   packer.uint48(waitsFor(task));
   const key = keyed ? queueText(task.namespace, task.queue) + task.idempotencyKey : "";
   packer.uint16(Buffer.byteLength(key));
   packer.rawText(key);
-  const start = packer.length;
-  packer.uint32(0);
-  appendTask(packer, task, { inHistory, restored });
-  packer.since(start).writeUInt32BE(packer.length - start - 4);
 }
 
 const isInHistory = ({ origin, task }: EnqueueItem): boolean =>

@@ -3,7 +3,7 @@ import type { RecordedItem, Transition } from "../broker.js";
 import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
 import { outboxKey, partlyKey, payloadKey, placeIn, resultKey } from "./keys.js";
-import { hasPayloadApart, hasResultApart, idBytes } from "./record.js";
+import { hasPayloadApart, hasResultApart, idBytes, packedSize } from "./record.js";
 import { asBytes, asList, asText, type Reply } from "./scripts.js";
 import { type ToldChange, transitionOf } from "./settle.js";
 import { byPartition, inChunks, type Placed, type Store } from "./store.js";
@@ -44,32 +44,59 @@ export async function readOutbox(
 
 /**
  * As `close_outbox` in lua/parts/book.lua packs it: bytes, transitions, time, then of each the size
- * of its snapshot, outcome, payload omitted, task id, snapshot. `held`: which of them history has.
+ * of its snapshot, outcome, payload omitted, task id, snapshot; or the first three alone, and
+ * beside them new tasks as they came. `held`: which of them history has.
  */
 function readEntry(partition: number, row: Reply, held: Reply | undefined): ToldChange[] {
   const [id, fields] = asList(row);
-  const entry = asBytes(asList(fields)[1]);
-  const total = entry.readUInt16BE(4);
-  const name = `${asText(id)}/${total}/${entry.readUInt32BE(0)}`;
-  const changes: ToldChange[] = [];
-  for (let place = 0, at = 14; place < total; place += 1) {
-    const end = at + 22 + entry.readUInt32BE(at);
-    if (!held || asBytes(held)[place] !== heldMark) {
-      changes.push({
-        partition,
-        outboxId: placeIn(name, place),
-        outcome: entry[at + 4]!,
-        payloadOmitted: entry[at + 5] === 1,
-        at: entry.readDoubleBE(6),
-        id: uuidText(entry.subarray(at + 6, at + 22)),
-        snapshot: entry.subarray(at + 22, end),
-        payload: undefined,
-        result: undefined,
-      });
-    }
-    at = end;
-  }
-  return changes;
+  const [, head, , packed] = asList(fields);
+  const about = asBytes(head);
+  const total = about.readUInt16BE(4);
+  const name = `${asText(id)}/${total}/${about.readUInt32BE(0)}`;
+  const told = packed ? newTasks(asBytes(packed), total) : transitions(about, total);
+  return told.flatMap((part, place) =>
+    held && asBytes(held)[place] === heldMark
+      ? []
+      : {
+          partition,
+          outboxId: placeIn(name, place),
+          outcome: part.outcome,
+          payloadOmitted: part.payloadOmitted,
+          at: about.readDoubleBE(6),
+          id: part.id,
+          snapshot: part.snapshot,
+          payload: undefined,
+          result: undefined,
+        },
+  );
+}
+
+type ToldPart = Pick<ToldChange, "id" | "outcome" | "payloadOmitted" | "snapshot">;
+
+function transitions(entry: Buffer, total: number): ToldPart[] {
+  let end = 14;
+  return Array.from({ length: total }, () => {
+    const at = end;
+    end = at + 22 + entry.readUInt32BE(at);
+    return {
+      id: uuidText(entry.subarray(at + 6, at + 22)),
+      outcome: entry[at + 4]!,
+      payloadOmitted: entry[at + 5] === 1,
+      snapshot: entry.subarray(at + 22, end),
+    };
+  });
+}
+
+/** Plain items of one call, as enqueue.ts packs them. */
+function newTasks(packed: Buffer, total: number): ToldPart[] {
+  let end = 0;
+  return Array.from({ length: total }, () => {
+    const at = end + 19;
+    const id = uuidText(packed.subarray(at - 16, at));
+    end = at + packedSize(packed, at);
+    const snapshot = packed.subarray(at, end);
+    return { id, outcome: 0, payloadOmitted: false, snapshot };
+  });
 }
 
 /** "1", as recorded.lua notes what history holds of an entry. */

@@ -129,6 +129,21 @@ export function appendTask(packer: Packer, task: Task, options: PackOptions): vo
   head.writeUInt32BE(packer.length - payloadEnd, at.tailBytes);
 }
 
+/**
+ * On its way to the store a record holds the number of bytes that follow where the last four of its
+ * place stand later.
+ */
+const sizeAt = 14;
+const sizeEnd = 18;
+
+export function writeSize(record: Buffer): void {
+  record.writeUInt32BE(record.length - sizeEnd, sizeAt);
+}
+
+/** Of a record that starts at `from`. */
+export const packedSize = (packed: Buffer, from: number): number =>
+  sizeEnd + packed.readUInt32BE(from + sizeAt);
+
 function packState(head: Buffer, task: Task): void {
   head[0] = recordVersion;
   head[at.status] = statuses.indexOf(task.status);

@@ -3,9 +3,10 @@
 -- maxmemory.
 -- KEYS  1 start of the partition's keys
 -- ARGV  1 lanes, each: lane name, queue name, namespace  then lanes...
---       then the items, packed one after another: id, bits (1 restore, 2 claims its key, 4 a
---       payload apart, 8 in history, 16 plain), lane index, run, time read before history was,
---       time it waits for, idempotency key, record
+--       then the items, packed one after another: bits (1 restore, 2 claims its key, 4 a payload
+--       apart, 8 in history, 16 plain), lane index, id; unless it is plain also run, time read
+--       before history was, time it waits for, idempotency key; then the record, which says in
+--       its bytes 15 to 18 how many follow them
 --       then payloads apart, and their number before them
 --       then, for the eager half, as lease.lua's ARGV from 1; nothing without it
 -- Returns { outbox entry, refusals: place (from 0), outcome, holder's id; lease.lua's reply or nil
@@ -20,7 +21,9 @@
 -- @include take
 local now = now_ms()
 local room, room_bytes = outbox_room()
-local lanes, items, ids = {}, {}, {}
+local lanes, ids = {}, {}
+-- Items by place; a plain one stands in the lists beside.
+local items, plain = {}, { lane = {}, flags = {}, priority = {}, rest = {} }
 local at = 2
 for i = 1, tonumber(ARGV[1]) do
   lanes[i] = { name = ARGV[at], queue = ARGV[at + 1], namespace = ARGV[at + 2] }
@@ -28,24 +31,44 @@ for i = 1, tonumber(ARGV[1]) do
 end
 local packed = ARGV[at]
 at = at + 2
-local function next_item(from)
-  local id, bits, lane, run, as_of, wait, key, rec, to =
-    read('>c16BI2I4dI6I2c0I4c0', packed, from)
-  local n = #ids + 1
+local function next_item(n, from)
+  local bits, lane, id, run, as_of, wait, key, to = read('>BI2c16I4dI6I2c0', packed, from)
+  local last = to + 17 + read('>I4', packed, to + 14)
   ids[n] = id
   items[n] = {
-    id = id, rec = rec, key = key, run = run, as_of = as_of, wait = wait,
-    restore = bits % 2 == 1, claims = bits % 4 > 1, told = bits % 16 < 8, plain = bits > 15,
+    id = id, rec = sub(packed, to, last), key = key, run = run, as_of = as_of, wait = wait,
+    restore = bits % 2 == 1, claims = bits % 4 > 1, told = bits % 16 < 8,
     lane = lanes[lane + 1], apart = '',
   }
   if bits % 8 > 3 then
     items[n].apart = ARGV[at]
     at = at + 1
   end
+  return last + 1
+end
+local record_version
+local function next_plain(n, from)
+  local lane, id, version, flags, priority, rest, to = read(PLAIN_ITEM, packed, from)
+  ids[n], plain.lane[n], plain.flags[n] = id, lanes[lane + 1], flags
+  plain.priority[n], plain.rest[n] = priority, rest
+  record_version = version
   return to
 end
-local from = 1
-while from <= #packed do from = next_item(from) end
+do
+  local from, n = 1, 0
+  while from <= #packed do
+    n = n + 1
+    if string.byte(packed, from) > 15 then
+      from = next_plain(n, from)
+    else
+      from = next_item(n, from)
+    end
+  end
+end
+local function is_told(n)
+  if items[n] then return items[n].told end
+  return plain.flags[n] % 2 ~= IN_HISTORY
+end
 
 -- Checks first: nothing below this block may refuse.
 local added, unused, claimed, came = {}, {}, {}, {}
@@ -94,6 +117,9 @@ end
 
 local recs, keys = read_records(ids)
 local buried = tombs_of(ids, now)
+local refused, is_refused = {}, {}
+-- Where all are plain and told, the outbox gets them as they came.
+local as_came = next(items) == nil
 
 local function is_known(item, rec)
   if came[item.id] then return true end
@@ -119,12 +145,29 @@ local function judge(item, rec)
   return nil
 end
 
-local refused = {}
-for i, item in ipairs(items) do
-  local outcome, holder = judge(item, recs[i])
+-- Of its first run and without a key.
+local function judge_plain(n, rec)
+  local id = ids[n]
+  if rec or came[id] or buried[id] then return 'known' end
+  local told = is_told(n)
+  if told and (room <= 0 or room_bytes <= 0) then return 'outbox_full' end
+  if not find_lane(plain.lane[n]) then return 'too_many_lanes' end
+  came[id] = true
+  if told then room, room_bytes = room - 1, room_bytes - #plain.rest[n] - 146 end
+  return nil
+end
+
+for n = 1, #ids do
+  local outcome, holder
+  if items[n] then
+    outcome, holder = judge(items[n], recs[n])
+  else
+    outcome = judge_plain(n, recs[n])
+    as_came = as_came and not outcome and is_told(n)
+  end
   if outcome then
-    item.refused = true
-    refused[#refused + 1] = i - 1
+    is_refused[n] = true
+    refused[#refused + 1] = n - 1
     refused[#refused + 1] = outcome
     refused[#refused + 1] = holder or ''
   end
@@ -166,18 +209,44 @@ local function open_lane(lane)
 end
 
 local writes = {}
+local shelves = {}
+-- Where a call's plain tasks of one lane and priority go.
+local function plain_shelf(lane, priority)
+  if not lane.id then open_lane(lane) end
+  local level = 3 - priority
+  local shelf = {
+    lane = lane.id, queue = lane.queue_id, priority = priority, came = 0,
+    clock = clock_of(lane.id), list = shelf_of(lane.id, level, level .. 'u'),
+  }
+  lane[priority], shelves[#shelves + 1] = shelf, shelf
+  return shelf
+end
+
+local function admit_plain(n)
+  local id, lane, priority = ids[n], plain.lane[n], plain.priority[n]
+  local shelf, flags = lane[priority] or plain_shelf(lane, priority), plain.flags[n]
+  local clock, list = shelf.clock, shelf.list
+  local order, last = clock.n + 1, #list
+  clock.n, shelf.came = order, shelf.came + 1
+  list[last + 1], list[last + 2] = order, id
+  local rec = pack(PLAIN_RECORD, record_version, PENDING, flags, priority, shelf.lane,
+    shelf.queue, order, plain.rest[n])
+  writes[#writes + 1], writes[#writes + 2] = keys[n], rec
+  return rec, flags
+end
+
+local function close_plain()
+  for _, shelf in ipairs(shelves) do
+    count(shelf.queue, shelf.priority, PENDING, shelf.came)
+    live[shelf.lane] = (live[shelf.lane] or 0) + shelf.came
+    woken[shelf.lane] = shelf.queue
+    shelf.clock.changed.n = shelf.clock.n
+  end
+end
+
 local function admit(item, key, known)
   local id, lane = item.id, item.lane
   if not lane.id then open_lane(lane) end
-  if item.plain and item.wait <= now and not known and not buried[id] then
-    local rec = admit_plain(id, item.rec, lane)
-    writes[#writes + 1], writes[#writes + 2] = key, rec
-    if item.told then
-      local flags, spec_bytes, payload_bytes = string.byte(rec, 3), read('>I4I4', rec, 112)
-      tell_of(id, rec, PENDING, flags, spec_bytes, payload_bytes, 0, #item.apart)
-    end
-    return
-  end
   local t = parse(item.rec)
   t[LANE], t[QUEUE] = lane.id, lane.queue_id
   t[ORDER] = next_sequence(lane.id)
@@ -206,9 +275,19 @@ local function admit(item, key, known)
   if item.told then tell(id, rec, t, 0, #item.apart) end
 end
 
-for i, item in ipairs(items) do
-  if not item.refused then admit(item, keys[i], recs[i]) end
+for n = 1, #ids do
+  if items[n] and not is_refused[n] then
+    admit(items[n], keys[n], recs[n])
+  elseif not is_refused[n] then
+    local rec, flags = admit_plain(n)
+    if not as_came and flags % 2 ~= IN_HISTORY then
+      local spec_bytes, payload_bytes = read('>I4I4', rec, 112)
+      tell_of(ids[n], rec, PENDING, flags, spec_bytes, payload_bytes, 0, 0)
+    end
+  end
 end
+if as_came and #ids > 0 then tell_as_came(ids, packed) end
+close_plain()
 set_all(writes)
 close_shelves()
 

@@ -1,7 +1,10 @@
 -- Needs base, record. What a script owes the shared books, gathered while it runs and written by
 -- `close_books`.
-local counted, live, woken, told, told_bytes
-each_call(function() counted, live, woken, told, told_bytes = {}, {}, {}, {}, 0 end)
+local counted, live, woken, told, told_bytes, told_packed, told_count
+each_call(function()
+  counted, live, woken, told, told_bytes = {}, {}, {}, {}, 0
+  told_packed, told_count = nil, 0
+end)
 
 -- One cell per priority and status: a number, as forming a text for each task is dear.
 local function count(queue, priority, status, by)
@@ -44,14 +47,26 @@ local function tell(id, rec, t, outcome, apart)
   return tell_of(id, rec, t[STATUS], t[FLAGS], spec_bytes, payload_bytes, outcome, apart)
 end
 
+-- All that a script tells: new tasks, packed as enqueue.lua gets its plain items.
+local function tell_as_came(ids, packed)
+  told_packed, told_count, told_bytes = packed, #ids, #packed + #ids * 128
+  for i = 1, #ids do news[i] = ids[i] end
+end
+
 -- Answers the outbox entry: its id, transitions, bytes; or '' if there was nothing to tell.
 local function close_outbox(now)
-  local n = #told / 2
+  local n = told_packed and told_count or #told / 2
   if n == 0 then return '' end
-  local entry = pack('>I4I2d', told_bytes, n, now) .. table.concat(told)
   local mine = own()
   mine.owed, mine.owed_bytes, mine.told = mine.owed + n, mine.owed_bytes + told_bytes, true
-  return call('XADD', K .. 'ob', '*', 'e', entry) .. '/' .. n .. '/' .. digits(told_bytes)
+  local head = pack('>I4I2d', told_bytes, n, now)
+  local entry
+  if told_packed then
+    entry = call('XADD', K .. 'ob', '*', 'h', head, 'p', told_packed)
+  else
+    entry = call('XADD', K .. 'ob', '*', 'e', head .. table.concat(told))
+  end
+  return entry .. '/' .. n .. '/' .. digits(told_bytes)
 end
 
 local function close_books(now)

@@ -2,19 +2,10 @@
 -- attempt, ungrouped, without terms or trouble, which completes. They read and write only the
 -- fields that change, where the others unpack all into a table; whatever differs in any way is left
 -- to those.
-local FIRST = '>BBBBI4I4I6'
+local PLAIN_ITEM = '>xI2c16BxBBxxxxxxxxxxI4c0'
+local PLAIN_RECORD = '>BBBBI4I4I6c0'
 local GRANT = '>BBBBI4I4I6I4I4Bdc8I6I6I6I2I4I4'
 local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
-
--- The record of a task that waits in its lane from now on.
-local function admit_plain(id, rec, lane)
-  local queue, order = lane.queue_id, next_sequence(lane.id)
-  local version, _, flags, priority = string.byte(rec, 1, 4)
-  put_plain(id, lane.id, queue, priority, order)
-  count(queue, priority, PENDING, 1)
-  live[lane.id] = (live[lane.id] or 0) + 1
-  return pack(FIRST, version, PENDING, flags, priority, lane.id, queue, order) .. sub(rec, 19)
-end
 
 -- Ready, never granted (from STARTED to TAIL_BYTES there are zeros), free to run at any time.
 local function is_plain_wait(rec)

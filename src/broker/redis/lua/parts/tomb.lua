@@ -1,20 +1,29 @@
 -- Needs base. Tombstones of ended tasks, in one hash for each 5 minutes in which they were planted:
 -- a time to live of its own for each would cost more than all else, and forgetting them is one
 -- UNLINK this way. id -> run, when it is forgotten, how the last grant was settled, its token, its
--- session.
-local tombs
-each_call(function() tombs = {} end)
+-- session. Beside them stands the newest time that an id among them carries: only an older id has
+-- to be looked for, and a task that comes for the first time is younger than those that ended.
+local tombs, newest_tomb
+each_call(function() tombs, newest_tomb = {}, 0 end)
+
+local function time_of(id) return (read('>I6', id)) end
 
 local function tomb_bucket(now) return math.floor(now / TOMB_BUCKET_MS) end
 local function tomb_key(bucket) return K .. 'x:' .. bucket end
 
 local function entomb(id, run, now, settled_by, token, session)
+  newest_tomb = math.max(newest_tomb, time_of(id))
   tombs[#tombs + 1] = id
   tombs[#tombs + 1] = pack('>I4dBc16', run, now + TOMBSTONE_MS, settled_by, token) .. session
 end
 
 local function close_tombs(now)
-  if #tombs > 0 then call_sliced('HSET', tomb_key(tomb_bucket(now)), tombs) end
+  if #tombs == 0 then return end
+  local key = tomb_key(tomb_bucket(now))
+  if newest_tomb > tonumber(call('HGET', key, 'newest') or -1) then
+    tombs[#tombs + 1], tombs[#tombs + 2] = 'newest', digits(newest_tomb)
+  end
+  call_sliced('HSET', key, tombs)
 end
 
 local function read_tombstone(tomb, now)
@@ -25,10 +34,12 @@ end
 
 -- Tombstones by id; the newest of each counts.
 local function tombs_of(ids, now)
-  local found, newest = {}, tomb_bucket(now)
+  local found, newest, oldest = {}, tomb_bucket(now), 2 ^ 48
+  for i = 1, #ids do oldest = math.min(oldest, time_of(ids[i])) end
   for bucket = newest - OLDER_TOMBS, newest do
     local key = tomb_key(bucket)
-    for from = 1, #ids, 1000 do
+    local may_hold = oldest <= tonumber(call('HGET', key, 'newest') or -1)
+    for from = 1, may_hold and #ids or 0, 1000 do
       local to = math.min(from + 999, #ids)
       for i, tomb in ipairs(call('HMGET', key, unpack(ids, from, to))) do
         if tomb then found[ids[from + i - 1]] = read_tombstone(tomb, now) end
