@@ -109,6 +109,10 @@ bench-micro: deps ## Measures the CPU of the broker's scripts alone; MICRO="--ag
 bench-scale: deps build ## Measures what Drover carries, in under 10 minutes; SCALE="--quick --runs backlog,unary"
 	@$(BIN)/tsx bench/scale/run.ts $(SCALE)
 
+.PHONY: capacity
+capacity: deps ## Writes the tables of docs/capacity.md anew from bench/results; bench and bench-scale do so too
+	@$(BIN)/tsx bench/capacity-page.ts
+
 .PHONY: bench-check
-bench-check: deps build $(PEERS) ## Fails when the hot paths are slower than the kept figures, beside a peer
-	@$(BIN)/tsx bench/check.ts
+bench-check: deps build $(PEERS) ## Fails when the hot paths are slower than the kept figures, beside a peer; CHECK="--rounds 5"
+	@$(BIN)/tsx bench/check.ts $(CHECK)

@@ -6,6 +6,7 @@ import * as path from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command, InvalidArgumentError } from "commander";
 import { systemClock } from "../src/clock.js";
+import { refreshCapacityPage } from "./capacity-page.js";
 import { plotSvg } from "./plot.js";
 import { markdownReport, ratioLines, type Results, terminalTable } from "./report.js";
 import { type Load, type Rig, startRig } from "./rig.js";
@@ -197,6 +198,7 @@ function write(results: Results): void {
   writeFileSync(report, markdownReport(results, "results/latest.svg"));
   // They are committed, and everything committed is formatted.
   execFileSync(path.resolve("node_modules/.bin/oxfmt"), [data, report]);
+  refreshCapacityPage(flags.out);
 }
 
 async function main(): Promise<void> {

@@ -34,13 +34,16 @@ class Side {
     if (tasks === 0) return [];
     const producer = await this.#stack.load("producer");
     const bytes = await this.#stack.redisBytes();
+    const rowBytes = await this.#stack.historyBytes();
     const addresses = [this.#stack.address];
     const order = { do: "bulk", addresses, queue, tasks, groups: 0 } as const;
     const filled = await this.#stack.measure(["producer"], () => producer.ask(order, fillLimitMs));
     const perTask = ((await this.#stack.redisBytes()) - bytes) / tasks;
+    const rowsPerTask = ((await this.#stack.historyBytes()) - rowBytes) / tasks;
     return [
       rateRow(this.load, "filling the queue", filled),
       plainRow(this.load, "Redis for a waiting task", perTask, "bytes"),
+      plainRow(this.load, "Postgres for a waiting task", rowsPerTask, "bytes"),
     ];
   }
 

@@ -5,6 +5,7 @@ import { cpus, loadavg, release, tmpdir, totalmem } from "node:os";
 import * as path from "node:path";
 import { Command, InvalidArgumentError } from "commander";
 import { systemClock } from "../../src/clock.js";
+import { refreshCapacityPage } from "../capacity-page.js";
 import { backlog } from "./backlog.js";
 import { coordinators } from "./coordinators.js";
 import { groups } from "./groups.js";
@@ -85,13 +86,19 @@ function keep(name: string, result: RunResult): void {
     kernel: release(),
     node: process.version,
   };
-  const results = { machine, runs: { ...before.runs, [name]: result } };
+  const found: Readonly<Record<string, RunResult>> = { ...before.runs, [name]: result };
+  const inOrder = all.flatMap((run) => {
+    const one = found[run.name];
+    return one ? [[run.name, one] as const] : [];
+  });
+  const results: ScaleResults = { machine, runs: Object.fromEntries(inOrder) };
   mkdirSync(folder, { recursive: true });
   writeFileSync(data, JSON.stringify(results, undefined, 2));
   const about = Object.fromEntries(all.map((run) => [run.name, run.about]));
   writeFileSync(report, scaleReport(results, about));
   // They are committed, and everything committed is formatted.
   execFileSync(path.resolve("node_modules/.bin/oxfmt"), [data, report]);
+  refreshCapacityPage(flags.out);
 }
 
 async function main(): Promise<void> {

@@ -148,6 +148,13 @@ export class Stack {
     return this.#redis.bytes();
   }
 
+  /** Of all tasks in history, with indexes. */
+  async historyBytes(): Promise<number> {
+    const sql = "SELECT sum(pg_total_relation_size(relid)) AS n FROM pg_partition_tree($1)";
+    const { rows } = await this.#database.query<{ n: string }>(sql, [`${schema}.tasks`]);
+    return Number(rows[0]!.n);
+  }
+
   async count(queue: string, which = "true"): Promise<number> {
     const sql = `SELECT count(*)::int AS n FROM ${schema}.tasks WHERE queue = $1 AND ${which}`;
     const { rows } = await this.#database.query<{ n: number }>(sql, [queue]);
