@@ -213,7 +213,8 @@ function originOf(latest: Results, scale: ScaleResults): string {
   const lines = [
     `- [results/latest.json](../bench/results/latest.json): \`make bench\` (${mode}) on commit ` +
       `${latest.commit.slice(0, 12)}, ${latest.at.slice(0, 10)}, ${machine.cores} cores ` +
-      `(${machine.cpu}), node ${machine.node}, Redis ${machine.redis}, Postgres ${machine.postgres}`,
+      `(${machine.cpu}), node ${machine.node}, Redis ${machine.redis}, ` +
+      `Postgres ${machine.postgres}`,
     `- [results/scale.json](../bench/results/scale.json): \`make bench-scale\`, runs ` +
       Object.keys(scale.runs).join(", "),
   ];
