@@ -8,7 +8,7 @@ import {
   type RetryPolicy as WireRetry,
   type Task as WireTask,
 } from "../../gen/drover/v1/task_pb.js";
-import type { PendingReason, SubmitOutcome, TaskView } from "../coordinator/coordinator.js";
+import type { PendingReason, TaskView } from "../coordinator/coordinator.js";
 import { DroverError } from "../errors.js";
 import type { TaskDraft } from "../task/draft.js";
 import { checkName, refuse } from "../task/rules.js";
@@ -267,8 +267,15 @@ export const toItemError = (error: DroverError): OpaqueInit<WireError> => ({
   retryAfter: error.retryAfterMs === undefined ? undefined : toDuration(error.retryAfterMs),
 });
 
-export const toSubmitStatus = (kind: Exclude<SubmitOutcome["kind"], "refused">): SubmitStatus =>
-  kind === "existing" ? SubmitStatus.EXISTING : SubmitStatus.SUBMITTED;
+const submitStatuses = {
+  submitted: SubmitStatus.SUBMITTED,
+  existing: SubmitStatus.EXISTING,
+  replaced: SubmitStatus.REPLACED,
+  debounced: SubmitStatus.DEBOUNCED,
+} as const;
+
+export const toSubmitStatus = (kind: keyof typeof submitStatuses): SubmitStatus =>
+  submitStatuses[kind];
 
 export const toWireAttempt = (attempt: Attempt): OpaqueInit<WireAttempt> => ({
   attempt: attempt.attempt,

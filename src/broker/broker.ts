@@ -6,6 +6,8 @@ import type {
   CheckpointItem,
   DeliveredItem,
   ProgressItem,
+  ReplaceItem,
+  ReplaceReply,
 } from "./running.js";
 import type {
   CoordinatorInfo,
@@ -75,6 +77,9 @@ export type * from "./transitions.js";
  *       it had started. A running one is offered as `timedOut` at its deadline, its timeout, or
  *       once it was not heard of for its heartbeat timeout. No retry is scheduled beyond a
  *       deadline.
+ * - B17 A waiting task is replaced in one step: it ends CANCELLED, and the transition that says so
+ *       brings the whole of its successor. One that runs is left alone; and none is replaced while
+ *       the partition is COLD, as a worker may run what waits there.
  *
  * All calls are batches; replies have the order of the request. Every call rejects with
  * `broker_unavailable` when the store does not answer in 2 s: the outcome is then unknown. The
@@ -105,6 +110,8 @@ export interface Broker {
    */
   checkpoint(items: readonly CheckpointItem[]): Promise<boolean[]>;
   cancel(items: readonly CancelItem[]): Promise<CancelReply[]>;
+  /** See B17. */
+  replace(items: readonly ReplaceItem[]): Promise<ReplaceReply[]>;
   /** The request to stop went out on the worker's stream; the first time counts. */
   delivered(items: readonly DeliveredItem[]): Promise<void>;
   /** A retrying or scheduled task becomes ready now. False: it does not wait for a time. */

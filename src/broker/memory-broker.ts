@@ -9,7 +9,7 @@ import { laneKeyOf, type LaneState } from "./memory/lanes.js";
 import { Leasing } from "./memory/lease.js";
 import type { MemoryBounds, Partition } from "./memory/partition.js";
 import { close, cut, newerGeneration, renew, resume } from "./memory/resume.js";
-import { bury, cancel, delivered } from "./memory/cancel.js";
+import { bury, cancel, delivered, replace } from "./memory/cancel.js";
 import { checkpoint, progress, settle } from "./memory/settle.js";
 import { MemoryStore } from "./memory/store.js";
 import { promoteNow, recorded, sweep } from "./memory/sweep.js";
@@ -105,6 +105,13 @@ class MemoryBroker implements api.Broker {
 
   async cancel(items: readonly api.CancelItem[]): Promise<api.CancelReply[]> {
     return items.map((item) => cancel(this.of(item.taskId), item));
+  }
+
+  async replace(items: readonly api.ReplaceItem[]): Promise<api.ReplaceReply[]> {
+    return items.map((item) => {
+      const partition = this.of(item.taskId);
+      return replace(partition, this.isCold(partition.number), item);
+    });
   }
 
   async delivered(items: readonly api.DeliveredItem[]): Promise<void> {

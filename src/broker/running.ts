@@ -38,6 +38,24 @@ export type CancelReply =
   /** Not live here. A tombstone was planted: a late enqueue of this run will do nothing. */
   | { readonly kind: "unknown" };
 
+export interface ReplaceItem {
+  readonly taskId: string;
+  readonly namespace: string;
+  /** Takes its place. Not enqueued by it. */
+  readonly successor: Task;
+  /** Leave it as it is if it has ever started in this run. */
+  readonly unstarted: boolean;
+  /** For people. */
+  readonly reason: string;
+}
+export type ReplaceReply =
+  | { readonly kind: "replaced"; readonly transition: Transition }
+  /**
+   * Nothing changed. `held`: it runs, or was asked to stop by somebody. `over`: it has ended, or
+   * started. `cold`: who runs it may not be known yet.
+   */
+  | { readonly kind: "held" | "over" | "unknown" | "cold" | "outbox_full" };
+
 export interface DeliveredItem {
   readonly token: Uint8Array;
   readonly sessionId: string;

@@ -49,6 +49,8 @@ export interface Transition {
   readonly payloadOmitted: boolean;
   /** The attempt that ended by it, if one did. */
   readonly attempt: Attempt | undefined;
+  /** Takes the place of this task, which ended for it: history holds both or neither. */
+  readonly successor?: Task;
 }
 
 export interface SweepReply {

@@ -78,7 +78,7 @@ function addSubmit(task: Command, parts: CliParts): void {
     .option("--idempotency-key <key>", "the same key gives the same task for 24 h")
     .option("--unique-key <key>", "at most one live task of the queue has it")
     .addOption(new Option("--unique-scope <scope>", "how long it is taken").choices(scopes))
-    .option("--unique-window <duration>", "with --unique-scope for_time", duration)
+    .option("--unique-window <duration>", "of for_time and debounce", duration)
     .addOption(new Option("--on-conflict <what>", "where the key is taken").choices(conflicts))
     .option("--retention <duration>", "how long the ended task is kept (default: 7d)", duration)
     .option("-w, --wait", "until it ends, and show it; exit code 1 unless it completed")
@@ -91,16 +91,21 @@ function addSubmit(task: Command, parts: CliParts): void {
         if (flags.json)
           printJson({ taskId: submitted.id, status: submitted.status }, parts.terminal);
         else parts.terminal.print(submitted.id);
-        if (submitted.status === "existing") {
-          parts.terminal.note("drover: the key was seen before; this is the task that has it");
-        }
+        const note = notes[submitted.status];
+        if (note) parts.terminal.note(`drover: ${note}`);
       });
     });
 }
 
+const notes: Readonly<Record<string, string>> = {
+  existing: "the key was seen before; this is the task that has it",
+  replaced: "the key was taken by a task that waited; this one has taken its place",
+  debounced: "the key was taken by a task that waited; this one has taken its place, and waits",
+};
+
 const scopes = ["until_final", "until_started", "for_time"] as const;
 type Scope = (typeof scopes)[number];
-const conflicts = ["return_existing", "reject"] as const;
+const conflicts = ["return_existing", "reject", "replace", "debounce"] as const;
 type Conflict = (typeof conflicts)[number];
 
 function uniqueOf(flags: SubmitFlags): SubmitOptions["unique"] {

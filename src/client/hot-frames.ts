@@ -43,8 +43,13 @@ export function unaryRequest(submissions: readonly Submission[]): Buffer {
   return writer.finish();
 }
 
-export const toSubmitStatus = (status: WireStatus): SubmitStatus =>
-  status === WireStatus.EXISTING ? "existing" : "submitted";
+const statuses: Readonly<Partial<Record<WireStatus, SubmitStatus>>> = {
+  [WireStatus.EXISTING]: "existing",
+  [WireStatus.REPLACED]: "replaced",
+  [WireStatus.DEBOUNCED]: "debounced",
+};
+
+export const toSubmitStatus = (status: WireStatus): SubmitStatus => statuses[status] ?? "submitted";
 
 /** A SubmitStreamResponse. Throws for what is none. */
 export function readAnswers(bytes: Buffer): SubmitAnswer[] {

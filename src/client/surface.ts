@@ -30,12 +30,16 @@ export interface SubmitOptions extends TaskOptions {
   timeoutMs?: number;
 }
 
-export type SubmitStatus = "submitted" | "existing";
+export type SubmitStatus = "submitted" | "existing" | "replaced" | "debounced";
 
 /** An accepted submission; `wait` and the others take it in place of the id. */
 export interface Receipt<Type extends string = string> {
   readonly id: string;
-  /** `existing`: a key was seen before, or its unique key is taken; id is the task that has it. */
+  /**
+   * `existing`: a key was seen before, or its unique key is taken; id is the task that has it.
+   * `replaced`, `debounced`: a new task stands, and the one that waited with its unique key was
+   * cancelled for it.
+   */
   readonly status: SubmitStatus;
   readonly type: Type;
 }

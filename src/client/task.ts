@@ -55,10 +55,16 @@ export interface UniquePolicy {
    * time, or for a time.
    */
   scope?: "until_final" | "until_started" | "for_time";
-  /** With `for_time`, and only then: from submission, in ms. From 1,000. */
+  /**
+   * In ms, from 1,000. With `for_time`: how long it is taken, from submission. With `debounce`: the
+   * task runs no sooner after its submission.
+   */
   windowMs?: number;
-  /** Where the key is taken: answer with its holder (default), or refuse. */
-  onConflict?: "return_existing" | "reject";
+  /**
+   * Where the key is taken: answer with its holder (default), refuse, or put this task in the place
+   * of a holder that waits. One that runs stays, and is the answer.
+   */
+  onConflict?: "return_existing" | "reject" | "replace" | "debounce";
 }
 
 /** What may be said of a task beside its type and payload. Limits are those of the contract. */

@@ -87,7 +87,11 @@ export interface Submission {
 }
 
 export type SubmitOutcome =
-  | { readonly kind: "submitted" | "existing"; readonly taskId: string }
+  | {
+      /** `replaced`, `debounced`: it stands in the place of another, which was cancelled for it. */
+      readonly kind: "submitted" | "existing" | "replaced" | "debounced";
+      readonly taskId: string;
+    }
   | { readonly kind: "refused"; readonly error: DroverError };
 
 /** One event of a watched task. */

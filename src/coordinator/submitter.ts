@@ -15,7 +15,7 @@ import { newTask } from "./new-task.js";
 import type { Parts } from "./parts.js";
 import type { QueueBook } from "./queue-book.js";
 import { requestIdOf } from "./request-id.js";
-import { UniqueDesk } from "./unique.js";
+import { outboxFull, UniqueDesk } from "./unique.js";
 
 export { newTask } from "./new-task.js";
 
@@ -48,10 +48,9 @@ export class Submitter {
       maxInFlight: 2,
       maxWaiting: limits.pendingSubmits,
     });
-    this.#unique = new UniqueDesk(parts, async (task) => {
-      const [outcome] = await this.#commits.pushAll([task]);
-      if (outcome instanceof Failed) throw outcome.error;
-      return outcome!;
+    this.#unique = new UniqueDesk(parts, {
+      insert: (task) => this.#commits.push(task),
+      committed: (task, marker) => void this.#enqueuer.committed([task], marker),
     });
   }
 
@@ -188,11 +187,7 @@ export class Submitter {
       case "key_taken":
         return this.#existing(task, outcome.taskId, "key_taken");
       case "outbox_full":
-        return refused(
-          new DroverError("outbox_full", "history is behind and the outbox is full", {
-            retryAfterMs: 2_000,
-          }),
-        );
+        return refused(outboxFull());
       case "too_many_lanes":
         return refused(tooManyLanes(task.queue));
       case "too_old":
@@ -218,7 +213,9 @@ export class Submitter {
   }
 
   #emitIf({ kind }: SubmitOutcome, task: Task, since: number): void {
-    if (kind === "submitted") this.#emit(task, since);
+    if (kind === "submitted" || kind === "replaced" || kind === "debounced") {
+      this.#emit(task, since);
+    }
   }
 
   #emit(task: Task, since: number): void {

@@ -1,22 +1,42 @@
+import type { ReplaceItem, ReplaceReply, Transition } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { InsertOutcome } from "../history/history.js";
+import { limits } from "../limits.js";
 import { isFinal, type Task } from "../task/task.js";
+import { Batcher, Failed } from "./batcher.js";
 import type { SubmitOutcome } from "./coordinator.js";
 import type { Parts } from "./parts.js";
 
-/** History is told of the end of a holder within milliseconds, unless it is away. */
-const patienceMs = 5_000;
+/**
+ * History is told of the end of a holder within milliseconds, unless it is away, or whoever was to
+ * tell it has died: then the outbox is drained.
+ */
+const patienceMs = limits.outboxIdleMs + 5_000;
 const againMs = 50;
+
+/** How the desk commits and enqueues. */
+export interface UniqueDeskPorts {
+  /** Tries once more to commit the task. */
+  insert(task: Task): Promise<InsertOutcome>;
+  /** A task that history holds, under this marker. */
+  committed(task: Task, marker: string): void;
+}
 
 /** What becomes of a submission whose unique key is taken. */
 export class UniqueDesk {
   readonly #parts: Parts;
-  readonly #insert: (task: Task) => Promise<InsertOutcome>;
+  readonly #ports: UniqueDeskPorts;
+  readonly #replacements: Batcher<ReplaceItem, ReplaceReply>;
 
-  /** `insert` tries once more to commit the task. */
-  constructor(parts: Parts, insert: (task: Task) => Promise<InsertOutcome>) {
+  constructor(parts: Parts, ports: UniqueDeskPorts) {
     this.#parts = parts;
-    this.#insert = insert;
+    this.#ports = ports;
+    this.#replacements = new Batcher({
+      run: (items) => parts.broker.replace(items),
+      maxItems: limits.submitItems,
+      maxInFlight: 2,
+      maxWaiting: limits.pendingSubmits,
+    });
   }
 
   /** Never rejects. */
@@ -36,13 +56,13 @@ export class UniqueDesk {
     const { clock } = this.#parts;
     const endsAt = clock.monotonic() + patienceMs;
     for (let holder = first; ;) {
-      if (await this.#holds(holder)) return answer(task, holder);
-      if (clock.monotonic() > endsAt) {
-        const message = `task ${holder} gives its unique key back once history is told of it`;
-        throw new DroverError("history_unavailable", message, { retryAfterMs: 1_000 });
-      }
+      const answer = replaces(task)
+        ? await this.#replace(task, holder)
+        : await this.#keep(task, holder);
+      if (answer) return answer;
+      if (clock.monotonic() > endsAt) throw tooLong(holder);
       await clock.sleep(againMs);
-      const outcome = await this.#insert(task);
+      const outcome = await this.#ports.insert(task);
       if (outcome.kind === "inserted") return { kind: "submitted", taskId: task.id };
       if (outcome.kind === "known") return { kind: "existing", taskId: task.id };
       holder = outcome.taskId;
@@ -51,17 +71,90 @@ export class UniqueDesk {
   }
 
   /** Without the broker, history's word counts. */
-  async #holds(holder: string): Promise<boolean> {
+  async #keep(task: Task, holder: string): Promise<SubmitOutcome | undefined> {
     const [live] = await this.#parts.broker.get([holder]).catch(() => [undefined]);
-    const scope = live?.terms?.unique?.scope;
-    if (!live || scope === "for_time") return true;
-    const started = scope === "until_started" && live.startedAt !== undefined;
-    return !started && !isFinal(live.status);
+    return !live || this.#holds(live) ? answerOf(task, holder) : undefined;
+  }
+
+  /** The broker alone can say that nobody runs the holder, so it has to answer. */
+  async #replace(task: Task, holder: string): Promise<SubmitOutcome | undefined> {
+    const [live] = await this.#parts.broker.get([holder]);
+    const existing = { kind: "existing", taskId: holder } as const;
+    if (!live) return (await this.#outlivesIt(task, holder)) ? existing : undefined;
+    if (!this.#holds(live)) return undefined;
+    const scope = live.terms?.unique?.scope;
+    const [reply] = await this.#replacements.pushAll([
+      {
+        taskId: holder,
+        namespace: task.namespace,
+        successor: task,
+        unstarted: scope === "until_started",
+        reason: `replaced by task ${task.id}, which has the same unique key`,
+      },
+    ]);
+    if (reply instanceof Failed) throw reply.error;
+    if (reply!.kind === "replaced") return this.#replaced(task, reply!.transition);
+    if (reply!.kind === "outbox_full") throw outboxFull();
+    const stays = reply!.kind === "held" || (reply!.kind === "over" && scope === "for_time");
+    return stays ? existing : undefined;
+  }
+
+  /** Who was to tell history of a start may have died: then this one does. */
+  #holds(live: Task): boolean {
+    const held = holds(live);
+    if (!held && live.status === "running") this.#parts.recorder.running(live);
+    return held;
+  }
+
+  /**
+   * Whether the key is held for a time by a task that has ended. A live one that the broker does
+   * not know was committed a moment ago.
+   */
+  async #outlivesIt({ namespace }: Task, holder: string): Promise<boolean> {
+    const [row] = await this.#parts.history.get(namespace, [holder]);
+    return row !== undefined && isFinal(row.status) && row.terms?.unique?.scope === "for_time";
+  }
+
+  async #replaced(task: Task, transition: Transition): Promise<SubmitOutcome | undefined> {
+    const outcome = await this.#parts.recorder.record(transition);
+    const { namespace, queue, type, id: taskId, traceContext } = transition.task;
+    this.#parts.events.emit("task.cancelled", { namespace, queue, type, taskId, traceContext });
+    if (outcome !== "applied") {
+      // Somebody else told it, or the store went back a second and it ended otherwise.
+      const { kind } = await this.#ports.insert(task);
+      if (kind === "inserted") return { kind: "submitted", taskId: task.id };
+      if (kind !== "known") return undefined;
+    }
+    // The store may have been emptied and filled again meanwhile, with the holder in it.
+    await this.#parts.broker.bury([transition.task]).catch(() => undefined);
+    this.#ports.committed(task, task.id);
+    const debounced = task.terms?.unique?.onConflict === "debounce";
+    return { kind: debounced ? "debounced" : "replaced", taskId: task.id };
   }
 }
 
-function answer({ terms }: Task, holder: string): SubmitOutcome {
+const replaces = ({ terms }: Task): boolean =>
+  terms?.unique?.onConflict === "replace" || terms?.unique?.onConflict === "debounce";
+
+function holds({ terms, startedAt, status }: Task): boolean {
+  const scope = terms?.unique?.scope;
+  if (scope === "for_time") return true;
+  if (scope === "until_started" && startedAt !== undefined) return false;
+  return !isFinal(status);
+}
+
+function answerOf({ terms }: Task, holder: string): SubmitOutcome {
   if (terms?.unique?.onConflict !== "reject") return { kind: "existing", taskId: holder };
   const message = `task.unique_key: task ${holder} holds it`;
   throw new DroverError("unique_conflict", message, { field: "task.unique_key" });
 }
+
+function tooLong(holder: string): DroverError {
+  const message = `task ${holder} gives its unique key back once history is told of it`;
+  return new DroverError("history_unavailable", message, { retryAfterMs: 1_000 });
+}
+
+export const outboxFull = (): DroverError =>
+  new DroverError("outbox_full", "history is behind and the outbox is full", {
+    retryAfterMs: 2_000,
+  });

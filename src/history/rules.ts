@@ -1,6 +1,13 @@
 import type { Transition } from "../broker/broker.js";
 import { mayBecome, mustNext } from "../task/status.js";
-import { type Attempt, isFinal, type Payload, type Status, type Task } from "../task/task.js";
+import {
+  type Attempt,
+  isFinal,
+  type Payload,
+  type Status,
+  type Task,
+  type UniqueRule,
+} from "../task/task.js";
 import type { RecordOutcome } from "./history.js";
 
 /** All transitions of one task, with their places in the request. */
@@ -41,6 +48,8 @@ export interface Guarded {
 export interface Decision {
   readonly outcomes: RecordOutcome[];
   readonly write: Write | undefined;
+  /** Takes the place of the task: to be inserted with this write. */
+  readonly successor: Task | undefined;
 }
 
 /** The payload is apart from its task, because copies of wide objects are dear. */
@@ -60,6 +69,7 @@ export function decide(row: Guarded | undefined, transitions: readonly Transitio
   let state = row;
   let task: Task | undefined;
   let payload: Payload | undefined;
+  let successor: Task | undefined;
   for (const index of byAge(transitions)) {
     const transition = transitions[index]!;
     const outcome = judge(state, transition);
@@ -67,6 +77,7 @@ export function decide(row: Guarded | undefined, transitions: readonly Transitio
     if (outcome !== "applied") continue;
     if (!transition.payloadOmitted) payload = transition.task.payload;
     task = state = transition.task;
+    successor = transition.successor ?? successor;
   }
   // One that found no row is behind a later one that brought the whole task.
   if (state) {
@@ -74,7 +85,8 @@ export function decide(row: Guarded | undefined, transitions: readonly Transitio
       if (outcome === "missing") outcomes[index] = "superseded";
     }
   }
-  return { outcomes, write: task && { kind: row ? "update" : "insert", task, payload } };
+  const write: Write | undefined = task && { kind: row ? "update" : "insert", task, payload };
+  return { outcomes, write, successor };
 }
 
 /** Places of the transitions, the oldest first. */
@@ -129,12 +141,13 @@ export function asRead(task: Task, now: number): Task {
   return { ...task, status: "pending" };
 }
 
-/**
- * Whether its insert has to win a unique key: keys of RELAXED queues are won in the broker, and
- * only the first run holds one.
- */
-export const claimsUnique = ({ terms, durability, run }: Task): boolean =>
-  terms?.unique !== undefined && durability === "durable" && run === 1;
+/** Whether its insert has to win a unique key: only the first run holds one. */
+export const claimsUnique = ({ terms, run }: Task): boolean =>
+  terms?.unique !== undefined && run === 1;
+
+/** When its unique key ends though its holder lives on; undefined: it ends with it. */
+export const uniqueWindowMs = ({ scope, windowMs }: UniqueRule): number | undefined =>
+  scope === "for_time" ? windowMs : undefined;
 
 /** A new run: budgets are reset, grants and versions go on. */
 export const revived = (task: Task): Task => ({

@@ -24,7 +24,7 @@ export class Entry {
   constructor(transition: Transition, awaited: boolean, givenAt: number) {
     this.given = transition;
     this.current = transition;
-    this.bytes = sizeOf(transition.task);
+    this.bytes = bytesOf(transition);
     this.awaited = awaited;
     this.givenAt = givenAt;
   }
@@ -61,6 +61,10 @@ function withResolvers(): PromiseWithResolvers {
 
 /** What the objects around the data take; measured in V8, rounded up. */
 const taskOverheadBytes = 2_048;
+
+/** Estimated bytes of memory. */
+export const bytesOf = ({ task, successor }: Transition): number =>
+  sizeOf(task) + (successor ? sizeOf(successor) : 0);
 
 /** Estimated bytes of memory. */
 export const sizeOf = (task: Task): number =>

@@ -9,7 +9,7 @@ import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import { isFinal, type Task } from "../task/task.js";
 import type { Events } from "../telemetry/events.js";
 import { fetchPayloads, liftVersions } from "./mending.js";
-import { Entry, sizeOf } from "./record-entry.js";
+import { bytesOf, Entry } from "./record-entry.js";
 import { type Batch, type Line, RecordQueue, type Which } from "./record-queue.js";
 import { RunningWatch } from "./running-watch.js";
 
@@ -128,8 +128,8 @@ export class HistoryRecorder implements Recorder, Service {
     this.#add(transition, false);
   }
 
-  #hasRoom({ task }: Transition): boolean {
-    return this.#queue.bytes + sizeOf(task) <= this.#maxBytes;
+  #hasRoom(transition: Transition): boolean {
+    return this.#queue.bytes + bytesOf(transition) <= this.#maxBytes;
   }
 
   running(task: Task): void {

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
-import type { Payload, TaskSpec } from "./task.js";
+import type { Payload, TaskSpec, TaskTerms } from "./task.js";
 
 /**
  * The JSON value a payload stands for; undefined if it has none (typed bytes, or bytes that do not
@@ -24,13 +24,16 @@ export function sameSpec(a: TaskSpec, b: TaskSpec, decode: PayloadDecoder): bool
     a.idempotencyKey === b.idempotencyKey &&
     a.retentionMs === b.retentionMs &&
     sameTime(a, b) &&
-    isDeepStrictEqual(a.terms, b.terms) &&
+    isDeepStrictEqual(plain(a.terms), plain(b.terms)) &&
     isDeepStrictEqual(a.retry, b.retry) &&
     isDeepStrictEqual({ ...a.requiredLabels }, { ...b.requiredLabels }) &&
     isDeepStrictEqual(a.tags, b.tags) &&
     samePayload(a.payload, b.payload, decode)
   );
 }
+
+/** A store leaves out what is undefined. */
+const plain = (terms: TaskTerms | undefined): unknown => terms && JSON.parse(JSON.stringify(terms));
 
 /** The same run_at, the same delay, or a run_at that had passed when the later one came. */
 function sameTime(a: TaskSpec, b: TaskSpec): boolean {

@@ -70,7 +70,7 @@ export type UniqueConflict = "return_existing" | "reject" | "replace" | "debounc
 export interface UniqueRule {
   readonly key: string;
   readonly scope: UniqueScope;
-  /** With `for_time`: from submission. */
+  /** Of `for_time` and `debounce`: from submission. */
   readonly windowMs: number | undefined;
   readonly onConflict: UniqueConflict;
 }

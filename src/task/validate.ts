@@ -69,7 +69,8 @@ export function toSpec(draft: TaskDraft, context: SpecContext): TaskSpec {
     idempotencyKey: draft.idempotencyKey,
     retentionMs: Math.ceil(draft.retentionMs ?? queue.retentionMs),
     traceContext: draft.traceContext,
-    durability: queue.durability,
+    // A unique key is won in history, on whatever queue.
+    durability: draft.terms?.unique ? "durable" : queue.durability,
     createdAt: now,
     terms: termsOf(draft, context),
   };
@@ -94,6 +95,7 @@ export function checkDraft(draft: TaskDraft): void {
   checkTags(draft.tags);
   checkTraceContext(draft.traceContext);
   if (draft.terms) refuseTerms(draft.terms);
+  if (draft.terms?.unique) checkUnique(draft.terms.unique);
 }
 
 /** Sizes, and for a Value that every protobuf library can read it. `field` without `_blob`. */
@@ -188,10 +190,9 @@ function checkTraceContext(context: Readonly<Record<string, string>>): void {
 }
 
 /** Whole milliseconds; the times may have passed: then the task ends at once, and says so. */
-function termsOf(draft: TaskDraft, { now, queue }: SpecContext): TaskTerms | undefined {
+function termsOf(draft: TaskDraft, { now }: SpecContext): TaskTerms | undefined {
   const { terms } = draft;
   if (!terms) return undefined;
-  if (terms.unique) checkUnique(terms.unique, queue);
   const runAt = runAtOf(draft, now) ?? -Infinity;
   const { heartbeatTimeoutMs } = terms;
   if (heartbeatTimeoutMs !== undefined) {
@@ -210,19 +211,16 @@ function termsOf(draft: TaskDraft, { now, queue }: SpecContext): TaskTerms | und
 const roundUnique = (unique: UniqueRule | undefined): UniqueRule | undefined =>
   unique && { ...unique, windowMs: unique.windowMs && Math.ceil(unique.windowMs) };
 
-function checkUnique({ key, scope, windowMs, onConflict }: UniqueRule, queue: QueueSettings): void {
+function checkUnique({ key, scope, windowMs, onConflict }: UniqueRule): void {
   checkLength("task.unique_key", key, 1, limits.idempotencyKeyLength);
   const field = "task.unique.window";
-  if (scope === "for_time") {
-    if (windowMs === undefined) refuse(field, "a duration, as the scope is for_time", "none");
+  const why = onConflict === "debounce" ? "on_conflict is debounce" : "the scope is for_time";
+  if (scope === "for_time" || onConflict === "debounce") {
+    if (windowMs === undefined) refuse(field, `a duration, as ${why}`, "none");
     checkDuration(field, windowMs, 1_000, limits.runAtMaxMs);
   } else if (windowMs !== undefined) {
-    refuse(field, "none unless the scope is for_time", `one with ${scope}`);
-  }
-  if (onConflict === "replace" || onConflict === "debounce") notBuilt("task.unique.on_conflict");
-  if (queue.durability === "relaxed") {
-    const message = "task.unique_key is not built yet for RELAXED queues";
-    throw new DroverError("unsupported_field", message, { field: "task.unique_key" });
+    const expected = "none unless the scope is for_time or on_conflict is debounce";
+    refuse(field, expected, `one with ${scope} and ${onConflict}`);
   }
 }
 
@@ -242,10 +240,16 @@ function endOf(
   return at;
 }
 
-/** A time in the past means now; then nothing is to be waited for. */
+/**
+ * A time in the past means now; then nothing is to be waited for. What is debounced waits at least
+ * for its window.
+ */
 function runAtOf(draft: TaskDraft, now: number): number | undefined {
-  const { delayMs, runAt } = draft;
-  const at = Math.ceil(delayMs !== undefined ? now + delayMs : (runAt ?? now));
+  const { delayMs, runAt, terms } = draft;
+  const { onConflict, windowMs = 0 } = terms?.unique ?? {};
+  const quietMs = onConflict === "debounce" ? windowMs : 0;
+  const given = delayMs !== undefined ? now + delayMs : (runAt ?? now);
+  const at = Math.ceil(Math.max(given, now + quietMs));
   if (Number.isNaN(at) || at > now + limits.runAtMaxMs) {
     refuse("task.run_at", "a time at most 365 days ahead", shownTime(at));
   }

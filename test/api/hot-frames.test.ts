@@ -306,7 +306,10 @@ describe("what is written is what protobuf-es writes, byte for byte", () => {
   const answer: fc.Arbitrary<Answer> = fc.record({
     number: fc.oneof(fc.constant(0), fc.nat(2 ** 32 - 1)),
     outcome: fc.oneof(
-      fc.record({ kind: fc.constantFrom("submitted", "existing"), taskId: fc.uuid() }),
+      fc.record({
+        kind: fc.constantFrom("submitted", "existing", "replaced", "debounced"),
+        taskId: fc.uuid(),
+      }),
       fc.constantFrom({
         kind: "refused" as const,
         error: new DroverError("overloaded", "too many", { retryAfterMs: 500 }),

@@ -74,10 +74,13 @@ async function pathOf(operation: Operation): Promise<string> {
 /** Values that only the server gives out, or that hold at one moment only. */
 const unmakeable = new Set(["page_token", "etag", "start", "end", "at"]);
 /** Refused by name until they are built. */
-const notBuilt = new Set(["unique", "batch_id"]);
+const notBuilt = new Set(["batch_id"]);
 
 /** Where the sample of its kind is below its least. */
-const ownSamples: Json = { catch_up_window: "60s" };
+const ownSamples: Json = {
+  catch_up_window: "60s",
+  unique: { scope: "for_time", window: "60s", on_conflict: "debounce" },
+};
 /** Texts that not any text will do for; the examples have them. */
 const inExamples = new Set(["cron", "time_zone", "filter"]);
 /** What a property stands instead of, and cannot be given beside. */
@@ -88,7 +91,10 @@ const apart: Readonly<Record<string, readonly string[]>> = {
   name: ["schedule"],
 };
 /** What a property cannot be given without. */
-const beside: Readonly<Record<string, Json>> = { anchor: { every: "1h" } };
+const beside: Readonly<Record<string, Json>> = {
+  anchor: { every: "1h" },
+  unique: { unique_key: "k" },
+};
 
 /** An example that the property may be put into. */
 function roomFor(name: string, base: Json): Json {

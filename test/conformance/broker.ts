@@ -8,13 +8,14 @@ import { Kit, type Check } from "./broker/kit.js";
 import { leaseChecks } from "./broker/leases.js";
 import { orderChecks } from "./broker/order.js";
 import { outboxChecks } from "./broker/outbox.js";
+import { replaceChecks } from "./broker/replacing.js";
 import { sessionChecks } from "./broker/sessions.js";
 import { settleChecks } from "./broker/settle.js";
 import { timeoutChecks } from "./broker/timeouts.js";
 import { wakeupChecks } from "./broker/wakeups.js";
 import { watchChecks } from "./broker/watching.js";
 
-/** Every check of the broker's promises B1 to B15 (B11 follows each of them). */
+/** Every check of the broker's promises B1 to B17 (B11 follows each of them). */
 export const brokerChecks: readonly Check[] = [
   ...identityChecks,
   ...orderChecks,
@@ -28,6 +29,7 @@ export const brokerChecks: readonly Check[] = [
   ...coldChecks,
   ...watchChecks,
   ...checkpointChecks,
+  ...replaceChecks,
 ];
 
 /** Runs one check on a broker of its own; rejects if a promise is broken. */

@@ -89,6 +89,71 @@ export function exerciseUnique(scene: () => HistoryScene): void {
       expect(await insert(taking())).toEqual([inserted]);
     });
 
+    const replacedBy = (task: Task, successor: Task) => [
+      { ...told(task, { status: "cancelled", completedAt: 5 }), successor },
+    ];
+
+    test("go from a replaced task to its successor in one step (H1)", async () => {
+      const { history, namespace } = scene();
+      for (const scope of ["until_final", "until_started", "for_time"] as const) {
+        const change = { key: scope, scope, windowMs: scope === "for_time" ? 60_000 : undefined };
+        const first = taking(change);
+        const [second, third] = [taking(change, { idempotencyKey: scope }), taking(change)];
+        await insert(first);
+        expect(await history.record(replacedBy(first, second))).toEqual(["applied"]);
+        const rows = await history.get(namespace, [first.id, second.id]);
+        const { id, payload } = second;
+        expect(rows).toMatchObject([{ status: "cancelled" }, { id, payload, status: "pending" }]);
+        expect(await insert(third)).toEqual([taken(second)]);
+        expect(await insert(second)).toEqual([{ kind: "known" }]);
+        expect(await history.keyHolder(namespace, second.queue, scope)).toBe(second.id);
+        expect(await history.record(replacedBy(first, second))).toEqual(["superseded"]);
+        await scene().harness.age(5);
+        const markers = await history.staleMarkers(1, 1_000);
+        const marked = markers.filter(({ marker }) => marker === second.id);
+        expect(marked.flatMap(({ tasks }) => tasks.map(({ id }) => id))).toEqual([second.id]);
+      }
+    });
+
+    test("bring in no successor of a task that ended otherwise (H1)", async () => {
+      const { history, namespace } = scene();
+      const [first, second] = [taking(), taking()];
+      await insert(first);
+      await ends(first);
+      const late = [{ ...ended(first, "cancelled", { fencingToken: 8 }), successor: second }];
+      expect(await history.record(late)).toEqual(["refused"]);
+      expect(await history.get(namespace, [second.id])).toEqual([undefined]);
+      expect(await insert(second)).toEqual([inserted]);
+    });
+
+    test("stay where they are when the successor comes too late for them (H1)", async () => {
+      const { history, harness, namespace } = scene();
+      const change = { scope: "for_time", windowMs: 10_000 } as const;
+      const [first, second, third] = [taking(change), taking(change), taking(change)];
+      await insert(first);
+      await harness.age(10_001);
+      expect(await insert(second)).toEqual([inserted]);
+      expect(await history.record(replacedBy(first, third))).toEqual(["applied"]);
+      expect(await history.get(namespace, [third.id])).toMatchObject([{ id: third.id }]);
+      expect(await insert(taking(change))).toEqual([taken(second)]);
+    });
+
+    test("go to one of many successors and inserts at once (H1)", async () => {
+      const { history, namespace } = scene();
+      const firsts = Array.from({ length: 6 }, (_, n) => taking({ key: `many-${n}` }));
+      await insert(...firsts);
+      const heirs = firsts.map((_, n) => taking({ key: `many-${n}` }));
+      const rivals = firsts.map((_, n) => taking({ key: `many-${n}` }));
+      const replace = firsts.map((first, n) => history.record(replacedBy(first, heirs[n]!)));
+      const [outcomes] = await Promise.all([insert(...rivals), ...replace]);
+      expect((await Promise.all(replace)).flat()).toEqual(firsts.map(() => "applied"));
+      for (const [n, outcome] of outcomes.entries()) {
+        expect([taken(firsts[n]!), taken(heirs[n]!)]).toContainEqual(outcome);
+      }
+      expect(await insert(...rivals)).toEqual(heirs.map(taken));
+      expect(await history.liveCount(namespace)).toBe(heirs.length);
+    });
+
     test("are released by a cancel (H1)", async () => {
       const { history, namespace } = scene();
       const [first, second] = [taking(), taking()];

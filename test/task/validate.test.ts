@@ -10,6 +10,7 @@ import { decodeValue, encodeValue } from "../../src/api/value-json.js";
 import { decodePayload } from "../../src/api/payload.js";
 import { DroverError } from "../../src/errors.js";
 import { limits } from "../../src/limits.js";
+import type { TaskTerms } from "../../src/task/task.js";
 import type { TaskDraft } from "../../src/task/draft.js";
 import { checkDraft, defaultQueueSettings, sameSpec, toSpec } from "../../src/task/validate.js";
 import { inspectValue } from "../../src/task/value-bytes.js";
@@ -251,6 +252,16 @@ describe("the same submission again", () => {
     const labels = { requiredLabels: { a: "1", b: "2" } };
     expect(same(labels, { requiredLabels: { b: "2", a: "1" } })).toBe(true);
     expect(same({ traceContext: { traceparent: "1" } }, {})).toBe(true);
+  });
+
+  it("has the terms of before, also where a store left out what is undefined", () => {
+    const rule = { key: "k", scope: "until_final", windowMs: undefined } as const;
+    const terms = { unique: { ...rule, onConflict: "reject" as const } };
+    const stored = spec({ terms });
+    const read = { ...stored, terms: JSON.parse(JSON.stringify(stored.terms)) as TaskTerms };
+    expect(sameSpec(read, spec({ terms }), decodePayload)).toBe(true);
+    const other = { unique: { ...terms.unique, key: "l" } };
+    expect(sameSpec(read, spec({ terms: other }), decodePayload)).toBe(false);
   });
 
   it("keeps its delay, and a time that has passed meanwhile", () => {

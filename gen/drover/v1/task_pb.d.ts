@@ -172,7 +172,8 @@ export declare type UniquePolicy = Message<"drover.v1.UniquePolicy"> & {
   scope: UniqueScope;
 
   /**
-   * With FOR_TIME, and only then: from submission. 1s to 365 days.
+   * From submission. With FOR_TIME: how long the key is taken; with DEBOUNCE: how long the task waits; with neither:
+   * not set. 1s to 365 days.
    *
    * @generated from field: google.protobuf.Duration window = 2;
    */
@@ -369,7 +370,8 @@ export declare type Task = Message<"drover.v1.Task"> & {
   traceContext: { [key: string]: string };
 
   /**
-   * At most one live task of the queue holds a key, within `unique`. At most 256 characters.
+   * At most one live task of the queue holds a key, within `unique`. Such a task is always DURABLE, on a RELAXED queue
+   * too. At most 256 characters.
    *
    * @generated from field: string unique_key = 18;
    */
@@ -3167,7 +3169,7 @@ export enum SubmitStatus {
   REPLACED = 3,
 
   /**
-   * The waiting holder of the unique_key took the new payload and waits anew: task_id is the holder.
+   * As REPLACED, and the new task waits for the window.
    *
    * @generated from enum value: SUBMIT_STATUS_DEBOUNCED = 4;
    */
@@ -3287,14 +3289,16 @@ export enum UniqueConflict {
   REJECT = 2,
 
   /**
-   * A holder that waits is cancelled and this task takes its place: REPLACED. One that runs: as RETURN_EXISTING.
+   * A holder that waits (for its time, a worker or a retry) is cancelled and this task takes its place: REPLACED. One
+   * that runs stays: as RETURN_EXISTING. Needs Redis: UNAVAILABLE while it is down.
    *
    * @generated from enum value: UNIQUE_CONFLICT_REPLACE = 3;
    */
   REPLACE = 3,
 
   /**
-   * A holder that waits takes this task's payload and run_at: DEBOUNCED. One that runs: as RETURN_EXISTING.
+   * As REPLACE, and answered DEBOUNCED; whether the key is taken or not, the task runs no sooner than the window after
+   * its submission, so of many only the last one runs, once they have ceased.
    *
    * @generated from enum value: UNIQUE_CONFLICT_DEBOUNCE = 4;
    */

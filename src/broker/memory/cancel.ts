@@ -1,6 +1,12 @@
 import { decodeLeaseToken } from "../../task/ids.js";
 import { isFinal, type Cancellation, type Task } from "../../task/task.js";
-import type { CancelItem, CancelReply, DeliveredItem } from "../broker.js";
+import type {
+  CancelItem,
+  CancelReply,
+  DeliveredItem,
+  ReplaceItem,
+  ReplaceReply,
+} from "../broker.js";
 import type { Partition } from "./partition.js";
 
 export function cancel(partition: Partition, item: CancelItem): CancelReply {
@@ -34,6 +40,22 @@ export function cancel(partition: Partition, item: CancelItem): CancelReply {
   const graceMs = Math.max(0, record.cancelDue.key - now);
   partition.hint({ kind: "cancel", sessionId: task.sessionId, taskId: task.id, graceMs });
   return { kind: "requested", task: record.task, transition };
+}
+
+/** B17. */
+export function replace(partition: Partition, cold: boolean, item: ReplaceItem): ReplaceReply {
+  const { successor, reason } = item;
+  const record = partition.records.get(item.taskId);
+  if (record?.task.namespace !== item.namespace) return { kind: "unknown" };
+  const { status, startedAt, cancelRequestedAt } = record.task;
+  if (isFinal(status) || (item.unstarted && startedAt !== undefined)) return { kind: "over" };
+  if (cold) return { kind: "cold" };
+  if (status === "running" || cancelRequestedAt !== undefined) return { kind: "held" };
+  if (partition.outbox.full) return { kind: "outbox_full" };
+  const cancellation = { ...noSteps, reason };
+  const cancelRequestedNow = { cancelRequestedAt: partition.now(), cancellation };
+  partition.move(record, "cancel", { readyAt: undefined, ...cancelRequestedNow });
+  return { kind: "replaced", transition: partition.log(record, undefined, successor) };
 }
 
 const noSteps: Cancellation = Object.freeze({

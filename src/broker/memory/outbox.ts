@@ -69,6 +69,7 @@ export class Outbox {
 /** What a record costs beside its payload and result; an estimate for bounds, not an account. */
 export const recordBytes = 512;
 
-function sizeOf({ task }: Pick<Transition, "task">): number {
-  return recordBytes + (task.payload?.data.length ?? 0) + (task.result?.data.length ?? 0);
+function sizeOf({ task, successor }: Pick<Transition, "task" | "successor">): number {
+  const own = recordBytes + (task.payload?.data.length ?? 0) + (task.result?.data.length ?? 0);
+  return own + (successor ? recordBytes + (successor.payload?.data.length ?? 0) : 0);
 }

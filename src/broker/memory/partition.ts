@@ -141,7 +141,7 @@ export class Partition {
   }
 
   /** Writes the present state of a record into the outbox. */
-  log(record: TaskRecord, attempt: Attempt | undefined): Transition {
+  log(record: TaskRecord, attempt: Attempt | undefined, successor?: Task): Transition {
     record.unrecorded += 1;
     const { task } = record;
     const payloadOmitted = task.durability === "durable";
@@ -151,6 +151,7 @@ export class Partition {
         task: payloadOmitted ? { ...task, payload: undefined } : task,
         payloadOmitted,
         attempt,
+        ...(successor && { successor }),
       },
       this.now(),
     );

@@ -22,6 +22,7 @@ import {
   openSession,
   renewSessions,
 } from "./session.js";
+import { replace } from "./replace.js";
 import { delivered, progress, settle } from "./settle.js";
 import { createStore, type Store } from "./store.js";
 import { close, now, open, status, sweep } from "./sweep.js";
@@ -104,6 +105,7 @@ function compose(store: Store): Broker {
     progress: (items) => progress(store, items),
     checkpoint: (items) => checkpoint(store, items),
     cancel: (items) => cancel(store, items),
+    replace: (items) => replace(store, items),
     delivered: (items) => delivered(store, items),
     bury: (tasks) => bury(store, tasks),
     promoteNow: (taskId) => promoteNow(store, taskId),

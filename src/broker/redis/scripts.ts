@@ -21,6 +21,7 @@ export const scriptNames = [
   "read_queue",
   "recorded",
   "renew_sessions",
+  "replace",
   "set_queue",
   "settle",
   "sweep",

@@ -12,6 +12,7 @@ import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
 import { placeIn } from "./keys.js";
 import { hasPayloadApart, unpackTask } from "./record.js";
+import { unpackSuccessor } from "./successor.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { noBytes, packError, packProgress, packResult } from "./sections.js";
 import { byPartition, inChunks, splitToken, type SplitToken, type Store } from "./store.js";
@@ -131,6 +132,9 @@ const outcomes: readonly AttemptOutcome[] = [
   "lost",
 ];
 
+/** Beside them: another task takes the place of this one. */
+const succeeded = outcomes.length + 1;
+
 function kindCode(settlement: Settlement): number {
   switch (settlement.kind) {
     case "complete":
@@ -201,13 +205,10 @@ export function transitionOf(change: ToldChange): Transition {
   const { partition, outboxId, payloadOmitted, payload, result } = change;
   const task = unpackTask(change.id, change.snapshot, { payload, result }, payloadOmitted);
   const outcome = outcomes[change.outcome - 1];
-  return {
-    partition,
-    outboxId,
-    task,
-    payloadOmitted,
-    attempt: outcome && attemptOf(task, outcome, change.at),
-  };
+  const attempt = outcome && attemptOf(task, outcome, change.at);
+  if (change.outcome !== succeeded) return { partition, outboxId, task, payloadOmitted, attempt };
+  const successor = unpackSuccessor(change.snapshot);
+  return { partition, outboxId, task, payloadOmitted, attempt, successor };
 }
 
 function attemptOf(task: Task, outcome: AttemptOutcome, endedAt: number): Attempt {

@@ -10,6 +10,7 @@ import {
   groupByTask,
   revived,
   claimsUnique,
+  uniqueWindowMs,
   type Write,
 } from "../rules.js";
 import { defaultQueueSettings } from "../../task/validate.js";
@@ -63,9 +64,9 @@ function uniqueRival(store: MemoryHistoryStore, task: Task, now: number): string
 }
 
 function claimUnique(store: MemoryHistoryStore, task: Task, now: number): void {
-  const { scope, windowMs } = task.terms!.unique!;
-  const expiresAt = windowMs === undefined ? Infinity : now + windowMs;
-  store.unique.set(uniqueKeyOf(task), { taskId: task.id, scope, expiresAt });
+  const rule = task.terms!.unique!;
+  const expiresAt = now + (uniqueWindowMs(rule) ?? Infinity);
+  store.unique.set(uniqueKeyOf(task), { taskId: task.id, scope: rule.scope, expiresAt });
 }
 
 /** Takes the key if it is free; returns who holds it then. */
@@ -88,11 +89,26 @@ export function record(
     const decision = decide(row, group);
     for (const [nth, place] of places.entries()) outcomes[place] = decision.outcomes[nth]!;
     if (decision.write) write(store, row, decision.write, now);
+    if (decision.successor) succeed(store, id, decision.successor, now);
     for (const [nth, { attempt }] of group.entries()) {
       if (attempt && decision.outcomes[nth] !== "missing") keepAttempt(store, attempt);
     }
   }
   return outcomes;
+}
+
+/**
+ * Under a commit marker of its own id. A unique key that has lapsed and is another's by now stays
+ * there: the task stands all the same, as the one before it did.
+ */
+function succeed(store: MemoryHistoryStore, id: string, heir: Task, now: number): void {
+  if (store.tasks.has(heir.id)) return;
+  for (const [key, { taskId }] of store.unique) if (taskId === id) store.unique.delete(key);
+  const rival = claimsUnique(heir) && uniqueRival(store, heir, now);
+  if (claimsUnique(heir) && rival === undefined) claimUnique(store, heir, now);
+  if (heir.idempotencyKey !== "") claimKey(store, heir, now);
+  putTask(store, heir, now);
+  store.markers.set(heir.id, { createdAt: now, taskIds: [heir.id] });
 }
 
 /** What was asked never changes: an update leaves it as it stands. */

@@ -32,8 +32,8 @@ export function guess(group: TaskTransitions): Guess {
   const isBorn = transitions.some(({ payloadOmitted }) => !payloadOmitted);
   const oldest = transitions[byAge(transitions)[0]!]!.task;
   const decision = decide(isBorn ? undefined : liveBefore(oldest), transitions);
-  const { write } = decision;
-  if (!write) return unsure(group);
+  const { write, successor } = decision;
+  if (!write || successor) return unsure(group);
   const left = attemptsLeft(transitions, decision, write.task);
   const written = left.length === 1 && isOfGrant(left[0]!, write.task);
   // Keys of RELAXED tasks are remembered in the transaction that inserts them.

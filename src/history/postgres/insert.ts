@@ -22,6 +22,7 @@ export const statementBytes = 8 * 1024 * 1024;
 
 const claimKeys = sql("claim_keys");
 const keyHolders = sql("key_holders");
+const giveBackKeys = sql("give_back_keys");
 const insertTasks = sql("insert_tasks");
 
 /** `written` null: all of them. */
@@ -74,6 +75,7 @@ function insertKeyed(
       tx,
       tasks.filter((task) => !lost.has(task)),
     );
+    if (rivals.size > 0) await giveBack(tx, [...rivals.keys()]);
     const losers = { key_taken: lost, unique_taken: rivals };
     const winners = rows.filter(({ task }) => !lost.has(task) && !rivals.has(task));
     const inserted = await insertRows(tx, types, winners, marker);
@@ -82,6 +84,9 @@ function insertKeyed(
     return replyOf(tasks, losers, inserted, marker);
   });
 }
+
+const giveBack = (tx: Queryable, tasks: readonly Task[]): Promise<unknown> =>
+  tx.rows(giveBackKeys, [plainArray(tasks.map(({ id }) => id))]);
 
 const whole = (task: Task): Born => ({ task, payload: task.payload });
 

@@ -1,6 +1,6 @@
 import type { Transition } from "../../broker/broker.js";
 import { limits } from "../../limits.js";
-import type { Attempt } from "../../task/task.js";
+import type { Attempt, Task } from "../../task/task.js";
 import type { RecordOutcome } from "../history.js";
 import {
   attemptMayChange,
@@ -19,6 +19,7 @@ import { plainArray, restored } from "./literals.js";
 import type { Database, Queryable } from "./pool.js";
 import { sql } from "./sql.js";
 import { withRowTypes } from "./types.js";
+import { claimUniqueKeys } from "./unique.js";
 import {
   attemptParameters,
   type Born,
@@ -30,6 +31,7 @@ import {
 
 const recordTasks = sql("record_tasks");
 const changeTasks = sql("change_tasks");
+const freeKeys = sql("free_keys");
 const lockTasks = sql("lock_tasks");
 const updateTasks = sql("update_tasks");
 const upsertAttempts = sql("upsert_attempts");
@@ -144,6 +146,11 @@ async function writeBatch(
   const writes = decisions.flatMap(({ write }) => write ?? []);
   const inserts = writes.filter(({ kind }) => kind === "insert");
   const updates = writes.filter(({ kind }) => kind === "update");
+  const heirs = decisions.flatMap(heirsOf);
+  await winKeysOf(
+    tx,
+    heirs.map(({ task }) => task),
+  );
   if (inserts.length > 0) await insertWhole(tx, types, inserts);
   if (updates.length > 0) {
     await tx.rows(updateTasks, [
@@ -153,9 +160,34 @@ async function writeBatch(
       ),
     ]);
   }
+  if (heirs.length > 0) await insertHeirs(tx, types, heirs);
   await writeAttempts(tx, attemptsOf(groups, decisions));
   await addCounts(tx, countChanges(stored, decisions), shard);
   return decisions;
+}
+
+/** A task that takes the place of an ended one. */
+interface Heir {
+  readonly task: Task;
+  readonly of: string;
+}
+
+const heirsOf = ({ write, successor }: Decision): Heir[] =>
+  write && successor ? [{ task: successor, of: write.task.id }] : [];
+
+/**
+ * Each under a commit marker of its own id. A unique key that has lapsed and is another's by now
+ * stays there: the task stands all the same, as the one before it did.
+ */
+async function insertHeirs(tx: Queryable, types: RowTypes, heirs: readonly Heir[]): Promise<void> {
+  await tx.rows(freeKeys, [plainArray(heirs.map((heir) => heir.of))]);
+  await claimUniqueKeys(
+    tx,
+    heirs.map(({ task }) => task),
+  );
+  for (const { task } of heirs) {
+    await insertRows(tx, types, [{ task, payload: task.payload }], task.id);
+  }
 }
 
 interface GuardedRow extends Omit<Guarded, "fencingToken"> {
@@ -200,7 +232,15 @@ async function insertWhole(tx: Queryable, types: RowTypes, rows: readonly Born[]
   const inserted = await insertRows(tx, types, rows, undefined);
   // Somebody else inserted one since we looked: now it can be locked and judged.
   if (inserted.size < rows.length) throw new StartAnew();
-  const keyed = rows.map(({ task }) => task).filter(({ idempotencyKey }) => idempotencyKey !== "");
+  await winKeysOf(
+    tx,
+    rows.map(({ task }) => task),
+  );
+}
+
+/** Before any unique key is touched: in this order every transaction takes them. */
+async function winKeysOf(tx: Queryable, tasks: readonly Task[]): Promise<void> {
+  const keyed = tasks.filter(({ idempotencyKey }) => idempotencyKey !== "");
   if (keyed.length > 0) await winKeys(tx, keyed);
 }
 

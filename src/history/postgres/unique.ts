@@ -1,5 +1,5 @@
 import type { Task } from "../../task/task.js";
-import { claimsUnique } from "../rules.js";
+import { claimsUnique, uniqueWindowMs } from "../rules.js";
 import { StartAnew } from "./failures.js";
 import { plainArray, restored, storable, textArray } from "./literals.js";
 import type { Queryable } from "./pool.js";
@@ -8,7 +8,6 @@ import { sql } from "./sql.js";
 const claimUnique = sql("claim_unique");
 const uniqueHolders = sql("unique_holders");
 const knownIds = sql("known_ids");
-const giveBackKeys = sql("give_back_keys");
 
 /**
  * Who lost its unique key, and to whom; of several in one batch the first wins. A task that stands
@@ -31,7 +30,6 @@ export async function claimUniqueKeys(
     const holder = holders.get(keyOf(task));
     if (holder !== task.id) losers.set(task, holder!);
   }
-  if (losers.size > 0) await tx.rows(giveBackKeys, [idsOf([...losers.keys()])]);
   return losers;
 }
 
@@ -43,7 +41,7 @@ async function win(tx: Queryable, firsts: ReadonlyMap<string, Task>): Promise<Ma
     ...keyColumns(tasks),
     idsOf(tasks),
     plainArray(rules.map(({ scope }) => scope)),
-    plainArray(rules.map(({ windowMs }) => windowMs)),
+    plainArray(rules.map(uniqueWindowMs)),
   ];
   const won = await tx.rows<{ task_id: string }>(claimUnique, values);
   const winners = new Set(won.map(({ task_id }) => task_id));

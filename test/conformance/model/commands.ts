@@ -328,6 +328,30 @@ const cancel = fc
     }),
   );
 
+/** The successor is a task like any other: enqueued once history has it, or never. */
+const replace = fc
+  .record({ at: indexes, unstarted: fc.boolean(), enqueued: fc.boolean(), spec: taskInput })
+  .map((input) =>
+    command("replace", input, async (model, real) => {
+      const known = pick(real.made, input.at) ?? real.make({ queue: "q1" });
+      const { queue, type } = input.spec;
+      const successor = real.make({ queue, type });
+      const { id: taskId, namespace } = known;
+      const item = { taskId, namespace, successor, unstarted: input.unstarted, reason: "" };
+      const [reply] = await real.broker.replace([item]);
+      const kind = model.replace(taskId, input.unstarted);
+      expect(reply!.kind).toBe(kind);
+      if (reply!.kind !== "replaced") return;
+      expect(reply!.transition.successor).toEqual(successor);
+      const told = (await real.broker.readOutbox(0, 0, 1_000)).at(-1)!;
+      expect([told.task.id, told.successor]).toEqual([taskId, successor]);
+      if (!input.enqueued) return;
+      real.made.push(successor);
+      await real.broker.enqueue([{ task: successor, origin: "submit" }]);
+      model.enqueue(successor, "submit", { delayMs: 0 });
+    }),
+  );
+
 const promoteNow = fc.record({ at: indexes }).map((input) =>
   command("promoteNow", input, async (model, real) => {
     const task = pick(real.made, input.at);
@@ -539,6 +563,7 @@ export const steps = [
   ...Array.from({ length: 6 }, () => settle),
   ...Array.from({ length: 3 }, () => open),
   ...Array.from({ length: 2 }, () => cancel),
+  ...Array.from({ length: 2 }, () => replace),
   ...Array.from({ length: 2 }, () => recorded),
   ...Array.from({ length: 2 }, () => loseAll),
   ...Array.from({ length: 2 }, () => progress),

@@ -230,6 +230,17 @@ export class ReferenceBroker {
     return "cancelled";
   }
 
+  replace(id: string, unstarted: boolean): string {
+    const task = this.tasks.get(id);
+    if (!task) return "unknown";
+    if (isFinal(task.status) || (unstarted && task.started)) return "over";
+    if (this.cold) return "cold";
+    if (task.status === "running") return "held";
+    this.step(task, "cancelled");
+    this.tell(task);
+    return "replaced";
+  }
+
   promoteNow(id: string): boolean {
     const task = this.tasks.get(id);
     if (task?.status !== "scheduled" && task?.status !== "retrying") return false;

@@ -48,14 +48,7 @@ local function cancel(id, namespace, grace, run, reason)
     return { 'final', rec, payload_apart(id, t), result }
   end
   if t[STATUS] == RUNNING then return request(id, rec, t, grace, reason) end
-  unshelve(id, rec, t)
-  local x = tail_of(rec, t)
-  t[CANCEL], x[6] = now, string.rep('\0', 18) .. reason
-  finish(t, CANCELLED, now)
-  t[READY] = 0
-  clear(t, LOST)
-  rec = assemble(rec, t, x)
-  call('SET', record_key(id), rec)
+  rec = cancel_waiting(id, rec, t, reason, now)
   return { 'cancelled', announce(id, rec, t, 0) }
 end
 

@@ -53,6 +53,14 @@ local function tell_as_came(ids, packed)
   for i = 1, #ids do news[i] = ids[i] end
 end
 
+-- Puts more behind the snapshot told last.
+local function append_told(more)
+  local n = #told
+  told[n - 1] = pack('>I4', #told[n] + #more) .. sub(told[n - 1], 5)
+  told[n] = told[n] .. more
+  told_bytes = told_bytes + #more
+end
+
 -- Answers the outbox entry: its id, transitions, bytes; or '' if there was nothing to tell.
 local function close_outbox(now)
   local n = told_packed and told_count or #told / 2

@@ -1,4 +1,4 @@
--- Needs base, record, book, shelf, grant. Shared by settle.lua and cancel.lua.
+-- Needs base, record, book, shelf, grant. How tasks end or come back.
 local function finish(t, status, now)
   recount(t, t[STATUS], status)
   t[STATUS], t[VERSION], t[COMPLETED] = status, t[VERSION] + 1, now
@@ -34,10 +34,26 @@ local function wait_again(id, rec, t, status, at, now)
   end
 end
 
+-- Ends a task that waits, on somebody's request; returns its record.
+local function cancel_waiting(id, rec, t, reason, now)
+  unshelve(id, rec, t)
+  local x = tail_of(rec, t)
+  t[CANCEL], x[6] = now, string.rep('\0', 18) .. reason
+  finish(t, CANCELLED, now)
+  t[READY] = 0
+  clear(t, LOST)
+  rec = assemble(rec, t, x)
+  call('SET', record_key(id), rec)
+  return rec
+end
+
 local function payload_apart(id, t)
   if not has(t, PAYLOAD_APART) then return '' end
   return call('GET', K .. 'p:' .. id) or ''
 end
+
+-- Beside the ways an attempt ends: behind the snapshot stands the task that takes its place.
+local SUCCEEDED = 7
 
 -- Tells history of a task that a call ended or moved, and whom it answers: place in the outbox
 -- entry, payload omitted, snapshot, payload apart.
