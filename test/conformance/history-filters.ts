@@ -190,6 +190,32 @@ export function exerciseFilters(scene: () => HistoryScene): void {
       }
     });
 
+    test("many types and queues hide no task, and narrow what they should (H5)", async () => {
+      const { history, tasks, query } = scene();
+      const batch = tasks(210).map((one, at) =>
+        Object.assign({}, one, { type: `t${at % 105}`, queue: at < 105 ? "a" : "b" }),
+      );
+      await history.insert(batch);
+      await history.record(
+        batch
+          .filter((_, at) => at % 10 !== 0)
+          .map((one, at) => ended(one, at % 7 === 0 ? "failed" : "completed")),
+      );
+      const listed = async (change: Partial<ListQuery>) =>
+        ids(await allPages(history, query({ pageSize: 40, ...change })));
+      const fitting = (fits: (at: number) => boolean) =>
+        ids(batch.filter((_, at) => fits(at)).toReversed());
+      expect(await listed({})).toEqual(fitting(() => true));
+      expect(await listed({ statuses: ["pending"] })).toEqual(fitting((at) => at % 10 === 0));
+      expect(await listed({ queue: "b" })).toEqual(fitting((at) => at >= 105));
+      expect(await listed({ type: "t104" })).toEqual(fitting((at) => at % 105 === 104));
+      expect(await listed({ type: "t3", queue: "a" })).toEqual(fitting((at) => at === 3));
+      const failed = await listed({ statuses: ["failed"] });
+      expect(await listed({ statuses: ["failed"], queue: "a" })).toEqual(
+        failed.filter((id) => batch.slice(0, 105).some((one) => one.id === id)),
+      );
+    });
+
     test("a tag is found whether it is rare or common (H5)", async () => {
       const { history, task, query } = scene();
       const batch = Array.from({ length: 30 }, (_, at) =>

@@ -11,7 +11,7 @@ import { sql, type Statement } from "./sql.js";
 const listTasks = byScan("list_tasks");
 const matchTasks = byScan("match_tasks");
 
-type Walk = "status" | "queue" | "type" | "error" | "tag" | "batch" | "schedule";
+type Walk = "status" | "error" | "tag" | "batch" | "schedule";
 
 interface ScanRow {
   scanned: number;
@@ -83,21 +83,14 @@ function scanOf({ tagged, walked }: ByScan, query: ListQuery): [Statement, unkno
   return walk === "tag" ? [tagged, values] : [walked, [...values, walk]];
 }
 
-/** The index that is likely to hold the fewest rows of the filter, and what to look up in it. */
+/** Where the fewest rows are that may fit, and what to look up there. */
 function walkOf(query: ListQuery): [walk: Walk, words: string[]] {
-  const { statuses = [], batchId, schedule, errorCode, queue, type, tag } = query;
+  const { statuses = [], batchId, schedule, errorCode, tag } = query;
   if (batchId !== undefined) return ["batch", [batchId]];
   if (errorCode !== undefined) return ["error", [errorCode]];
   if (schedule !== undefined) return ["schedule", [storable(schedule)]];
-  const stored = storedAs(statuses);
   // With the walk to take where the tag turns out to be common.
-  if (tag !== undefined) return ["tag", stored];
-  // Of most tasks that are kept it is known that they completed: that narrows nothing.
-  const narrow = statuses.length > 0 && !statuses.includes("completed");
-  if (narrow) return ["status", stored];
-  if (queue !== undefined) return ["queue", [storable(queue)]];
-  if (type !== undefined) return ["type", [storable(type)]];
-  return ["status", stored];
+  return [tag === undefined ? "status" : "tag", storedAs(statuses)];
 }
 
 /** Rows that wait for a time that has come read as pending, and are stored as what they were. */

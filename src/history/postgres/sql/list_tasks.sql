@@ -1,5 +1,5 @@
 -- A page, and one task more if there is one. One row without a task where none fits. What is called
--- to find them stands in migration 0003.
+-- to find them stands in migrations 0003 and 0011.
 WITH found AS MATERIALIZED (SELECT * FROM {scan})
 SELECT found.scanned, found.reached, {task}
 FROM found LEFT JOIN LATERAL (

@@ -1,2 +1,1 @@
-SELECT count(*) AS tasks FROM tasks
-WHERE namespace = $1 AND status = ANY ('{blocked,scheduled,pending,running,retrying}')
+SELECT count(*) AS tasks FROM tasks WHERE namespace = $1 AND ended_at IS NULL
