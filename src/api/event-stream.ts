@@ -1,5 +1,6 @@
 import type { ServerResponse } from "node:http";
 import type { Clock, Timer } from "../clock.js";
+import type { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 import { toDroverError } from "./interceptors/errors.js";
 import { errorReply, type EventReply, type Reply } from "./rest/errors.js";
@@ -16,6 +17,8 @@ const firstEventMs = 250;
 const heartbeatMs = 15_000;
 /** How soon a browser comes back. */
 const retryMs = 1_000;
+/** Where an end says that it may be soon. */
+const retryFirstMs = 100;
 
 /** Server-Sent Events: each text is written as it comes, as fast as the peer takes it. */
 export async function sendEvents(
@@ -37,17 +40,23 @@ export async function sendEvents(
   try {
     for (let event = await next; !event.done; event = await next) {
       await write(response, event.value, clock);
+      if (response.destroyed) return;
       beats.wrote();
       next = iterator.next();
     }
     response.end("event: end\ndata: {}\n\n");
   } catch (thrown) {
-    const { body } = errorReply(toDroverError(thrown));
-    if (!response.destroyed) response.end(`event: error\ndata: ${body}\n\n`);
+    if (!response.destroyed) response.end(errorText(toDroverError(thrown)));
   } finally {
     beats.stop();
     await iterator.return?.();
   }
+}
+
+/** The ids before it stand: whoever comes back goes on after the last one. */
+function errorText(error: DroverError): string {
+  const waitMs = Math.max(retryFirstMs, error.retryAfterMs ?? retryMs);
+  return `event: error\nretry: ${waitMs}\ndata: ${errorReply(error).body}\n\n`;
 }
 
 function begin(response: ServerResponse): void {
