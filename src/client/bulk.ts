@@ -1,27 +1,43 @@
 import { create } from "@bufbuild/protobuf";
 import {
+  CancelTasksRequestSchema,
   PurgeTasksRequestSchema,
   RetryTasksRequestSchema,
   TaskService,
 } from "../../gen/drover/v1/task_pb.js";
 import { limits } from "../limits.js";
 import { methodCodec } from "../transport/methods.js";
+import { toDuration } from "../transport/times.js";
 import type { CallOptions, Calls } from "./calls.js";
+import { present } from "./convert.js";
 import { type TaskFilter, toWireFilter } from "./filter.js";
 
-/** What a call for all tasks of a filter did. */
-export interface BulkOutcome {
+interface Slices {
   /** Tasks that fit. */
   readonly matched: number;
-  /** Of those, how many were acted on; 0 with `dryRun`. Others had changed meanwhile. */
-  readonly done: number;
   /** Tasks looked at. */
   readonly scanned: number;
   /** Goes on where it stopped, for the same filter; empty: nothing is left. */
   readonly nextPageToken: string;
 }
 
-export interface BulkOptions extends CallOptions {
+/** What a call for all tasks of a filter did. */
+export interface BulkOutcome extends Slices {
+  /** Of those that fit, how many were acted on; 0 with `dryRun`. Others had changed meanwhile. */
+  readonly done: number;
+}
+
+export interface CancelManyOutcome extends Slices {
+  /** Of those that fit, these waited, and never start. */
+  readonly cancelled: number;
+  /** These run, and were asked to stop. */
+  readonly requested: number;
+  /** These had ended meanwhile. */
+  readonly ended: number;
+}
+
+/** How the tasks of a filter are gone through. */
+export interface SliceOptions<Outcome> extends CallOptions {
   /** Only count. */
   dryRun?: boolean;
   /** At most so many tasks. Default: all, slice by slice. */
@@ -29,15 +45,19 @@ export interface BulkOptions extends CallOptions {
   /** Goes on where a call with the same filter stopped. */
   pageToken?: string;
   /** Called after each slice with the sums so far. */
-  onSlice?: (sofar: BulkOutcome) => void;
+  onSlice?: (sofar: Outcome) => void;
 }
 
-interface Slice {
-  readonly matched: number;
-  readonly done: number;
-  readonly scanned: number;
-  readonly nextPageToken: string;
+export type BulkOptions = SliceOptions<BulkOutcome>;
+
+export interface CancelOptions extends CallOptions {
+  /** How long a running handler may take to stop, in ms. Default 30,000. */
+  graceMs?: number;
+  /** For people; kept in the task. At most 1,024 characters. */
+  reason?: string;
 }
+
+export type CancelManyOptions = CancelOptions & SliceOptions<CancelManyOutcome>;
 
 interface Page {
   readonly limit: number;
@@ -48,6 +68,7 @@ interface Page {
 const codecs = {
   retry: methodCodec(TaskService.method.retryTasks),
   purge: methodCodec(TaskService.method.purgeTasks),
+  cancel: methodCodec(TaskService.method.cancelTasks),
 };
 
 /**
@@ -61,8 +82,9 @@ export function retryMany(
 ): Promise<BulkOutcome> {
   return inSlices(options, async (page) => {
     const request = create(RetryTasksRequestSchema, { filter: toWireFilter(filter), ...page });
-    const { retried, ...rest } = await calls.unary(codecs.retry, request, options);
-    return { ...rest, done: retried };
+    const slice = await calls.unary(codecs.retry, request, options);
+    const { matched, retried: done, scanned, nextPageToken } = slice;
+    return { matched, done, scanned, nextPageToken };
   });
 }
 
@@ -73,26 +95,47 @@ export function purgeMany(
 ): Promise<BulkOutcome> {
   return inSlices(options, async (page) => {
     const request = create(PurgeTasksRequestSchema, { filter: toWireFilter(filter), ...page });
-    const { purged, ...rest } = await calls.unary(codecs.purge, request, options);
-    return { ...rest, done: purged };
+    const slice = await calls.unary(codecs.purge, request, options);
+    const { matched, purged: done, scanned, nextPageToken } = slice;
+    return { matched, done, scanned, nextPageToken };
   });
 }
 
-async function inSlices(
-  { dryRun = false, limit = Number.POSITIVE_INFINITY, pageToken = "", onSlice }: BulkOptions,
-  ask: (page: Page) => Promise<Slice>,
-): Promise<BulkOutcome> {
-  let sofar: BulkOutcome = { matched: 0, done: 0, scanned: 0, nextPageToken: pageToken };
+export function cancelMany(
+  calls: Calls,
+  filter: TaskFilter,
+  options: CancelManyOptions = {},
+): Promise<CancelManyOutcome> {
+  const { graceMs, reason } = options;
+  const grace = graceMs === undefined ? undefined : toDuration(graceMs);
+  const fields = present({ filter: toWireFilter(filter), grace, reason });
+  return inSlices(options, async (page) => {
+    const request = create(CancelTasksRequestSchema, { ...fields, ...page });
+    const slice = await calls.unary(codecs.cancel, request, options);
+    const { matched, cancelled, requested, ended, scanned, nextPageToken } = slice;
+    return { matched, cancelled, requested, ended, scanned, nextPageToken };
+  });
+}
+
+async function inSlices<Outcome extends Slices>(
+  { dryRun = false, limit = Infinity, pageToken = "", onSlice }: SliceOptions<Outcome>,
+  ask: (page: Page) => Promise<Outcome>,
+): Promise<Outcome> {
+  let sofar: Outcome | undefined;
   do {
-    const left = Math.min(limits.bulkTasks, limit - sofar.matched);
-    const slice = await ask({ limit: left, dryRun, pageToken: sofar.nextPageToken });
-    sofar = {
-      matched: sofar.matched + slice.matched,
-      done: sofar.done + slice.done,
-      scanned: sofar.scanned + slice.scanned,
-      nextPageToken: slice.nextPageToken,
-    };
+    const left = Math.min(limits.bulkTasks, limit - (sofar?.matched ?? 0));
+    const slice = await ask({ limit: left, dryRun, pageToken: sofar?.nextPageToken ?? pageToken });
+    sofar = sofar ? sumOf(sofar, slice) : slice;
     onSlice?.(sofar);
   } while (sofar.nextPageToken !== "" && sofar.matched < limit);
   return sofar;
 }
+
+/** Of all numbers; the token is the later one. */
+const sumOf = <Outcome extends Slices>(sofar: Outcome, slice: Outcome): Outcome =>
+  Object.fromEntries(
+    Object.entries(slice).map(([name, value]) => {
+      const before: unknown = sofar[name as keyof Outcome];
+      return [name, typeof value === "number" ? Number(before) + value : value];
+    }),
+  ) as unknown as Outcome;

@@ -2,7 +2,6 @@ import { setMaxListeners } from "node:events";
 import { create } from "@bufbuild/protobuf";
 import {
   CancelTaskRequestSchema,
-  CancelTasksRequestSchema,
   GetStatsRequestSchema,
   GetTaskRequestSchema,
   ListAttemptsRequestSchema,
@@ -24,21 +23,27 @@ import { opaque } from "../transport/opaque.js";
 import { outcomeUnknown, refusal } from "../transport/status.js";
 import type { AnyTasks, TaskMap } from "../transport/task-map.js";
 import { toDuration } from "../transport/times.js";
-import { type BulkOptions, type BulkOutcome, purgeMany, retryMany } from "./bulk.js";
+import {
+  type BulkOptions,
+  type BulkOutcome,
+  type CancelManyOptions,
+  type CancelManyOutcome,
+  type CancelOptions,
+  cancelMany,
+  purgeMany,
+  retryMany,
+} from "./bulk.js";
 import { type CallOptions, Calls } from "./calls.js";
 import { ChannelPool } from "./channel-pool.js";
 import { encodePayload, fromWireAttempt, fromWireStats, fromWireTask, present } from "./convert.js";
 import { clientClosed, DroverClientError } from "./errors.js";
-import { type TaskFilter, toListFields, toWireFilter } from "./filter.js";
+import { type TaskFilter, toListFields } from "./filter.js";
 import { everyPage } from "./pages.js";
 import { createQueues, createWorkers, type Queues, type Workers } from "./queues.js";
 import type { Schedules } from "./schedule.js";
 import { createSchedules } from "./schedules.js";
 import { Submitter, type SubmitPlan } from "./submitter.js";
 import type {
-  CancelManyOptions,
-  CancelManyOutcome,
-  CancelOptions,
   Client,
   ClientOptions,
   ListOptions,
@@ -63,7 +68,6 @@ const codecs = {
   get: methodCodec(method.getTask, opaque(method.getTask.output)),
   list: methodCodec(method.listTasks, opaque(method.listTasks.output)),
   cancel: methodCodec(method.cancelTask, opaque(method.cancelTask.output)),
-  cancelMany: methodCodec(method.cancelTasks),
   retry: methodCodec(method.retryTask, opaque(method.retryTask.output)),
   wait: methodCodec(method.waitTask, opaque(method.waitTask.output)),
   attempts: methodCodec(method.listAttempts),
@@ -226,26 +230,8 @@ class PooledClient implements Client {
     return fromWireTask((await this.#calls.unary(codecs.cancel, request, options)).task);
   }
 
-  async cancelMany(
-    filter: TaskFilter,
-    options: CancelManyOptions = {},
-  ): Promise<CancelManyOutcome> {
-    const { graceMs, reason, dryRun } = options;
-    const grace = graceMs === undefined ? undefined : toDuration(graceMs);
-    const wire = toWireFilter(filter);
-    const total = { matched: 0, cancelled: 0, requested: 0, ended: 0 };
-    let pageToken = "";
-    do {
-      const fields = present({ filter: wire, grace, reason, dryRun, pageToken });
-      const request = create(CancelTasksRequestSchema, fields);
-      const slice = await this.#calls.unary(codecs.cancelMany, request, options);
-      total.matched += slice.matched;
-      total.cancelled += slice.cancelled;
-      total.requested += slice.requested;
-      total.ended += slice.ended;
-      pageToken = slice.nextPageToken;
-    } while (pageToken !== "");
-    return total;
+  cancelMany(filter: TaskFilter, options?: CancelManyOptions): Promise<CancelManyOutcome> {
+    return cancelMany(this.#calls, filter, options);
   }
 
   async retry(task: TaskRef<string>, options: RetryOptions = {}): Promise<Task> {

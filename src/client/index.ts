@@ -1,9 +1,6 @@
 /** The client SDK: everything a producer, and a tool that steers tasks, needs. */
 export { createClient } from "./client.js";
 export type {
-  CancelManyOptions,
-  CancelManyOutcome,
-  CancelOptions,
   Client,
   ClientOptions,
   ListOptions,
@@ -18,7 +15,13 @@ export type {
   TaskRef,
   WaitOptions,
 } from "./surface.js";
-export type { BulkOptions, BulkOutcome } from "./bulk.js";
+export type {
+  BulkOptions,
+  BulkOutcome,
+  CancelManyOptions,
+  CancelManyOutcome,
+  CancelOptions,
+} from "./bulk.js";
 export type { CallOptions } from "./calls.js";
 export type { TaskFilter } from "./filter.js";
 export { DroverClientError } from "./errors.js";

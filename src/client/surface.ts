@@ -2,7 +2,13 @@ import type { Clock, Random } from "../clock.js";
 import type { ChannelCredentials, Headers } from "../transport/channel.js";
 import type { AnyTasks, TaskMap } from "../transport/task-map.js";
 import type { CallOptions } from "./calls.js";
-import type { BulkOptions, BulkOutcome } from "./bulk.js";
+import type {
+  BulkOptions,
+  BulkOutcome,
+  CancelManyOptions,
+  CancelManyOutcome,
+  CancelOptions,
+} from "./bulk.js";
 import type { TaskFilter } from "./filter.js";
 import type { Page, PageOptions } from "./pages.js";
 import type { Queues, Workers } from "./queues.js";
@@ -76,29 +82,6 @@ export interface WaitOptions {
 export interface LogOptions extends PageOptions {
   /** Only this attempt. */
   attempt?: number;
-}
-
-export interface CancelOptions extends CallOptions {
-  /** How long a running handler may take to stop, in ms. Default 30,000. */
-  graceMs?: number;
-  /** For people; kept in the task. At most 1,024 characters. */
-  reason?: string;
-}
-
-export interface CancelManyOptions extends CancelOptions {
-  /** Only count what fits. */
-  dryRun?: boolean;
-}
-
-export interface CancelManyOutcome {
-  /** Tasks that fit. */
-  readonly matched: number;
-  /** Of these waited, and never start. */
-  readonly cancelled: number;
-  /** Of these run, and were asked to stop. */
-  readonly requested: number;
-  /** Of these had ended meanwhile. */
-  readonly ended: number;
 }
 
 export interface RetryOptions<Payload = unknown> extends CallOptions {

@@ -179,6 +179,29 @@ describe("drover task", () => {
     expect(exitCodeOf(await failure(["task", "retry", ids[0]!, "--tag", "x"]))).toBe(Exit.usage);
   });
 
+  it("cancels by filter, in the same words", async () => {
+    const filter = ["--tag", "unwanted"];
+    const later = ["--tag", "unwanted", "--delay", "1h"];
+    const ids = [await submit("double", "1", ...later), await submit("double", "1", ...later)];
+    const counted = await drover(["task", "cancel", ...filter]);
+    expect(counted.lines).toEqual(["2 would be cancelled"]);
+    expect(counted.notes.join()).toContain("--yes");
+    const one = ["task", "cancel", ...filter, "--yes", "--limit", "1", "--reason", "a mistake"];
+    expect(await json(one)).toEqual({
+      matched: 1,
+      cancelled: 1,
+      requested: 0,
+      ended: 0,
+      scanned: expect.any(Number) as number,
+      dry_run: false,
+    });
+    expect((await drover(["task", "cancel", ...filter, "-y"])).lines).toEqual([
+      "1 of 1 cancelled, 0 asked to stop, 0 had ended meanwhile",
+    ]);
+    expect(exitCodeOf(await failure(["task", "cancel", "--yes"]))).toBe(Exit.usage);
+    expect(exitCodeOf(await failure(["task", "cancel", ids[0]!, ...filter]))).toBe(Exit.usage);
+  });
+
   it("makes a new task of a dead one with another payload", async () => {
     const id = await submit("break");
     await drover(["task", "wait", id]);

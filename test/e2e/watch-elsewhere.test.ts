@@ -141,7 +141,7 @@ describe("a watcher that does not read", () => {
       read += entries.length;
       return entries;
     };
-    const { url, httpPort, address } = await shared.coordinator();
+    const { httpPort, address } = await shared.coordinator();
     const client = createClient({ address });
     onTestFinished(() => client.close({ graceMs: 0 }));
     const { id } = await client.submit("nobody_handles_it", null);
