@@ -5,6 +5,7 @@ import { drover } from "./drover.js";
 import { graphileWorker } from "./graphile-worker.js";
 import { nats } from "./nats.js";
 import { pgBoss } from "./pg-boss.js";
+import { rabbitmq, rabbitmqQuorum } from "./rabbitmq.js";
 import type { System } from "./system.js";
 
 /** All that can be measured, in the order of the table. */
@@ -16,6 +17,8 @@ export const systems: readonly System[] = [
   beeQueue,
   beanstalkd,
   pgBoss,
+  rabbitmq,
+  rabbitmqQuorum,
 ];
 
 /** Measured without asking for more: the peers of the ratios. */
@@ -23,7 +26,6 @@ export const quickSystems: readonly System[] = [drover, bullmq, nats, graphileWo
 
 /** Known, and why they are not measured here. */
 export const notMeasured: Readonly<Record<string, string>> = {
-  rabbitmq: "its server leaves a daemon behind (epmd) that this benchmark may not end",
   celery: "producer and worker are Python: not the same work in the same runtime",
   sidekiq: "producer and worker are Ruby: not the same work in the same runtime",
   asynq: "producer and worker are Go: not the same work in the same runtime",
