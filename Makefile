@@ -101,6 +101,10 @@ $(PEERS): bench/package-lock.json bench/.npmrc
 bench: deps build $(PEERS) ## Measures Drover beside its peers in under 4 minutes; BENCH=--full for the long run
 	@$(BIN)/tsx bench/run.ts $(BENCH)
 
+.PHONY: bench-peers
+bench-peers: $(PEERS) ## Installs what other peers need (servers, Sidekiq, Celery, Asynq), as root on Debian; others stay absent
+	@bash bench/install-peers.sh
+
 .PHONY: bench-micro
 bench-micro: deps ## Measures the CPU of the broker's scripts alone; MICRO="--against ../other"
 	@$(BIN)/tsx bench/micro/scripts.ts $(MICRO)

@@ -8,7 +8,9 @@ import type { Answer, Command, Request, Timing } from "./protocol.js";
 import type { Durability, Payload, Producer, Work } from "./systems/system.js";
 import { systemNamed } from "./systems/index.js";
 
-const system = systemNamed(process.argv[2] ?? "");
+const found = systemNamed(process.argv[2] ?? "");
+if (!("produce" in found)) throw new Error(`${found.name} is not of Node`);
+const system = found;
 
 /** Microseconds of CLOCK_MONOTONIC, which all processes of this machine share. */
 const now = (): number => Number(process.hrtime.bigint()) / 1_000;

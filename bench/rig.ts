@@ -1,6 +1,7 @@
 import * as path from "node:path";
 import { type Child as AnyChild, startChild } from "./child.js";
 import { cpuOf } from "./cpu.js";
+import { startForeign } from "./foreign.js";
 import type { Answer, Command, Timing } from "./protocol.js";
 import type { Figure, Sample } from "./summary.js";
 import type { Durability, Servers, System } from "./systems/system.js";
@@ -37,12 +38,14 @@ export interface RigOptions {
 type Child = AnyChild<Command, Answer>;
 
 export async function startRig(system: System, { dir, profile }: RigOptions): Promise<Rig> {
+  const program = "program" in system ? system.program() : undefined;
   const servers = await system.serve({ dir: path.join(dir, system.name), profile });
   const children: Child[] = [];
   try {
     for (let n = 0; n < 2; n += 1) {
       const { env } = servers;
-      children.push(await startChild({ program: "peer.ts", args: [system.name], env, profile }));
+      const own = { program: "peer.ts", args: [system.name], env, profile };
+      children.push(await (program ? startForeign(program, env) : startChild(own)));
     }
   } catch (error) {
     await Promise.all(children.map((child) => child.stop()));
@@ -107,7 +110,8 @@ class RunningRig implements Rig {
   }
 
   #submitOf(figure: Figure, load: Load): Submit {
-    const share = figure.endsWith("_single") ? (this.system.singleShare ?? 1) : 1;
+    const { singleShare, bulkShare } = this.system;
+    const share = (figure.endsWith("_single") ? singleShare : bulkShare) ?? 1;
     return submitOf(figure, { ...load, tasks: Math.ceil(load.tasks * share) });
   }
 

@@ -2,6 +2,8 @@ import { existsSync } from "node:fs";
 import * as path from "node:path";
 import { startEmbeddedPostgres } from "../../src/history/postgres/embedded.js";
 import { spawnGuarded, untilItSays } from "../../src/history/postgres/guarded.js";
+import { type BenchRedis, startBenchRedis } from "../redis.js";
+import type { Servers } from "./system.js";
 
 /** What peers share: packages that only `make bench` installs, and servers of their own. */
 
@@ -10,7 +12,8 @@ export const load = async <T>(name: string): Promise<T> => (await import(name)) 
 
 export const queueName = "bench";
 
-const startLimitMs = 30_000;
+/** RabbitMQ takes 5 s on a quiet machine. */
+const startLimitMs = 90_000;
 const folders = ["/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/opt/homebrew/bin"];
 
 /** Throws, and the peer is listed as absent, where its server is not installed. */
@@ -61,6 +64,24 @@ export async function startBenchPostgres(dir: string) {
       await postgres.stop();
       await postgres.deleteData();
     },
+  };
+}
+
+/** A Redis for a peer that has no part in Node; `live` counts what waits or runs, from its keys. */
+export async function serveRedis(
+  dir: string,
+  live: (redis: BenchRedis["connection"]) => Promise<number>,
+): Promise<Servers> {
+  const redis = await startBenchRedis(dir);
+  return {
+    pids: { redis: redis.pid },
+    env: { BENCH_REDIS_URL: redis.url },
+    versions: { redis: redis.version },
+    settled: nothingLeft,
+    redisBytes: () => redis.bytes(),
+    completed: unknownCount,
+    live: () => live(redis.connection),
+    stop: () => redis.stop(),
   };
 }
 

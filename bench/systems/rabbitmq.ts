@@ -10,7 +10,7 @@ import {
   startServer,
   unknownCount,
 } from "./peers.js";
-import type { Durability, Payload, Producer, Servers, System, Work } from "./system.js";
+import type { Durability, Payload, Producer, Servers, System, Work, WorkHooks } from "./system.js";
 
 interface Message {
   readonly content: Buffer;
@@ -126,11 +126,7 @@ async function produce(url: string | undefined, options: object): Promise<Produc
   };
 }
 
-async function work(
-  url: string | undefined,
-  options: object,
-  started: (payload: Payload) => void,
-): Promise<Work> {
+async function work(url: string | undefined, options: object, hooks: WorkHooks): Promise<Work> {
   const connection = await connect(url);
   const channel = await connection.createChannel();
   await channel.assertQueue(queueName, options);
@@ -138,7 +134,7 @@ async function work(
   let acked = 0;
   await channel.consume(queueName, (message) => {
     if (!message) return;
-    started(JSON.parse(message.content.toString()) as Payload);
+    hooks.started(JSON.parse(message.content.toString()) as Payload);
     channel.ack(message);
     acked += 1;
   });
@@ -166,7 +162,7 @@ function rabbitmqOf(
     durabilities: [durability],
     serve: ({ dir }) => serve(dir),
     produce: (env) => produce(env.BENCH_AMQP, options),
-    work: (env, _, { started }) => work(env.BENCH_AMQP, options, started),
+    work: (env, _, hooks) => work(env.BENCH_AMQP, options, hooks),
   };
 }
 

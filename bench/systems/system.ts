@@ -3,6 +3,8 @@
  * own. A peer is one more file beside this one, and its name in systems/index.ts.
  */
 
+import type { Program } from "../foreign.js";
+
 /** What an acknowledged submit survives: relaxed: as much as Redis with AOF everysec keeps. */
 export type Durability = "relaxed" | "durable";
 
@@ -60,17 +62,31 @@ export interface WorkOptions {
   readonly concurrency: number;
 }
 
-export interface System {
+/** Both ends in Node, by the system's own client. */
+export interface NodeEnds {
+  /** Runs in the producer's process. */
+  produce(env: NodeJS.ProcessEnv, durability: Durability): Promise<Producer>;
+  /** Runs in the worker's process; resolves when tasks may come. */
+  work(env: NodeJS.ProcessEnv, options: WorkOptions, hooks: WorkHooks): Promise<Work>;
+}
+
+interface SystemBase {
   readonly name: string;
   /** The settings it is measured with, in words. */
   readonly settings: string;
   readonly durabilities: readonly Durability[];
   /** Part of the tasks that the figures of single submits take, where each is slow. Default 1. */
   readonly singleShare?: number;
+  /** The same, of all other figures of throughput. Default 1. */
+  readonly bulkShare?: number;
   /** Servers, ready. */
   serve(options: ServerOptions): Promise<Servers>;
-  /** Runs in the producer's process. */
-  produce(env: NodeJS.ProcessEnv, durability: Durability): Promise<Producer>;
-  /** Runs in the worker's process; resolves when tasks may come. */
-  work(env: NodeJS.ProcessEnv, options: WorkOptions, hooks: WorkHooks): Promise<Work>;
 }
+
+/** In another language: one program is both ends. */
+export interface ForeignEnds {
+  /** Throws, and the peer is listed as absent, where it is not installed. */
+  program(): Program;
+}
+
+export type System = SystemBase & (NodeEnds | ForeignEnds);
