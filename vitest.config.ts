@@ -16,6 +16,7 @@ const longest = [
   "story/coordinator-frozen",
   "doctor/doctor",
   "story/redis-emptied",
+  "story/unique-raced",
   "conformance",
   "story/postgres-away",
   "history/postgres/embedded",

@@ -5,10 +5,12 @@
  * `once` hangs at the first attempt and ends at once at others, `stubborn` ends after payload.ms
  * though it is aborted, `tell` logs and progresses payload.steps times over payload.ms, failing its
  * first attempt in the middle, `spin` blocks the event loop for payload.ms at the first attempt,
+ * `follow` submits a `hang` of its own and ends with its id,
  * `fails` fails with the code payload.fail, if there is one; with STORY_MENDED=1 only with
  * `bad_payload`.
  * STORY_QUEUES: queues to take tasks from, a comma list.
  */
+import { createClient } from "drover/client";
 import { createWorker, TaskFailedError, type Handler, type HandlerContext } from "drover/worker";
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
@@ -21,7 +23,8 @@ const logger = {
   error: log("error"),
 };
 const queues = process.env["STORY_QUEUES"]?.split(",") ?? ["default"];
-const worker = createWorker({ logger, queues });
+const client = createClient();
+const worker = createWorker({ logger, queues, client });
 
 worker.use(async (_payload, { taskId, attempt, fencingToken }, next) => {
   say(`start ${taskId} ${attempt} ${fencingToken} ${Date.now()}`);
@@ -64,6 +67,7 @@ const handlers: Record<string, Handler> = {
     }
     return { steps };
   },
+  follow: async (_payload, context) => (await context.submit("hang", {})).id,
   stubborn: (payload) => new Promise((resolve) => setTimeout(resolve, millis(payload), payload)),
   fails: (payload) => {
     const { fail: code } = payload as { fail?: string };
@@ -82,3 +86,4 @@ for (const [type, handler] of Object.entries(handlers)) worker.handle(type, hand
 await worker.start();
 say("ready");
 await worker.run();
+await client.close();

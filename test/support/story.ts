@@ -81,15 +81,22 @@ export async function drained(ledger: Ledger, tasks: number, ms = 60_000): Promi
  * Resolves when sweeps take back leases of dead sessions. For 15 s after the first one they do not,
  * as nobody had the chance to renew.
  */
-export async function reaping({ redisUrl, prefix }: StoryStores): Promise<void> {
+export const reaping = (stores: StoryStores): Promise<void> =>
+  sweeping(stores, "reap_at", "dead sessions are looked for");
+
+/** Resolves when sweeps end attempts by time: for 5 s after the first one they do not. */
+export const timingOut = (stores: StoryStores): Promise<void> =>
+  sweeping(stores, "timeout_at", "attempts past their time are looked for");
+
+async function sweeping({ redisUrl, prefix }: StoryStores, field: string, what: string) {
   const redis = new Redis(redisUrl);
   try {
     const look = async (): Promise<boolean> => {
-      const reapAt = await redis.hget(`{${prefix}:0}:m`, "reap_at");
+      const from = await redis.hget(`{${prefix}:0}:m`, field);
       const [seconds] = await redis.time();
-      return reapAt !== null && Number(seconds) * 1_000 > Number(reapAt);
+      return from !== null && Number(seconds) * 1_000 > Number(from);
     };
-    await until("dead sessions are looked for", look, 30_000);
+    await until(what, look, 30_000);
   } finally {
     redis.disconnect();
   }
