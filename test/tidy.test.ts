@@ -15,6 +15,7 @@ const allowed: Record<string, string[]> = {
   "errors.ts": [],
   "limits.ts": [],
   "service.ts": ["clock.ts"],
+  "short-text.ts": [],
   "traceparent.ts": [],
   wire: [],
   "config.ts": ["task", "settings"],
@@ -88,7 +89,7 @@ const allowed: Record<string, string[]> = {
     "client",
   ],
 };
-const forAll = ["errors.ts", "limits.ts", "traceparent.ts"];
+const forAll = ["errors.ts", "limits.ts", "short-text.ts", "traceparent.ts"];
 
 /** Packages that one part alone may know, so that it can be replaced there. */
 const packageHomes: Record<string, string[]> = {

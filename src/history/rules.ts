@@ -17,18 +17,23 @@ export interface TaskTransitions {
   readonly places: number[];
 }
 
-/** In the order of their first mention. */
+/** In the order of their ids. */
 export function groupByTask(transitions: readonly Transition[]): TaskTransitions[] {
-  const groups = new Map<string, TaskTransitions>();
-  for (const [place, transition] of transitions.entries()) {
+  const order = transitions.map((_, place) => place);
+  order.sort((a, b) => compareIds(transitions[a]!.task.id, transitions[b]!.task.id) || a - b);
+  const groups: TaskTransitions[] = [];
+  let group: TaskTransitions | undefined;
+  for (const place of order) {
+    const transition = transitions[place]!;
     const { id } = transition.task;
-    let group = groups.get(id);
-    if (!group) groups.set(id, (group = { id, transitions: [], places: [] }));
+    if (group?.id !== id) groups.push((group = { id, transitions: [], places: [] }));
     group.transitions.push(transition);
     group.places.push(place);
   }
-  return [...groups.values()];
+  return groups;
 }
+
+const compareIds = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
 /**
  * What the guard compares: the columns of a stored task that decide whether a transition may be

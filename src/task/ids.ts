@@ -16,6 +16,10 @@ export function parseTaskId(text: string): string | undefined {
 export const slotOfId = (id: string): number =>
   (hexDigit(id, 15) << 8) | (hexDigit(id, 16) << 4) | hexDigit(id, 17);
 
+/** Of an id's 16 bytes, which start at `from`. */
+export const slotInId = (bytes: Uint8Array, from = 0): number =>
+  ((bytes[from + 6]! & 0x0f) << 8) | bytes[from + 7]!;
+
 /** Of an id in its written form: lower case. */
 function hexDigit(id: string, at: number): number {
   const code = id.charCodeAt(at);
@@ -103,8 +107,7 @@ export const leaseTokenProofAt = 18;
 export function slotOfLeaseToken(token: Uint8Array): number | undefined {
   if (token.length !== leaseTokenLength) return undefined;
   const slot = (token[0]! << 8) | token[1]!;
-  const idSlot = ((token[leaseTokenIdAt + 6]! & 0x0f) << 8) | token[leaseTokenIdAt + 7]!;
-  if (slot >= limits.partitionSlots || idSlot !== slot) return undefined;
+  if (slot >= limits.partitionSlots || slotInId(token, leaseTokenIdAt) !== slot) return undefined;
   const fencingToken = fencingOfToken(token);
   return Number.isSafeInteger(fencingToken) && fencingToken >= 1 ? slot : undefined;
 }

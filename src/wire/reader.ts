@@ -1,3 +1,5 @@
+import { NameMemory } from "../short-text.js";
+
 /**
  * Reads protobuf by hand, for the few messages that come by the hundred thousand. It knows the
  * plain ways to write a message and gives up on all others with `Unplain`: whoever reads hot frames
@@ -20,9 +22,6 @@ const wire = { varint: 0, fixed64: 1, bytes: 2 } as const;
 export const varintTag = (field: number): number => (field << 3) | wire.varint;
 export const fixed64Tag = (field: number): number => (field << 3) | wire.fixed64;
 export const bytesTag = (field: number): number => (field << 3) | wire.bytes;
-
-/** Longer texts are no names, and not remembered. */
-const nameMax = 64;
 
 export class Reader {
   readonly bytes: Buffer;
@@ -119,16 +118,9 @@ export class Reader {
   /** A text that comes again and again, such as a name: remembered, so that most cost no string. */
   name(): string {
     const stop = this.stop();
-    const { at, bytes } = this;
-    const length = stop - at;
+    const { at } = this;
     this.at = stop;
-    if (length === 0 || length > nameMax) return textOf(bytes, at, stop);
-    const slot = (bytes[at]! * 31 + bytes[stop - 1]! * 7 + length) & (slots - 1);
-    const known = names[slot];
-    if (known !== undefined && same(known.bytes, bytes, at, length)) return known.text;
-    const text = textOf(bytes, at, stop);
-    names[slot] = { bytes: Uint8Array.from(bytes.subarray(at, stop)), text };
-    return text;
+    return names.read(this.bytes, at, stop);
   }
 
   /** Past a field nobody here wants. */
@@ -165,19 +157,4 @@ function textOf(bytes: Buffer, at: number, stop: number): string {
   return text.includes("\uFFFD") ? giveUp() : text;
 }
 
-interface Known {
-  readonly bytes: Uint8Array;
-  readonly text: string;
-}
-
-/** A power of two. */
-const slots = 64;
-const names: (Known | undefined)[] = Array.from({ length: slots }, () => undefined);
-
-function same(known: Uint8Array, bytes: Uint8Array, at: number, length: number): boolean {
-  if (known.length !== length) return false;
-  for (let index = 0; index < length; index += 1) {
-    if (known[index] !== bytes[at + index]) return false;
-  }
-  return true;
-}
+const names = new NameMemory(textOf);

@@ -5,6 +5,7 @@ import type { Argument } from "./connection.js";
 import { namespaceText, payloadKey, recordKey, resultKey } from "./keys.js";
 import { idBytes, unpackTask } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
+import { unpackResult } from "./sections.js";
 import { readTransition, type Told } from "./settle.js";
 import { byPartition, inChunks, type Store } from "./store.js";
 
@@ -62,7 +63,10 @@ function readReply(told: Told, id: string, row: readonly Reply[]): CancelReply {
 }
 
 const taskOf = (id: string, record: Reply | undefined, payload?: Reply, result?: Reply): Task =>
-  unpackTask(id, asBytes(record), { payload: asBytes(payload), result: asBytes(result) });
+  unpackTask(id, asBytes(record), {
+    payload: asBytes(payload),
+    result: unpackResult(asBytes(result)),
+  });
 
 /** History knows these to have ended; see Broker.bury. */
 export async function bury(store: Store, tasks: readonly Task[]): Promise<void> {
@@ -111,6 +115,7 @@ async function getChunk(
   const values = asList(await store.connection.send("MGET", keys));
   chunk.forEach(({ item, index }, i) => {
     const [record, payload, result] = values.slice(i * 3, i * 3 + 3) as (Buffer | null)[];
-    if (record) tasks[index] = unpackTask(uuidText(idBytes(item)), record, { payload, result });
+    const apart = { payload, result: unpackResult(result) };
+    if (record) tasks[index] = unpackTask(uuidText(idBytes(item)), record, apart);
   });
 }

@@ -6,7 +6,7 @@ import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
 import { laneText, placeIn, queueText } from "./keys.js";
 import { leaseArguments, readLeases } from "./lease.js";
-import { appendTask, payloadApart, waitsFor, writeSize } from "./record.js";
+import { appendTask, packSize, payloadApart, waitsFor } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { byPartition, inChunks, type Placed, type Store } from "./store.js";
 
@@ -82,7 +82,7 @@ function packItem(item: EnqueueItem, lane: number, apart: boolean): void {
   if (!plain) packRare(item, keyed);
   const start = packer.length;
   appendTask(packer, task, { inHistory, restored });
-  writeSize(packer.since(start));
+  packSize(packer, start);
 }
 
 /** Of its first run, free to be leased at once, and nothing about it needs a second look. */

@@ -50,6 +50,10 @@ export const outboxKey = (base: string): string => `${base}ob`;
  */
 export const placeIn = (entry: string, place: number): string => `${entry}/${place}`;
 
+/** Whether it names a transition of this entry; "" is none. */
+export const isPlaceIn = (entry: string, outboxId: string): boolean =>
+  entry !== "" && outboxId.charCodeAt(entry.length) === 0x2f && outboxId.startsWith(entry);
+
 /** Which parts of its entries history holds already. */
 export const partlyKey = (base: string): string => `${base}oc`;
 export const markerKey = (base: string, laneText: string): string => `${base}mk:${laneText}`;

@@ -1,11 +1,10 @@
 import { limits } from "../../limits.js";
-import { slotOfId } from "../../task/ids.js";
 import { uuidText } from "../../task/uuid.js";
 import { runEnd } from "../../task/times.js";
 import type { Lease, LeaseReply, LeaseRequest } from "../broker.js";
 import type { Argument } from "./connection.js";
 import { laneText } from "./keys.js";
-import { idBytes, tokenInRecord, unpackTask } from "./record.js";
+import { tokenOf, unpackTask } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import type { Store } from "./store.js";
 
@@ -75,7 +74,7 @@ export function readLease(
   const task = unpackTask(uuidText(id), record, { payload });
   const from = now ?? task.startedAt ?? 0;
   return {
-    token: tokenOf(task.id, record),
+    token: tokenOf(id, record),
     sessionId: task.sessionId,
     task,
     timeoutMs: Math.max(0, runEnd(task, from) - from),
@@ -91,12 +90,3 @@ export const readOffered = (rows: Reply | undefined, now: number): Lease[] =>
     const [id, record] = asList(row);
     return readLease(asBytes(id), asBytes(record), now);
   });
-
-/**
- * The layout of task/ids.ts; the header keeps fencing number and secret as they stand in the token.
- */
-function tokenOf(id: string, record: Buffer): Uint8Array {
-  const slot = Buffer.alloc(2);
-  slot.writeUInt16BE(slotOfId(id));
-  return Buffer.concat([slot, idBytes(id), tokenInRecord(record)]);
-}

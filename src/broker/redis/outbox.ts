@@ -2,9 +2,10 @@ import { uuidText } from "../../task/uuid.js";
 import type { RecordedItem, Transition } from "../broker.js";
 import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
-import { outboxKey, partlyKey, payloadKey, placeIn, resultKey } from "./keys.js";
+import { isPlaceIn, outboxKey, partlyKey, payloadKey, placeIn, resultKey } from "./keys.js";
 import { hasPayloadApart, hasResultApart, idBytes, packedSize } from "./record.js";
 import { asBytes, asList, asText, type Reply } from "./scripts.js";
+import { unpackResult } from "./sections.js";
 import { type ToldChange, transitionOf } from "./settle.js";
 import { byPartition, inChunks, type Placed, type Store } from "./store.js";
 import { now } from "./sweep.js";
@@ -123,7 +124,8 @@ async function withParts(
     const payload = valueAt(places[i]!.payload);
     // Gone with its record: history has confirmed a later version, and the payload with it.
     const payloadOmitted = change.payloadOmitted || payload === null;
-    return { ...change, payload, payloadOmitted, result: valueAt(places[i]!.result) };
+    const result = unpackResult(valueAt(places[i]!.result));
+    return { ...change, payload, payloadOmitted, result };
   });
 }
 
@@ -142,17 +144,22 @@ const packer = new Packer();
 /** As recorded.lua reads them. An item without outbox id only tells of its task. */
 function recordedArguments(chunk: readonly Placed<RecordedItem>[]): Argument[] {
   const places = new Map<string, number[]>();
+  let entry = "";
+  let known: number[] = [];
   packer.reset();
   for (const { item } of chunk) {
+    const { outboxId } = item;
     packer.uuid(item.taskId);
     packer.uint32(item.version);
-    const end = item.outboxId.lastIndexOf("/");
-    if (end < 0) continue;
-    const entry = item.outboxId.slice(0, end);
-    const known = places.get(entry);
-    const place = Number(item.outboxId.slice(end + 1));
-    if (known) known.push(place);
-    else places.set(entry, [place]);
+    // Most are of the entry before them.
+    if (!isPlaceIn(entry, outboxId)) {
+      const end = outboxId.lastIndexOf("/");
+      if (end < 0) continue;
+      entry = outboxId.slice(0, end);
+      known = places.get(entry) ?? [];
+      places.set(entry, known);
+    }
+    known.push(Number(outboxId.slice(entry.length + 1)));
   }
   const tasks = packer.take();
   const args: Argument[] = [String(places.size)];

@@ -1,5 +1,6 @@
+import { leaseTokenIdAt, leaseTokenLength, leaseTokenProofAt, slotInId } from "../../task/ids.js";
 import { uuidBytes } from "../../task/uuid.js";
-import type { Durability, Status, Task } from "../../task/task.js";
+import type { Payload, Status, Task } from "../../task/task.js";
 import { Packer, Unpacker } from "./bytes.js";
 import {
   noBytes,
@@ -115,18 +116,18 @@ export function appendTask(packer: Packer, task: Task, options: PackOptions): vo
   if (data && !apart) packer.raw(data);
   const payloadEnd = packer.length;
   packTail(packer, task);
-  const head = packer.since(start);
-  packState(head, task);
-  head[at.flags] =
+  const flags =
     (options.inHistory ? flag.inHistory : 0) |
     (task.durability === "relaxed" ? flag.relaxed : 0) |
     (apart ? flag.payloadApart : 0) |
     (options.restored ? flag.restored : 0) |
     (options.restored && task.status === "running" ? flag.seenRunning : 0);
-  head.writeUInt16BE(groupBytes, at.groupBytes);
-  head.writeUInt32BE(specEnd - start - headBytes, at.specBytes);
-  head.writeUInt32BE(payloadEnd - specEnd, at.payloadBytes);
-  head.writeUInt32BE(packer.length - payloadEnd, at.tailBytes);
+  packer.byteAt(start + at.flags, flags);
+  packer.uint16At(start + at.groupBytes, groupBytes);
+  packer.uint32At(start + at.specBytes, specEnd - start - headBytes);
+  packer.uint32At(start + at.payloadBytes, payloadEnd - specEnd);
+  packer.uint32At(start + at.tailBytes, packer.length - payloadEnd);
+  packState(packer, start, task);
 }
 
 /**
@@ -136,33 +137,33 @@ export function appendTask(packer: Packer, task: Task, options: PackOptions): vo
 const sizeAt = 14;
 const sizeEnd = 18;
 
-export function writeSize(record: Buffer): void {
-  record.writeUInt32BE(record.length - sizeEnd, sizeAt);
-}
+/** Of the record that starts at `start`, once it is packed. */
+export const packSize = (packer: Packer, start: number): void =>
+  packer.uint32At(start + sizeAt, packer.length - start - sizeEnd);
 
 /** Of a record that starts at `from`. */
 export const packedSize = (packed: Buffer, from: number): number =>
   sizeEnd + packed.readUInt32BE(from + sizeAt);
 
-function packState(head: Buffer, task: Task): void {
-  head[0] = recordVersion;
-  head[at.status] = statuses.indexOf(task.status);
-  head[at.priority] = task.priority;
-  head.writeUInt32BE(task.version, at.version);
-  head.writeUInt16BE(task.run, at.run);
-  head.writeUInt16BE(Math.min(task.leaseLosses, 0xffff), at.leaseLosses);
-  head.writeUInt32BE(task.attempt, at.attempt);
-  head.writeUInt32BE(task.retryCount, at.retryCount);
-  head.writeUInt16BE(Math.min(task.releases, 0xffff), at.releases);
-  head.writeDoubleBE(task.fencingToken, at.token);
-  head.writeUIntBE(waitsFor(task), at.ready, 6);
-  head.writeUIntBE(task.startedAt ?? 0, at.started, 6);
-  head.writeUIntBE(task.completedAt ?? 0, at.completed, 6);
-  head.writeUIntBE(task.cancelRequestedAt ?? 0, at.cancel, 6);
-  head.writeUInt32BE(task.timeoutMs, at.timeout);
-  head.writeUIntBE(task.terms?.expireAt ?? 0, at.expire, 6);
-  head.writeUIntBE(task.terms?.deadline ?? 0, at.deadline, 6);
-  head.writeUInt32BE(task.terms?.heartbeatTimeoutMs ?? 0, at.heartbeat);
+function packState(packer: Packer, start: number, task: Task): void {
+  packer.byteAt(start, recordVersion);
+  packer.byteAt(start + at.status, statuses.indexOf(task.status));
+  packer.byteAt(start + at.priority, task.priority);
+  packer.uint32At(start + at.version, task.version);
+  packer.uint16At(start + at.run, task.run);
+  packer.uint16At(start + at.leaseLosses, Math.min(task.leaseLosses, 0xffff));
+  packer.uint32At(start + at.attempt, task.attempt);
+  packer.uint32At(start + at.retryCount, task.retryCount);
+  packer.uint16At(start + at.releases, Math.min(task.releases, 0xffff));
+  packer.doubleAt(start + at.token, task.fencingToken);
+  packer.uint48At(start + at.ready, waitsFor(task));
+  packer.uint48At(start + at.started, task.startedAt ?? 0);
+  packer.uint48At(start + at.completed, task.completedAt ?? 0);
+  packer.uint48At(start + at.cancel, task.cancelRequestedAt ?? 0);
+  packer.uint32At(start + at.timeout, task.timeoutMs);
+  packer.uint48At(start + at.expire, task.terms?.expireAt ?? 0);
+  packer.uint48At(start + at.deadline, task.terms?.deadline ?? 0);
+  packer.uint32At(start + at.heartbeat, task.terms?.heartbeatTimeoutMs ?? 0);
 }
 
 /** The time until which it waits, 0 for none. */
@@ -189,7 +190,7 @@ function packTail(packer: Packer, task: Task): void {
 /** What stands in keys of its own beside a record. */
 export interface Apart {
   readonly payload?: Buffer | null | undefined;
-  readonly result?: Buffer | null | undefined;
+  readonly result?: Payload | undefined;
 }
 
 export const hasPayloadApart = (record: Buffer): boolean =>
@@ -197,33 +198,48 @@ export const hasPayloadApart = (record: Buffer): boolean =>
 export const hasResultApart = (record: Buffer): boolean =>
   (record[at.flags]! & flag.resultApart) !== 0;
 
-/** The fencing number and secret of the last grant, as they stand in a lease token. */
-export const tokenInRecord = (record: Buffer): Buffer => record.subarray(at.token, at.token + 16);
+/** The token of the record's last grant, whose fencing number and secret stand in the header. */
+export function tokenOf(id: Buffer, record: Buffer): Buffer {
+  const token = Buffer.allocUnsafe(leaseTokenLength);
+  const slot = slotInId(id);
+  token[0] = slot >> 8;
+  token[1] = slot & 0xff;
+  for (let n = 0; n < 16; n += 1) {
+    token[leaseTokenIdAt + n] = id[n]!;
+    token[leaseTokenProofAt + n] = record[at.token + n]!;
+  }
+  return token;
+}
 
-/** `payloadOmitted`: the record is a snapshot told to history, which has the payload already. */
+/**
+ * `payloadOmitted`: the record is a snapshot told to history, which has the payload already. The
+ * fields have the order of `newTask`, so that both make objects of one shape.
+ */
 export function unpackTask(
   id: string,
   record: Buffer,
   apart: Apart = {},
   payloadOmitted = false,
 ): Task {
-  const specBytes = record.readUInt32BE(at.specBytes);
-  const payloadEnd = headBytes + specBytes + record.readUInt32BE(at.payloadBytes);
+  const payloadAt = headBytes + record.readUInt32BE(at.specBytes);
+  const payloadEnd = payloadAt + record.readUInt32BE(at.payloadBytes);
   const from = new Unpacker(record, headBytes);
   const groupKey = from.rawText(record.readUInt16BE(at.groupBytes));
   const spec = unpackSpec(id, from);
-  const inline = record.subarray(headBytes + specBytes, payloadEnd);
-  const data = hasPayloadApart(record) ? apart.payload : inline;
-  const asked = {
+  const tail = unpackTail(record, payloadEnd, apart);
+  const data =
+    spec.contentType === undefined || payloadOmitted
+      ? undefined
+      : hasPayloadApart(record)
+        ? apart.payload
+        : record.subarray(payloadAt, payloadEnd);
+  return {
     id,
     namespace: spec.namespace,
     queue: spec.queue,
     type: spec.type,
     priority: record[at.priority] as Task["priority"],
-    payload:
-      spec.contentType === undefined || payloadOmitted || !data
-        ? undefined
-        : { contentType: spec.contentType, data },
+    payload: data ? { contentType: spec.contentType!, data } : undefined,
     maxRetries: spec.maxRetries,
     retry: spec.retry,
     runAt: spec.runAt,
@@ -234,16 +250,9 @@ export function unpackTask(
     idempotencyKey: spec.idempotencyKey,
     retentionMs: spec.retentionMs,
     traceContext: spec.traceContext,
-    durability: ((record[at.flags]! & flag.relaxed) === 0 ? "durable" : "relaxed") as Durability,
+    durability: (record[at.flags]! & flag.relaxed) === 0 ? "durable" : "relaxed",
     createdAt: spec.createdAt,
     terms: spec.terms,
-  };
-  // Not spread into a literal: so wide an object made that way costs 90 us.
-  return Object.assign(asked, unpackState(record), unpackTail(record, payloadEnd, apart));
-}
-
-function unpackState(record: Buffer) {
-  return {
     status: statuses[record[at.status]!]!,
     version: record.readUInt32BE(at.version),
     run: record.readUInt16BE(at.run),
@@ -252,43 +261,54 @@ function unpackState(record: Buffer) {
     leaseLosses: record.readUInt16BE(at.leaseLosses),
     releases: record.readUInt16BE(at.releases),
     fencingToken: record.readDoubleBE(at.token),
+    sessionId: tail.sessionId,
+    workerId: tail.workerId,
     readyAt: timeAt(record, at.ready),
     startedAt: timeAt(record, at.started),
     completedAt: timeAt(record, at.completed),
     cancelRequestedAt: timeAt(record, at.cancel),
+    result: tail.result,
+    error: tail.error,
+    progress: tail.progress,
+    cancellation: tail.cancellation,
+    checkpoint: tail.checkpoint,
   };
 }
 
 const timeAt = (record: Buffer, offset: number): number | undefined =>
   record.readUIntBE(offset, 6) || undefined;
 
-function unpackTail(record: Buffer, start: number, apart: Apart) {
-  if (record.readUInt32BE(at.tailBytes) === 0) {
-    return {
-      sessionId: "",
-      workerId: "",
-      error: undefined,
-      progress: undefined,
-      result: undefined,
-      cancellation: undefined,
-      checkpoint: undefined,
-    };
-  }
+type Tail = Pick<
+  Task,
+  "sessionId" | "workerId" | "result" | "error" | "progress" | "cancellation" | "checkpoint"
+>;
+
+const noTail: Tail = {
+  sessionId: "",
+  workerId: "",
+  result: undefined,
+  error: undefined,
+  progress: undefined,
+  cancellation: undefined,
+  checkpoint: undefined,
+};
+
+function unpackTail(record: Buffer, start: number, apart: Apart): Tail {
+  if (record.readUInt32BE(at.tailBytes) === 0) return noTail;
   const from = new Unpacker(record, start);
-  const sessionId = from.block().toString();
-  const workerId = from.block().toString();
-  const error = unpackError(from.block());
-  const progress = unpackProgress(from.block());
-  const inline = from.block();
-  const packed = hasResultApart(record) ? apart.result : inline;
+  const sessionId = from.blockText();
+  const workerId = from.blockText();
+  const error = from.block(unpackError);
+  const progress = from.block(unpackProgress);
+  const inline = from.block(unpackResult);
   return {
     sessionId,
     workerId,
+    result: hasResultApart(record) ? apart.result : inline,
     error,
     progress,
-    result: packed ? unpackResult(packed) : undefined,
-    cancellation: unpackCancellation(from.block()),
-    checkpoint: unpackResult(from.block()),
+    cancellation: from.block(unpackCancellation),
+    checkpoint: from.block(unpackResult),
   };
 }
 

@@ -8,11 +8,16 @@ export const noBytes: Buffer = Buffer.alloc(0);
 
 export function packError(error: TaskError | undefined): Buffer {
   if (!error) return noBytes;
-  packer.reset().byte((error.retryable ? 1 : 0) | (error.stack === undefined ? 0 : 2));
-  packer.text(error.code);
-  packer.text(error.message);
-  if (error.stack !== undefined) packer.text(error.stack);
+  appendError(packer.reset(), error);
   return packer.take();
+}
+
+/** Behind what a packer holds already. */
+export function appendError(to: Packer, error: TaskError): void {
+  to.byte((error.retryable ? 1 : 0) | (error.stack === undefined ? 0 : 2));
+  to.text(error.code);
+  to.text(error.message);
+  if (error.stack !== undefined) to.text(error.stack);
 }
 
 export function unpackError(block: Buffer): TaskError | undefined {
@@ -61,13 +66,19 @@ export function unpackCancellation(block: Buffer): Cancellation | undefined {
 
 export function packResult(result: Payload | undefined): Buffer {
   if (!result) return noBytes;
-  packer.reset().text(result.contentType);
-  packer.raw(result.data);
+  appendResult(packer.reset(), result);
   return packer.take();
 }
 
-export function unpackResult(block: Buffer): Payload | undefined {
-  if (block.length === 0) return undefined;
+/** Behind what a packer holds already. */
+export function appendResult(to: Packer, result: Payload | undefined): void {
+  if (!result) return;
+  to.text(result.contentType);
+  to.raw(result.data);
+}
+
+export function unpackResult(block: Buffer | null | undefined): Payload | undefined {
+  if (!block || block.length === 0) return undefined;
   const from = new Unpacker(block);
   return { contentType: from.text(), data: from.rest() };
 }

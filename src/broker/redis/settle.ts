@@ -1,6 +1,7 @@
 import { limits } from "../../limits.js";
+import { leaseTokenIdAt } from "../../task/ids.js";
 import { uuidText } from "../../task/uuid.js";
-import type { AttemptOutcome, Attempt, Task, TaskError } from "../../task/task.js";
+import type { AttemptOutcome, Attempt, Payload, Task, TaskError } from "../../task/task.js";
 import type {
   DeliveredItem,
   ProgressItem,
@@ -14,11 +15,20 @@ import { placeIn } from "./keys.js";
 import { hasPayloadApart, unpackTask } from "./record.js";
 import { unpackSuccessor } from "./successor.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
-import { noBytes, packError, packProgress, packResult } from "./sections.js";
-import { byPartition, inChunks, splitToken, type SplitToken, type Store } from "./store.js";
+import { appendError, appendResult, packProgress } from "./sections.js";
+import {
+  byPartition,
+  inChunks,
+  partitionOfToken,
+  type Placed,
+  splitToken,
+  type Store,
+} from "./store.js";
 
 /** Settlements a script handles at once: some 2 ms of a busy Redis. */
 const chunkItems = 200;
+
+type Item = Placed<Settlement>;
 
 const stale: SettleReply = Object.freeze({
   verdict: "stale",
@@ -26,60 +36,55 @@ const stale: SettleReply = Object.freeze({
   recorded: false,
 });
 
-interface Prepared {
-  readonly settlement: Settlement;
-  readonly split: SplitToken;
-  readonly data: Uint8Array;
-  readonly index: number;
-}
-
 export async function settle(
   store: Store,
   settlements: readonly Settlement[],
 ): Promise<SettleReply[]> {
-  const splits = settlements.map(({ token }) => splitToken(store, token));
   const replies = settlements.map(() => stale);
   const calls: Promise<void>[] = [];
-  for (const [partition, group] of byPartition(settlements, (_, i) => splits[i]?.partition)) {
-    const prepared = group.map(({ item, index }): Prepared => {
-      return { settlement: item, split: splits[index]!, data: dataOf(item), index };
-    });
-    const chunks = inChunks(
-      prepared,
-      chunkItems,
-      ({ data }) => data.length,
-      limits.leaseBatchBytes,
-    );
-    for (const chunk of chunks) calls.push(settleChunk(store, partition, chunk, replies));
+  const groups = byPartition(settlements, ({ token }) => partitionOfToken(store, token));
+  for (const [partition, group] of groups) {
+    for (const chunk of inChunks(group, chunkItems, bytesOf, limits.leaseBatchBytes)) {
+      calls.push(settleChunk(store, partition, chunk, replies));
+    }
   }
   await Promise.all(calls);
   return replies;
 }
 
+/** About. */
+function bytesOf({ item }: Item): number {
+  if (item.kind === "complete") return item.result?.data.length ?? 0;
+  return item.kind === "fail" ? item.error.message.length + (item.error.stack?.length ?? 0) : 0;
+}
+
 async function settleChunk(
   store: Store,
   partition: number,
-  chunk: readonly Prepared[],
+  chunk: readonly Item[],
   replies: SettleReply[],
 ): Promise<void> {
   const reply = await store.scripts.run("settle", store.base(partition), settleArguments(chunk));
   const [entry, time, verdicts, accepted] = asList(reply);
   const told = { partition, entry: asText(entry), at: asNumber(time) };
   const rows = asList(accepted);
+  const codesOf = asBytes(verdicts);
   let row = 0;
-  asBytes(verdicts).forEach((verdict, i) => {
-    const { settlement, split, data, index } = chunk[i]!;
+  for (const [nth, { item, index }] of chunk.entries()) {
+    const verdict = codesOf[nth]!;
     if (verdict !== codes.accepted) {
       replies[index] = verdict === codes.stale ? stale : duplicate(verdict === codes.recorded);
-      return;
+      continue;
     }
-    const id = uuidText(split.id);
-    const result = settlement.kind === "complete" ? Buffer.from(data) : undefined;
-    const transition = readTransition(told, id, kindCode(settlement), rows, row, result);
+    const id = uuidText(item.token, leaseTokenIdAt);
+    const transition = readTransition(told, id, kindCode(item), rows, row, resultOf(item));
     replies[index] = { verdict: "accepted", transition, recorded: false };
     row += 4;
-  });
+  }
 }
+
+const resultOf = (settlement: Settlement): Payload | undefined =>
+  settlement.kind === "complete" ? settlement.result : undefined;
 
 const codes = { accepted: 97, recorded: 114, stale: 115 } as const;
 
@@ -89,26 +94,23 @@ const duplicate = (recorded: boolean): SettleReply => ({
   recorded,
 });
 
-function dataOf(settlement: Settlement): Uint8Array {
-  if (settlement.kind === "complete") return packResult(settlement.result);
-  if (settlement.kind === "fail") return packError(settlement.error);
-  return noBytes;
-}
 const packer = new Packer();
 
 /** As settle.lua reads them: few arguments, as each costs both sides more than its bytes. */
-function settleArguments(chunk: readonly Prepared[]): Argument[] {
+function settleArguments(chunk: readonly Item[]): Argument[] {
   const sessions: string[] = [];
   packer.reset();
-  for (const { settlement, split, data } of chunk) {
-    packer.raw(split.id);
-    packer.raw(split.proof);
-    packer.byte(kindCode(settlement));
-    packer.byte(settlement.kind === "lose" ? followings.indexOf(settlement.then) : 0);
-    packer.uint16(placeOf(sessions, settlement.sessionId));
-    packer.double(Math.floor(delayOf(settlement)));
-    packer.uint32(data.length);
-    packer.raw(data);
+  for (const { item } of chunk) {
+    packer.raw(item.token, leaseTokenIdAt);
+    packer.byte(kindCode(item));
+    packer.byte(item.kind === "lose" ? followings.indexOf(item.then) : 0);
+    packer.uint16(placeOf(sessions, item.sessionId));
+    packer.double(Math.floor(delayOf(item)));
+    const start = packer.length;
+    packer.uint32(0);
+    if (item.kind === "complete") appendResult(packer, item.result);
+    else if (item.kind === "fail") appendError(packer, item.error);
+    packer.uint32At(start, packer.length - start - 4);
   }
   return [packer.take(), ...sessions];
 }
@@ -171,7 +173,7 @@ export function readTransition(
   outcome: number,
   row: readonly Reply[],
   from: number,
-  result?: Buffer,
+  result?: Payload,
 ): Transition {
   const snapshot = asBytes(row[from + 2]!);
   const payload = hasPayloadApart(snapshot) ? asBytes(row[from + 3]!) : undefined;
@@ -198,7 +200,7 @@ export interface ToldChange {
   readonly payloadOmitted: boolean;
   readonly snapshot: Buffer;
   readonly payload: Buffer | null | undefined;
-  readonly result: Buffer | null | undefined;
+  readonly result: Payload | undefined;
 }
 
 export function transitionOf(change: ToldChange): Transition {

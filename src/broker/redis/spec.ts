@@ -30,9 +30,7 @@ const contentTypes: readonly (string | undefined)[] = [undefined, "", "applicati
 const withTerms = 128;
 
 export function packSpec(packer: Packer, task: Task): void {
-  const labels = Object.entries(task.requiredLabels);
-  const trace = Object.entries(task.traceContext);
-  const flags = ownParts(task, labels.length > 0, trace.length > 0);
+  const flags = ownParts(task);
   const contentType = task.payload?.contentType;
   const kind = contentTypes.indexOf(contentType);
   packer.byte(flags);
@@ -47,15 +45,15 @@ export function packSpec(packer: Packer, task: Task): void {
   }
   if (task.runAt !== undefined) packer.number(task.runAt);
   if (flags & own.retry) packRetry(packer, task.retry);
-  if (flags & own.labels) packPairs(packer, labels);
+  if (flags & own.labels) packPairs(packer, task.requiredLabels);
   if (flags & own.tags) packTexts(packer, task.tags);
   if (flags & own.key) packer.text(task.idempotencyKey);
-  if (flags & own.trace) packPairs(packer, trace);
+  if (flags & own.trace) packPairs(packer, task.traceContext);
   // Few tasks have any, and not all of them: written out.
   if (task.terms) packer.text(JSON.stringify(task.terms));
 }
 
-function ownParts(task: Task, labels: boolean, trace: boolean): number {
+function ownParts(task: Task): number {
   const { maxRetries, retentionMs, namespace, queue } = task;
   const settings = maxRetries !== limits.maxRetries || retentionMs !== limits.retentionMs;
   const names = namespace !== defaultNamespace || queue !== defaultQueue;
@@ -63,12 +61,17 @@ function ownParts(task: Task, labels: boolean, trace: boolean): number {
     (settings ? own.settings : 0) |
     (task.runAt === undefined ? 0 : own.runAt) |
     (isDefaultRetry(task.retry) ? 0 : own.retry) |
-    (labels ? own.labels : 0) |
+    (hasAny(task.requiredLabels) ? own.labels : 0) |
     (task.tags.length > 0 ? own.tags : 0) |
     (task.idempotencyKey === "" ? 0 : own.key) |
-    (trace ? own.trace : 0) |
+    (hasAny(task.traceContext) ? own.trace : 0) |
     (names ? own.names : 0)
   );
+}
+
+function hasAny(words: Readonly<Record<string, string>>): boolean {
+  for (const _ in words) return true;
+  return false;
 }
 
 /** Small numbers of either sign stay small. */
@@ -80,8 +83,8 @@ function packTexts(packer: Packer, texts: readonly string[]): void {
   for (const text of texts) packer.text(text);
 }
 
-const packPairs = (packer: Packer, pairs: readonly [string, string][]): void =>
-  packTexts(packer, pairs.flat());
+const packPairs = (packer: Packer, words: Readonly<Record<string, string>>): void =>
+  packTexts(packer, Object.entries(words).flat());
 
 const defaultRetry: RetryPolicy = Object.freeze({
   initialBackoffMs: limits.backoffInitialMs,

@@ -59,11 +59,17 @@ export interface SplitToken {
 }
 
 /** Undefined if it cannot be a token of ours. */
-export function splitToken(store: Store, token: Uint8Array): SplitToken | undefined {
+export function partitionOfToken(store: Store, token: Uint8Array): number | undefined {
   const slot = slotOfLeaseToken(token);
-  if (slot === undefined) return undefined;
+  return slot === undefined ? undefined : partitionOfSlot(slot, store.partitions);
+}
+
+/** Undefined if it cannot be a token of ours. */
+export function splitToken(store: Store, token: Uint8Array): SplitToken | undefined {
+  const partition = partitionOfToken(store, token);
+  if (partition === undefined) return undefined;
   return {
-    partition: partitionOfSlot(slot, store.partitions),
+    partition,
     id: token.subarray(leaseTokenIdAt, leaseTokenProofAt),
     proof: token.subarray(leaseTokenProofAt),
   };

@@ -10,7 +10,15 @@ const refused = /[\0\\]|\p{Surrogate}/u;
  * The text itself if Postgres takes it; else an escaped form with a backslash in it. No two texts
  * become one.
  */
-export const storable = (text: string): string =>
+export function storable(text: string): string {
+  for (let at = 0; at < text.length; at += 1) {
+    const code = text.charCodeAt(at);
+    if (code === 0 || code === 0x5c || code > 0x7f) return escaped(text);
+  }
+  return text;
+}
+
+const escaped = (text: string): string =>
   refused.test(text) ? JSON.stringify(text).slice(1, -1) : text;
 
 export const restored = (text: string): string =>

@@ -48,7 +48,6 @@ export async function record(
 ): Promise<RecordOutcome[]> {
   const outcomes: RecordOutcome[] = [];
   const guesses = groupByTask(transitions).map(guess);
-  guesses.sort((a, b) => (a.group.id < b.group.id ? -1 : 1));
   for (const batch of chunks(guesses, limits.recordBatch)) {
     const left = await recordAsGuessed(database, batch, shard, outcomes);
     if (left.length > 0) await recordWithCare(database, left, shard, outcomes);

@@ -1,4 +1,5 @@
 import { DroverError } from "../../errors.js";
+import { writeText } from "../../short-text.js";
 import { writeUuid } from "../../task/uuid.js";
 
 /**
@@ -25,9 +26,14 @@ const headerBytes = 20;
 
 let kept: Buffer | undefined;
 
+const viewOf = (bytes: Buffer): DataView =>
+  new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
 /** Begun with `rowsOf`; columns are written in the order of the type's attributes. */
 export class RowWriter {
   #buffer: Buffer;
+  /** Of the buffer: its writers of numbers cost a fraction of Buffer's. */
+  #view: DataView;
   #at = headerBytes;
   #rowAt = 0;
   #rows = 0;
@@ -38,18 +44,19 @@ export class RowWriter {
     this.#typeOid = typeOid;
     this.#columns = columns;
     this.#buffer = kept ?? Buffer.allocUnsafe(firstBytes);
+    this.#view = viewOf(this.#buffer);
     kept = undefined;
   }
 
   begin(): void {
     this.#room(8);
     this.#rowAt = this.#at;
-    this.#buffer.writeInt32BE(this.#columns, this.#at + 4);
+    this.#view.setInt32(this.#at + 4, this.#columns);
     this.#at += 8;
   }
 
   end(): void {
-    this.#buffer.writeInt32BE(this.#at - this.#rowAt - 4, this.#rowAt);
+    this.#view.setInt32(this.#rowAt, this.#at - this.#rowAt - 4);
     this.#rows += 1;
   }
 
@@ -57,11 +64,11 @@ export class RowWriter {
   finish(): Buffer {
     const { length } = this.#buffer;
     const dimensions = this.#rows === 0 ? 0 : 1;
-    this.#buffer.writeInt32BE(dimensions, 0);
-    this.#buffer.writeInt32BE(0, 4);
-    this.#buffer.writeInt32BE(this.#typeOid, 8);
-    this.#buffer.writeInt32BE(this.#rows, 12);
-    this.#buffer.writeInt32BE(1, 16);
+    this.#view.setInt32(0, dimensions);
+    this.#view.setInt32(4, 0);
+    this.#view.setInt32(8, this.#typeOid);
+    this.#view.setInt32(12, this.#rows);
+    this.#view.setInt32(16, 1);
     const end = dimensions === 0 ? 12 : this.#at;
     // Copied, because the driver may still be sending when the next batch is written.
     const parameter = Buffer.from(this.#buffer.subarray(0, end));
@@ -73,20 +80,20 @@ export class RowWriter {
     if (value === undefined) return this.#null(oids.int8);
     this.#head(oids.int8, 8);
     const high = Math.floor(value / 0x1_0000_0000);
-    this.#buffer.writeInt32BE(high, this.#at);
-    this.#buffer.writeUInt32BE(value - high * 0x1_0000_0000, this.#at + 4);
+    this.#view.setInt32(this.#at, high);
+    this.#view.setUint32(this.#at + 4, value - high * 0x1_0000_0000);
     this.#at += 8;
   }
 
   int4(value: number): void {
     this.#head(oids.int4, 4);
-    this.#buffer.writeInt32BE(value, this.#at);
+    this.#view.setInt32(this.#at, value);
     this.#at += 4;
   }
 
   int2(value: number): void {
     this.#head(oids.int2, 2);
-    this.#buffer.writeInt16BE(value, this.#at);
+    this.#view.setInt16(this.#at, value);
     this.#at += 2;
   }
 
@@ -122,25 +129,25 @@ export class RowWriter {
     const start = this.#at;
     const header = [1, 0, oids.text, values.length, 1];
     for (const [index, word] of header.entries()) {
-      this.#buffer.writeInt32BE(word, start + 4 * index);
+      this.#view.setInt32(start + 4 * index, word);
     }
     this.#at += headerBytes;
     for (const value of values) this.#counted(value);
-    this.#buffer.writeInt32BE(this.#at - start, start - 4);
+    this.#view.setInt32(start - 4, this.#at - start);
   }
 
   #string(oid: number, value: string | undefined): void {
     if (value === undefined) return this.#null(oid);
     this.#room(4);
-    this.#buffer.writeInt32BE(oid, this.#at);
+    this.#view.setInt32(this.#at, oid);
     this.#at += 4;
     this.#counted(value);
   }
 
   #counted(value: string): void {
     this.#room(4 + 3 * value.length);
-    const length = this.#buffer.write(value, this.#at + 4);
-    this.#buffer.writeInt32BE(length, this.#at);
+    const length = writeText(this.#buffer, value, this.#at + 4);
+    this.#view.setInt32(this.#at, length);
     this.#at += 4 + length;
   }
 
@@ -150,8 +157,8 @@ export class RowWriter {
 
   #head(oid: number, length: number): void {
     this.#room(8 + Math.max(0, length));
-    this.#buffer.writeInt32BE(oid, this.#at);
-    this.#buffer.writeInt32BE(length, this.#at + 4);
+    this.#view.setInt32(this.#at, oid);
+    this.#view.setInt32(this.#at + 4, length);
     this.#at += 8;
   }
 
@@ -160,5 +167,6 @@ export class RowWriter {
     const wider = Buffer.allocUnsafe(Math.max(2 * this.#buffer.length, this.#at + bytes));
     this.#buffer.copy(wider, 0, 0, this.#at);
     this.#buffer = wider;
+    this.#view = viewOf(wider);
   }
 }
