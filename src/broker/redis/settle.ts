@@ -101,16 +101,16 @@ function settleArguments(chunk: readonly Item[]): Argument[] {
   const sessions: string[] = [];
   packer.reset();
   for (const { item } of chunk) {
-    packer.raw(item.token, leaseTokenIdAt);
     packer.byte(kindCode(item));
-    packer.byte(item.kind === "lose" ? followings.indexOf(item.then) : 0);
+    packer.raw(item.token, leaseTokenIdAt);
     packer.uint16(placeOf(sessions, item.sessionId));
-    packer.double(Math.floor(delayOf(item)));
     const start = packer.length;
     packer.uint32(0);
     if (item.kind === "complete") appendResult(packer, item.result);
     else if (item.kind === "fail") appendError(packer, item.error);
     packer.uint32At(start, packer.length - start - 4);
+    packer.byte(item.kind === "lose" ? followings.indexOf(item.then) : 0);
+    packer.double(Math.floor(delayOf(item)));
   }
   return [packer.take(), ...sessions];
 }

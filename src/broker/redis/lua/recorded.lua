@@ -61,24 +61,39 @@ end
 local recs, keys = read_records(ids)
 local dropped, buried = {}, 0
 
-local function bury(id, key, rec, t)
-  entomb(id, t[RUN], now, t[SETTLED_BY], t[TOKEN], session_of(rec, t))
+-- As parts/record.lua places them; the grant's settling and token stand as they do in a tombstone.
+local STATE = '>xBBxxxxxxxxxxxxxxxI4'
+local RECORDED_AT, SETTLED_FROM, TOKEN_TO, TAIL_AT, RUN_AT, SIZES_AT = 82, 27, 43, 68, 72, 112
+
+local function bury(id, key, rec, flags)
+  local session, run = '', read('>I2', rec, RUN_AT)
+  if read('>I4', rec, TAIL_AT) > 0 then
+    local spec_bytes, payload_bytes = read('>I4I4', rec, SIZES_AT)
+    session = read('>I4c0', rec, HEAD_BYTES + spec_bytes + payload_bytes + 1)
+  end
+  entomb_as(id, pack(TOMB, run, now + TOMBSTONE_MS, sub(rec, SETTLED_FROM, TOKEN_TO), session))
   dropped[#dropped + 1] = key
-  if has(t, PAYLOAD_APART) then dropped[#dropped + 1] = K .. 'p:' .. id end
-  if has(t, RESULT_APART) then dropped[#dropped + 1] = K .. 'r:' .. id end
+  if band(flags, PAYLOAD_APART) ~= 0 then dropped[#dropped + 1] = K .. 'p:' .. id end
+  if band(flags, RESULT_APART) ~= 0 then dropped[#dropped + 1] = K .. 'r:' .. id end
   buried = buried + 1
   news[buried] = id
 end
 
+-- History has this version of a task that goes on.
+local function note(key, rec, flags, version)
+  local between = sub(rec, 4, RECORDED_AT - 1)
+  call('SETRANGE', key, 2, pack('>Bc0I4', bor(flags, IN_HISTORY), between, version))
+end
+
 for i, id in ipairs(ids) do
   local rec, version = recs[i], versions[id]
-  local t = rec and parse(rec)
-  if t and t[STATUS] >= DONE and version >= t[VERSION] then
-    bury(id, keys[i], rec, t)
-  elseif t and version > t[RECORDED] then
-    t[RECORDED] = version
-    set(t, IN_HISTORY)
-    call('SETRANGE', keys[i], 0, head_of(t))
+  if rec then
+    local status, flags, current = read(STATE, rec)
+    if status >= DONE and version >= current then
+      bury(id, keys[i], rec, flags)
+    elseif version > read('>I4', rec, RECORDED_AT) then
+      note(keys[i], rec, flags, version)
+    end
   end
 end
 for i = 1, #dropped, 1000 do call('DEL', unpack(dropped, i, math.min(i + 999, #dropped))) end

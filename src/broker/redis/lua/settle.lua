@@ -1,10 +1,10 @@
 #!lua flags=allow-oom
 -- The only way out of RUNNING (B5): compares the whole token and the session, then ends the lease.
 -- KEYS  1 start of the partition's keys
--- ARGV  1 the items, packed one after another: task id, token (fencing number and secret), kind (1
---       complete 2 fail 3 timeout 4 release 5 cancel 6 lose), then (0 pending 1 quarantine 2
---       poison), the session that reports it (its place in ARGV from 2; 0: none), delay in ms (-1:
---       none), the result or the error, packed
+-- ARGV  1 the items, packed one after another: kind (1 complete 2 fail 3 timeout 4 release 5 cancel
+--       6 lose), task id, token (fencing number and secret), the session that reports it (its place
+--       in ARGV from 2; 0: none), the result or the error, packed; then (0 pending 1 quarantine 2
+--       poison), delay in ms (-1: none)
 --       then sessions
 -- Returns { outbox entry, time, verdicts, accepted }: a byte per item, 'a' accepted, 'd' duplicate,
 --       'r' duplicate that is recorded, 's' stale; and for each accepted one: place in the entry,
@@ -26,73 +26,77 @@ local function poison(losses)
   return packed_error('poison', message .. LEASE_LOSSES_MAX .. ' may be')
 end
 
-local items, ids = {}, {}
-local function next_item(from)
-  local id, token, kind, following, session, delay, data, to =
-    read('>c16c16BBI2dI4c0', ARGV[1], from)
-  local n = #ids + 1
-  ids[n] = id
-  items[n] = {
-    id = id, token = token, kind = kind, next = following, delay = delay, data = data,
-    session = session > 0 and ARGV[session + 1],
-  }
-  return to
-end
-local from = 1
-while from <= #ARGV[1] do from = next_item(from) end
--- Records by id: read at once, changed here, written at the end.
-local recs, keys = read_records(ids)
-local known, dirty, writes = {}, {}, {}
-for i, id in ipairs(ids) do known[id] = recs[i] end
-
-local ends = {}
-ends[COMPLETE] = function(item, t, x)
-  finish(t, DONE, now)
-  t[RELEASES], x[7] = 0, ''
-  if #item.data > INLINE_BYTES then
-    call('SET', K .. 'r:' .. item.id, item.data)
-    set(t, RESULT_APART)
-  else
-    x[5] = item.data
+-- The parts of each item by its place. Of several of one task each sees what the one before left:
+-- `at` is the place of the first, where the record stands: read at once, changed here, written at
+-- the end.
+local ids, kinds, tokens, sessions, datas, nexts, delays = {}, {}, {}, {}, {}, {}, {}
+local at, first = {}, {}
+do
+  local packed, from, n, session = ARGV[1], 1, 0, nil
+  while from <= #packed do
+    n = n + 1
+    kinds[n], ids[n], tokens[n], session, datas[n], nexts[n], delays[n], from =
+      read('>Bc16c16I2I4c0Bd', packed, from)
+    sessions[n] = session > 0 and ARGV[session + 1]
+    local id = ids[n]
+    at[n] = first[id] or n
+    first[id] = at[n]
   end
 end
-ends[FAIL] = function(item, t, x)
-  t[RELEASES], x[3] = 0, item.data
+local recs, keys = read_records(ids)
+local written, writes = {}, {}
+
+local ends = {}
+ends[COMPLETE] = function(n, t, x)
+  finish(t, DONE, now)
+  t[RELEASES], x[7] = 0, ''
+  if #datas[n] > INLINE_BYTES then
+    call('SET', K .. 'r:' .. ids[n], datas[n])
+    set(t, RESULT_APART)
+  else
+    x[5] = datas[n]
+  end
+end
+ends[FAIL] = function(n, t, x)
+  t[RELEASES], x[3] = 0, datas[n]
   -- A retry that could only begin when the task must have ended is none.
-  local late = t[CANCEL] == 0 and is_past_deadline(t, now + item.delay)
-  if item.delay < 0 or late then return finish(t, FAILED, now) end
+  local delay = delays[n]
+  local late = t[CANCEL] == 0 and is_past_deadline(t, now + delay)
+  if delay < 0 or late then return finish(t, FAILED, now) end
   t[RETRIES] = t[RETRIES] + 1
-  wait_again(item.id, item.rec, t, RETRYING, now + item.delay, now)
+  wait_again(ids[n], recs[at[n]], t, RETRYING, now + delay, now)
 end
 ends[TIMED_OUT] = ends[FAIL]
-ends[RELEASE] = function(item, t)
+ends[RELEASE] = function(n, t)
+  local delay = delays[n]
   t[RELEASES] = t[RELEASES] + 1
-  wait_again(item.id, item.rec, t, item.delay > 0 and SCHEDULED or PENDING, now + item.delay, now)
+  wait_again(ids[n], recs[at[n]], t, delay > 0 and SCHEDULED or PENDING, now + delay, now)
 end
 ends[CANCEL_NOW] = function(_, t)
   t[RELEASES] = 0
   finish(t, CANCELLED, now)
 end
-ends[LOSE] = function(item, t, x)
+ends[LOSE] = function(n, t, x)
   t[LOSSES], t[RELEASES] = t[LOSSES] + 1, 0
-  if item.next == POISON then
+  if nexts[n] == POISON then
     x[3] = poison(t[LOSSES])
     return finish(t, FAILED, now)
   end
   set(t, LOST)
-  if item.next ~= QUARANTINED then return wait_again(item.id, item.rec, t, PENDING, now, now) end
+  local rec = recs[at[n]]
+  if nexts[n] ~= QUARANTINED then return wait_again(ids[n], rec, t, PENDING, now, now) end
   set(t, QUARANTINE)
-  wait_again(item.id, item.rec, t, RETRYING, now + item.delay, now)
+  wait_again(ids[n], rec, t, RETRYING, now + delays[n], now)
 end
 
-local function keep(item, rec)
-  local id = item.id
-  known[id] = rec
-  if not dirty[id] then
-    writes[#writes + 1], writes[#writes + 2] = keys[item.place], rec
-    dirty[id] = #writes
+local function keep(n, rec)
+  local place = at[n]
+  recs[place] = rec
+  if written[place] then
+    writes[written[place]] = rec
   else
-    writes[dirty[id]] = rec
+    local last = #writes
+    writes[last + 1], writes[last + 2], written[place] = keys[place], rec, last + 2
   end
 end
 
@@ -104,67 +108,65 @@ local function accept(place, omitted, snap, apart)
 end
 
 -- Nil where it is not plain.
-local function apply_plain(item)
-  if item.kind ~= COMPLETE or not item.session then return nil end
-  local id = item.id
-  local rec, flags, spec_bytes, payload_bytes =
-    complete_plain(item.rec, item.token, item.session, item.data, now)
-  if not rec then return nil end
-  gather(unheld, item.session, id)
+local function apply_plain(n, rec)
+  if kinds[n] ~= COMPLETE or not sessions[n] then return nil end
+  local id = ids[n]
+  local after, flags, spec_bytes, payload_bytes =
+    complete_plain(rec, tokens[n], sessions[n], datas[n], now)
+  if not after then return nil end
+  gather(unheld, sessions[n], id)
   undue[#undue + 1] = id
-  keep(item, rec)
-  local place, snap = tell_of(id, rec, DONE, flags, spec_bytes, payload_bytes, COMPLETE, 0)
+  keep(n, after)
+  local place, snap = tell_of(id, after, DONE, flags, spec_bytes, payload_bytes, COMPLETE, 0)
   return accept(place, flags % 2, snap, '')
 end
 
-local function apply(item, t, session)
-  local id = item.id
+local function apply(n, rec, t, session)
+  local id, kind = ids[n], kinds[n]
   if t[STATUS] == RUNNING then
     unhold(id, t, session)
   else
-    unshelve(id, item.rec, t)
+    unshelve(id, rec, t)
   end
   clear(t, LOST)
-  local x = tail_of(item.rec, t)
-  if t[CANCEL] > 0 then note_step(x, item.session and ACKNOWLEDGED or FORCED, now) end
-  ends[item.kind](item, t, x)
-  t[SETTLED_BY], t[SETTLED_AT] = item.kind, t[VERSION]
-  local rec = assemble(item.rec, t, x)
-  keep(item, rec)
-  return accept(announce(id, rec, t, item.kind))
+  local x = tail_of(rec, t)
+  if t[CANCEL] > 0 then note_step(x, sessions[n] and ACKNOWLEDGED or FORCED, now) end
+  ends[kind](n, t, x)
+  t[SETTLED_BY], t[SETTLED_AT] = kind, t[VERSION]
+  local after = assemble(rec, t, x)
+  keep(n, after)
+  return accept(announce(id, after, t, kind))
 end
 
-local function from_tombstone(item)
-  local tomb = tombstone_of(item.id, now)
-  local same = tomb and tomb.token == item.token and tomb.settled_by == item.kind
-  if same and (not item.session or item.session == tomb.session) then return 'r' end
+local function from_tombstone(n)
+  local tomb = tombstone_of(ids[n], now)
+  local same = tomb and tomb.token == tokens[n] and tomb.settled_by == kinds[n]
+  if same and (not sessions[n] or sessions[n] == tomb.session) then return 'r' end
   return 's'
 end
 
-local function judge(item)
-  item.rec = known[item.id]
-  if not item.rec then return from_tombstone(item) end
-  local plain = apply_plain(item)
+local function judge(n)
+  local rec, kind = recs[at[n]], kinds[n]
+  if not rec then return from_tombstone(n) end
+  local plain = apply_plain(n, rec)
   if plain then return plain end
-  local t = parse(item.rec)
-  local session = session_of(item.rec, t)
-  if t[TOKEN] ~= item.token or (item.session and item.session ~= session) then return 's' end
+  local t = parse(rec)
+  local session = session_of(rec, t)
+  if t[TOKEN] ~= tokens[n] or (sessions[n] and sessions[n] ~= session) then return 's' end
   if t[STATUS] == RUNNING then
-    if item.kind == LOSE and is_live(session, now) then return 's' end
-    return apply(item, t, session)
+    if kind == LOSE and is_live(session, now) then return 's' end
+    return apply(n, rec, t, session)
   end
-  if item.kind == COMPLETE and has(t, LOST) and t[STATUS] < DONE then
-    return apply(item, t, session)
+  if kind == COMPLETE and has(t, LOST) and t[STATUS] < DONE then
+    return apply(n, rec, t, session)
   end
-  if t[SETTLED_BY] == item.kind then return t[RECORDED] >= t[SETTLED_AT] and 'r' or 'd' end
+  if t[SETTLED_BY] == kind then return t[RECORDED] >= t[SETTLED_AT] and 'r' or 'd' end
   return 's'
 end
 
 local verdicts = {}
-for i, item in ipairs(items) do
-  item.place = i
-  verdicts[i] = judge(item)
-end
+for n = 1, #ids do verdicts[n] = judge(n) end
+count_plain()
 set_all(writes)
 close_shelves()
 close_holds()

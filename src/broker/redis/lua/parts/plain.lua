@@ -4,43 +4,72 @@
 -- to those.
 local PLAIN_ITEM = '>xI2c16BxBBxxxxxxxxxxI4c0'
 local PLAIN_RECORD = '>BBBBI4I4I6c0'
-local GRANT = '>BBBBI4I4I6I4I4Bdc8I6I6I6I2I4I4'
-local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+local GRANT = '>BBBBI4I4I6I4I4Bdc8I6I6I6I2I4I4c0c0'
+-- From STARTED on: that, CANCEL, TAIL_BYTES, TIMEOUT, EXPIRE, DEADLINE, HEARTBEAT.
+local WAIT = '>I6xxxxxxI6xxxxxxI4xxxxxxxxxxxxxxxxxxxxI4I6I6I4'
+local STARTED_AT = 44
+local RUNS = '>BBBBI4I4I6I4I4xc16I6xxxxxxI6xxxxxxI4'
+local COMPLETED_HOT = HOT .. 'c0'
+local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0'
 
--- Ready, never granted (from STARTED to TAIL_BYTES there are zeros), free to run at any time.
-local function is_plain_wait(rec)
+-- How many of these a call moved, by queue and priority.
+local granted, completed
+each_call(function() granted, completed = {}, {} end)
+
+local function count_plain()
+  for cell, n in pairs(granted) do
+    local priority = cell % 4
+    count((cell - priority) / 4, priority, PENDING, -n)
+    count((cell - priority) / 4, priority, RUNNING, n)
+  end
+  for cell, n in pairs(completed) do
+    local priority = cell % 4
+    count((cell - priority) / 4, priority, RUNNING, -n)
+  end
+  granted, completed = {}, {}
+end
+
+-- How long it may run once granted; nil unless it is ready, was never granted and is free to run
+-- at any time.
+local function plain_timeout(rec)
   local status, flags = string.byte(rec, 2, 3)
-  return status == PENDING and band(flags, QUARANTINE + PAYLOAD_APART) == 0
-    and sub(rec, 44, 71) == NONE and sub(rec, 96, 111) == sub(NONE, 1, 16)
+  if status ~= PENDING or band(flags, QUARANTINE + PAYLOAD_APART) ~= 0 then return nil end
+  local started, cancel, tail, timeout, expire, deadline, heartbeat = read(WAIT, rec, STARTED_AT)
+  if started + cancel + tail + expire + deadline + heartbeat > 0 then return nil end
+  return timeout
 end
 
 -- The record after the grant.
-local function grant_plain(id, rec, s, counter, secret, now)
+local function grant_plain(id, rec, s, counter, secret, now, timeout)
   local a, _, flags, priority, lane, queue, order, version, attempt = read('>BBBBI4I4I6I4I4', rec)
-  count(queue, priority, PENDING, -1)
-  count(queue, priority, RUNNING, 1)
-  hold_plain(id, s.id, now + read('>I4', rec, 92))
+  local cell = queue * 4 + priority
+  granted[cell] = (granted[cell] or 0) + 1
+  hold_plain(id, s.id, now + timeout)
   return pack(GRANT, a, RUNNING, band(flags, AFTER_GRANT), priority, lane, queue, order,
-    version + 1, attempt + 1, 0, counter, secret, now, 0, 0, 0, 0, #s.tail)
-    .. sub(rec, 72) .. s.tail
+    version + 1, attempt + 1, 0, counter, secret, now, 0, 0, 0, 0, #s.tail, sub(rec, 72), s.tail)
 end
 
 -- The record after a running attempt completed, its session, and the bytes of spec and payload; nil
 -- where the plain way is none.
 local function complete_plain(rec, token, session, data, now)
-  local a, status, flags, priority, lane, queue, order, version, attempt, _, held_by, started, _,
-    cancel, _, _, tail = read(HOT, rec)
+  local a, status, flags, priority, lane, queue, order, version, attempt, held_by, started,
+    cancel, tail = read(RUNS, rec)
   if status ~= RUNNING or held_by ~= token or cancel > 0 then return nil end
   if band(flags, QUARANTINE + LOST + PAYLOAD_APART) ~= 0 or #data > INLINE_BYTES then return nil end
   local spec_bytes, payload_bytes = read('>I4I4', rec, 112)
   if read('>I4c0', rec, HEAD_BYTES + spec_bytes + payload_bytes + 1) ~= session then return nil end
   -- Neither a result nor what stands behind it.
-  if sub(rec, -12) ~= sub(NONE, 1, 12) then return nil end
-  count(queue, priority, RUNNING, -1)
+  if sub(rec, -12) ~= NONE then return nil end
+  local cell = queue * 4 + priority
+  completed[cell] = (completed[cell] or 0) + 1
   live[lane] = (live[lane] or 0) - 1
-  local head = pack(HOT, a, DONE, flags, priority, lane, queue, order, version + 1, attempt, 1,
-    held_by, started, now, 0, 0, version + 1, tail + #data)
-  if data == '' then return head .. sub(rec, 72), flags, spec_bytes, payload_bytes end
-  local result = pack('>I4c0I4I4', #data, data, 0, 0)
-  return head .. sub(rec, 72, -13) .. result, flags, spec_bytes, payload_bytes
+  local rest
+  if data == '' then
+    rest = sub(rec, 72)
+  else
+    rest = sub(rec, 72, -13) .. pack('>I4c0I4I4', #data, data, 0, 0)
+  end
+  local after = pack(COMPLETED_HOT, a, DONE, flags, priority, lane, queue, order, version + 1,
+    attempt, 1, held_by, started, now, 0, 0, version + 1, tail + #data, rest)
+  return after, flags, spec_bytes, payload_bytes
 end

@@ -91,7 +91,7 @@ local function grant(id, rec, t, s, token, now)
 end
 
 -- False when the reply is full: its first lease always fits. Without a header it is a plain one.
-local function give(run, id, key, rec, t, s)
+local function give(run, id, key, rec, t, s, timeout)
   local bytes, is_apart = #rec, t and has(t, PAYLOAD_APART)
   if is_apart then bytes = bytes + call('STRLEN', K .. 'p:' .. id) end
   local used = run.used
@@ -105,7 +105,7 @@ local function give(run, id, key, rec, t, s)
   if t then
     after = grant(id, rec, t, s, pack('>d', run.counter) .. secret, run.now)
   else
-    after = grant_plain(id, rec, s, run.counter, secret, run.now)
+    after = grant_plain(id, rec, s, run.counter, secret, run.now, timeout)
   end
   run.store[used * 2 + 1], run.store[used * 2 + 2] = key, after
   run.ids[used + 1], run.recs[used + 1] = id, after
@@ -119,9 +119,9 @@ local function give(run, id, key, rec, t, s)
   return true
 end
 
--- The next ready task of a flow: id, key, record, and its header unless it is a plain one. Ids read
--- stay in the set until `close_flow`; ghosts go with them, so many at most in one call. One whose
--- time is over is a ghost too: a sweep finds it in `ex`.
+-- The next ready task of a flow: id, key, record, and its header, or of a plain one its time. Ids
+-- read stay in the set until `close_flow`; ghosts go with them, so many at most in one call. One
+-- whose time is over is a ghost too: a sweep finds it in `ex`.
 local function next_of(run, flow)
   while run.ghosts < LEASE_GHOSTS do
     local at = flow.at + 1
@@ -136,7 +136,8 @@ local function next_of(run, flow)
       end
     end
     local id, rec = flow.ids[at], flow.recs[at]
-    if rec and is_plain_wait(rec) then return id, flow.keys[at], rec end
+    local timeout = rec and plain_timeout(rec)
+    if timeout then return id, flow.keys[at], rec, nil, timeout end
     local t = rec and parse(rec)
     if t and t[STATUS] == PENDING and not is_over(t, run.now) then
       return id, flow.keys[at], rec, t
@@ -204,11 +205,11 @@ end
 
 -- One grant from a flow. Answers 'served', 'empty', 'skip' (no session may have it) or 'full'.
 local function serve_flow(run, lane, flow)
-  local id, key, rec, t = next_of(run, flow)
+  local id, key, rec, t, timeout = next_of(run, flow)
   if not id then return 'empty' end
   local s = pick_session(run, flow.quarantined, lane.id)
   if not s then return 'skip' end
-  if not give(run, id, key, rec, t, s) then return 'full' end
+  if not give(run, id, key, rec, t, s, timeout) then return 'full' end
   flow.gone[#flow.gone + 1] = id
   return 'served'
 end
@@ -221,11 +222,17 @@ local function serve_flows(run, lane, level, flows, want, skipped)
       flow.touched, flow.quarantined = true, is_quarantine(flow.ref)
       touched[#touched + 1] = flow
     end
-    local fate = serve_flow(run, lane, flow)
+    -- Again and again while it comes before the others.
+    local fate, before = nil, flows[1]
+    repeat
+      fate = serve_flow(run, lane, flow)
+      if fate == 'served' then
+        got = got + 1
+        if flow.tag > clock.v[level] then clock.v[level] = flow.tag end
+        flow.tag = flow.tag + GROUP_STRIDE
+      end
+    until fate ~= 'served' or got >= want or run.full or (before and before.tag <= flow.tag)
     if fate == 'served' then
-      got = got + 1
-      if flow.tag > clock.v[level] then clock.v[level] = flow.tag end
-      flow.tag = flow.tag + GROUP_STRIDE
       insert_sorted(flows, flow)
     elseif fate == 'skip' then
       skipped.n = skipped.n + 1
@@ -360,6 +367,7 @@ local function serve(run, names)
     if #lanes == 0 or run.full then break end
     serve_level(run, lanes, level)
   end
+  count_plain()
   if run.used > 0 then
     call('MSET', unpack(run.store))
     own().fencing, own().granted = run.counter, true

@@ -11,10 +11,12 @@ local function time_of(id) return (read('>I6', id)) end
 local function tomb_bucket(now) return math.floor(now / TOMB_BUCKET_MS) end
 local function tomb_key(bucket) return K .. 'x:' .. bucket end
 
-local function entomb(id, run, now, settled_by, token, session)
-  newest_tomb = math.max(newest_tomb, time_of(id))
-  tombs[#tombs + 1] = id
-  tombs[#tombs + 1] = pack('>I4dBc16', run, now + TOMBSTONE_MS, settled_by, token) .. session
+-- Run, end, settling and token as one, session.
+local TOMB = '>I4dc0c0'
+local function entomb_as(id, tomb)
+  local n, time = #tombs, time_of(id)
+  if time > newest_tomb then newest_tomb = time end
+  tombs[n + 1], tombs[n + 2] = id, tomb
 end
 
 local function close_tombs(now)
@@ -55,7 +57,7 @@ local function tombstone_of(id, now) return tombs_of({ id }, now)[id] end
 local function plant(id, run, now)
   local known = tombstone_of(id, now)
   if known and known.run >= run then return end
-  entomb(id, run, now, 0, string.rep('\0', 16), '')
+  entomb_as(id, pack(TOMB, run, now + TOMBSTONE_MS, string.rep('\0', 17), ''))
 end
 
 -- A task of a later run takes the place of one that ended.
