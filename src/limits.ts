@@ -174,7 +174,7 @@ export const limits = Object.freeze({
   /** Ticks of one schedule dealt with in one transaction. */
   ticksAtOnce: 100,
   missedTicksCounted: 1_000,
-  schedulesAtOnce: 100,
+  schedulesAtOnce: 200,
   /** So long it is remembered which ticks were taken. */
   tickKeepMs: 30 * 86_400_000,
   recentTicks: 10,

@@ -16,6 +16,7 @@ import type { Schedules } from "./schedules.js";
 import { SessionBook } from "./session-book.js";
 import { Settler } from "./settle.js";
 import { Submitter } from "./submitter.js";
+import { TickEnds } from "./tick-ends.js";
 import { TickOrders } from "./tick-orders.js";
 import { TickTasks } from "./tick-tasks.js";
 import { type TickDesk, Ticker } from "./ticker.js";
@@ -113,12 +114,12 @@ export class CoordinatorParts {
 }
 
 function createScheduling(inner: CoordinatorParts): { schedules: Schedules; ticker: Ticker } {
-  const { parts, queues, submitter, canceller } = inner;
+  const { parts, queues, submitter, canceller, waiters } = inner;
   const tasks = new TickTasks(parts, queues);
   const earlier = new EarlierTasks(parts, canceller);
   const book = new ScheduleBook(parts);
   const orders = new TickOrders(parts, { book, tasks, submitter });
-  const ticker = new Ticker(parts, { tasks, earlier, submitter });
+  const ticker = new Ticker(parts, { tasks, earlier, ends: new TickEnds(waiters), submitter });
   book.onChanged = () => ticker.onChanged();
   const schedules: Schedules = {
     create: (namespace, wanted) => book.create(namespace, wanted),

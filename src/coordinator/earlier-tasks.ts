@@ -34,7 +34,8 @@ export class EarlierTasks {
    */
   async live(schedules: readonly Schedule[]): Promise<(readonly LiveTask[] | undefined)[]> {
     const asked = schedules.filter(
-      (each) => each.overlap !== "allow_all" || each.waiting.length > 0,
+      ({ counts, overlap, waiting }) =>
+        counts.taken > 0 && (overlap !== "allow_all" || waiting.length > 0),
     );
     if (asked.length === 0) return schedules.map(() => []);
     const ids = await this.#parts.history.schedules.liveTasks(asked, liveMost);

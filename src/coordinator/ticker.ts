@@ -1,5 +1,5 @@
 import { DroverError } from "../errors.js";
-import type { NewTick, TickChange } from "../history/history.js";
+import type { NewTick, TakeReply, TickChange } from "../history/history.js";
 import { limits } from "../limits.js";
 import { type Plan, planTicks } from "../task/schedule/plan.js";
 import type { Schedule, ScheduleState } from "../task/schedule/schedule.js";
@@ -7,6 +7,7 @@ import { dueOf } from "../task/schedule/timing.js";
 import type { EarlierTasks, LiveTask } from "./earlier-tasks.js";
 import type { Parts } from "./parts.js";
 import type { Submitter } from "./submitter.js";
+import type { TickEnds } from "./tick-ends.js";
 import type { TickTasks } from "./tick-tasks.js";
 
 /** Where the loop that minds the time brings it. */
@@ -23,6 +24,8 @@ const sleepMs = 1_000;
 const blindMs = 1_000;
 /** One that cannot be dealt with at all, by a defect, is left alone for this long. */
 const brokenMs = 60_000;
+/** Schedules planned in one turn: reckoning in a time zone may take 200 us each. */
+const turnSchedules = 25;
 /** Behind a coordinator that is quicker: between 40 and 100 ms. */
 const behindMs = 40;
 const behindSpreadMs = 60;
@@ -30,6 +33,7 @@ const behindSpreadMs = 60;
 export interface TickerParts {
   readonly tasks: TickTasks;
   readonly earlier: EarlierTasks;
+  readonly ends: TickEnds;
   readonly submitter: Submitter;
 }
 
@@ -44,15 +48,20 @@ export class Ticker implements TickDesk {
   readonly #own: TickerParts;
   #behind = false;
   #waited = false;
+  /** The last batch was full: there is more without asking. */
+  #more = false;
 
   constructor(parts: Parts, own: TickerParts) {
     this.#parts = parts;
     this.#own = own;
+    own.ends.onNews = () => this.onChanged();
   }
 
   async takeDue(): Promise<number> {
     const { history, random } = this.#parts;
     if (!history.available) return sleepMs;
+    if (await this.#takeFreed()) return 0;
+    if (this.#more) return (await this.#takeBatch()) > 0 ? 0 : behindMs;
     const { now, dueAt } = await history.schedules.nextDue();
     const waited = this.#waited;
     this.#waited = false;
@@ -67,24 +76,63 @@ export class Ticker implements TickDesk {
   }
 
   async #takeBatch(): Promise<number> {
+    this.#more = false;
     const { schedules: history } = this.#parts.history;
     const { now, schedules } = await history.due(limits.schedulesAtOnce);
     if (schedules.length === 0) return 0;
-    const live = await this.#own.earlier.live(schedules);
-    const changes = await Promise.all(
-      schedules.map((schedule, place) =>
-        this.#change(schedule, now, live[place]).catch((error: unknown) =>
-          laterWith(schedule, now, error),
-        ),
-      ),
-    );
-    const { outcomes, tasks, marker } = await history.take(changes);
+    const outcomes = await this.#take(schedules, now, await this.#own.earlier.live(schedules));
     this.#behind = outcomes.every((outcome) => outcome === "stale");
+    this.#more = !this.#behind && schedules.length === limits.schedulesAtOnce;
+    return schedules.length;
+  }
+
+  /** Ticks that waited for tasks which have ended just now. */
+  async #takeFreed(): Promise<boolean> {
+    const names = this.#own.ends.drain(limits.schedulesAtOnce);
+    if (names.length === 0) return false;
+    const { now, schedules } = await this.#parts.history.schedules.named(names);
+    const waiting = schedules.filter((each) => each.waiting.length > 0 && !each.paused);
+    const live = await this.#own.earlier.live(waiting);
+    const free: Schedule[] = [];
+    for (const [place, schedule] of waiting.entries()) {
+      if (live[place]?.length === 0) free.push(schedule);
+      else if (live[place]) this.#own.ends.follow(schedule, idsOf(live[place]));
+    }
+    if (free.length > 0) await this.#take(free, now, free.map(nobody));
+    return true;
+  }
+
+  async #take(
+    schedules: readonly Schedule[],
+    now: number,
+    live: readonly (readonly LiveTask[] | undefined)[],
+  ): Promise<TakeReply["outcomes"]> {
+    const changes: TickChange[] = [];
+    for (let from = 0; from < schedules.length; from += turnSchedules) {
+      if (from > 0) await new Promise<void>((resolve) => setImmediate(resolve));
+      const some = schedules
+        .slice(from, from + turnSchedules)
+        .map((schedule, nth) =>
+          this.#change(schedule, now, live[from + nth]).catch((error: unknown) =>
+            laterWith(schedule, now, error),
+          ),
+        );
+      changes.push(...(await Promise.all(some)));
+    }
+    const { outcomes, tasks, marker } = await this.#parts.history.schedules.take(changes);
     this.#own.submitter.enqueueTaken(tasks, marker);
     for (const [place, change] of changes.entries()) {
-      if (outcomes[place] === "written") this.#tell(change, now);
+      if (outcomes[place] !== "written") continue;
+      this.#tell(change, now);
+      this.#followEnds(change, live[place]);
     }
-    return schedules.length;
+    return outcomes;
+  }
+
+  #followEnds({ schedule, state, ticks }: TickChange, live: readonly LiveTask[] = []): void {
+    const taken = ticks.flatMap(({ task }) => (task ? [task.id] : []));
+    const waits = state.waiting.length > 0;
+    this.#own.ends.follow(schedule, waits ? [...idsOf(live), ...taken] : []);
   }
 
   async #change(
@@ -134,6 +182,9 @@ export class Ticker implements TickDesk {
     if (missed > 0) emit("missed", missed);
   }
 }
+
+const idsOf = (live: readonly LiveTask[]): string[] => live.map(({ id }) => id);
+const nobody = (): readonly LiveTask[] => [];
 
 /** What one schedule cannot do must not stop the others. */
 function laterWith(schedule: Schedule, now: number, thrown: unknown): TickChange {

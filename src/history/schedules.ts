@@ -37,6 +37,8 @@ export interface ScheduleHistory {
   nextDue(): Promise<{ now: number; dueAt: number | undefined }>;
   /** Those due by now, the longest first. */
   due(limit: number): Promise<{ now: number; schedules: Schedule[] }>;
+  /** Those of these names that there are; in no order. */
+  named(names: readonly ScheduleName[]): Promise<{ now: number; schedules: Schedule[] }>;
   /** Ids of the tasks of each schedule that history holds as live; at most `limit` of each. */
   liveTasks(names: readonly ScheduleName[], limit: number): Promise<string[][]>;
   /** H7. All in one transaction; a schedule that was written meanwhile is left as it is. */

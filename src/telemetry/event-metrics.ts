@@ -89,6 +89,16 @@ export class EventMetrics {
     help: "News told to watches and waits, by what brought it to mind.",
     row: "by",
   });
+  readonly #ticks = new CounterTable({
+    name: "drover_schedule_ticks_total",
+    help: "Ticks of schedules that this coordinator dealt with, by what became of them.",
+    row: "outcome",
+  });
+  readonly #tickLateness = new Histogram({
+    name: "drover_schedule_lateness_seconds",
+    help: "From when a tick was due to the commit of its task; ticks that waited are left out.",
+    bounds: waitBounds,
+  });
   readonly #workers = new Reading(
     "workers_active",
     "Worker sessions whose stream is on this coordinator; sum over coordinators.",
@@ -109,6 +119,10 @@ export class EventMetrics {
     "task.overdue": ({ type, status }) =>
       this.#processed.add(this.#types.admit(type), finals.indexOf(status as FinalStatus)),
     "result.refused": ({ verdict }) => this.#refused.add(verdict),
+    "schedule.ticked": ({ outcome, ticks, lateMs }) => {
+      this.#ticks.add(outcome, 0, ticks);
+      if (outcome === "taken" && lateMs !== undefined) this.#tickLateness.observe(lateMs / 1000);
+    },
     "watch.told": ({ by }) => this.#told.add(by),
     "loop.failed": ({ loop }) => this.#failures.add(this.#loops.admit(loop)),
     "session.opened": ({ sessionId, generation }) => void this.#sessions.set(sessionId, generation),
@@ -164,6 +178,8 @@ export class EventMetrics {
       () => this.#ifKnown(({ entries }, sum) => sum + entries),
     ),
     this.#told,
+    this.#ticks,
+    this.#tickLateness,
     this.#failures,
   ];
 

@@ -148,6 +148,18 @@ export function exerciseSchedules(scene: () => HistoryScene): void {
       for (const { name } of own) await history.schedules.remove(namespace, name, undefined);
     });
 
+    test("several are found by their names, with the time of the store", async () => {
+      const { history, namespace } = scene();
+      const [a, b] = [await make(), await make()];
+      const foreign = { ...a, namespace: `${namespace}-x` };
+      const gone = { namespace, name: "nobody-made-it" };
+      const { now, schedules } = await history.schedules.named([b, foreign, gone, a]);
+      const byName = (x: Schedule, y: Schedule) => (x.name < y.name ? -1 : 1);
+      expect(schedules.toSorted(byName)).toEqual([a, b].toSorted(byName));
+      expect(Math.abs(now - (await history.schedules.now()))).toBeLessThan(60_000);
+      expect((await history.schedules.named([gone])).schedules).toEqual([]);
+    });
+
     test("live tasks are told by schedule, ended and foreign ones are not", async () => {
       const { history, namespace } = scene();
       const [a, b] = [await make(), await make()];

@@ -49,6 +49,11 @@ export function createMemorySchedules(options: MemorySchedulesOptions): Schedule
         return { now, dueAt: times.length > 0 ? Math.min(...times) : undefined };
       }),
     due: (limit) => step((now) => ({ now, schedules: dueBy(all(), now).slice(0, limit) })),
+    named: (names) =>
+      step((now) => {
+        const found = names.map(({ namespace, name }) => schedules.get(keyOf(namespace, name)));
+        return { now, schedules: found.flatMap((each) => (each ? [each.schedule] : [])) };
+      }),
     liveTasks: (names, limit) =>
       step(() => names.map((name) => liveOf(store, name).slice(0, limit))),
     take: (changes) => step((now) => take(store, changes, newMarker(), now)),

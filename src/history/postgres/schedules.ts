@@ -31,6 +31,7 @@ const statements = {
   remove: sql("remove_schedule"),
   nextDue: sql("next_due_schedule"),
   due: sql("due_schedules"),
+  named: sql("named_schedules"),
   live: sql("live_tasks_of_schedules"),
   lock: sql("lock_schedules"),
   putTicks: sql("put_ticks"),
@@ -73,14 +74,12 @@ export function createPostgresSchedules(
       const [row] = await database.rows<Row>(statements.nextDue);
       return { now: row!.now, dueAt: row!.due_at ?? undefined };
     },
-    async due(limit) {
-      type Row = ScheduleRow & { now: number };
-      const rows = await database.rows<Row>(statements.due, [limit]);
-      return { now: rows[0]?.now ?? 0, schedules: rows.map(scheduleOf) };
-    },
+    due: async (limit) => asOf(await database.rows(statements.due, [limit])),
+    named: async (names) => asOf(await database.rows(statements.named, nameColumns(names))),
     async liveTasks(names, limit) {
       const values = [...nameColumns(names), limit];
-      const rows = await database.rows<{ place: number; id: string }>(statements.live, values);
+      // A plan kept from when the table was young would walk all live tasks for each schedule.
+      const rows = await database.planned<{ place: number; id: string }>(statements.live, values);
       const ids: string[][] = names.map(() => []);
       for (const { place, id } of rows) ids[place - 1]!.push(id);
       return ids;
@@ -99,6 +98,11 @@ export function createPostgresSchedules(
     },
   };
 }
+
+const asOf = (rows: readonly (ScheduleRow & { now: number })[]) => ({
+  now: rows[0]?.now ?? 0,
+  schedules: rows.map(scheduleOf),
+});
 
 async function create(
   database: Database,

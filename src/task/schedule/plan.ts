@@ -133,8 +133,8 @@ class Planning {
   }
 
   /**
-   * The end of a task is not told: the longer a tick waits already, the more seldom it is looked
-   * for.
+   * The end of a task is announced, but that may be lost: the longer a tick waits already, the more
+   * seldom it is looked for.
    */
   #lookAgainAt(): number {
     const waitedMs = this.#now - this.#waiting[0]!;
