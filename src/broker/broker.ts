@@ -102,7 +102,7 @@ export interface Broker {
   enqueue(items: readonly EnqueueItem[], eager?: LeaseRequest): Promise<EnqueueReply>;
   lease(request: LeaseRequest): Promise<LeaseReply>;
   settle(settlements: readonly Settlement[]): Promise<SettleReply[]>;
-  /** Latest wins, per token; unknown or stale tokens are ignored. */
+  /** Latest wins, per token; unknown or stale tokens are ignored. Each is a sign of life. */
   progress(items: readonly ProgressItem[]): Promise<void>;
   /**
    * Kept with the task for its next attempt; latest wins. False: the lease is over, and nothing

@@ -4,7 +4,8 @@ import type { Transition } from "./transitions.js";
 export interface ProgressItem {
   readonly token: Uint8Array;
   readonly sessionId: string;
-  readonly progress: Progress;
+  /** Undefined: only a sign of life; the progress stays as it is. */
+  readonly progress: Progress | undefined;
 }
 
 export interface CheckpointItem {

@@ -82,7 +82,7 @@ export interface TaskOptions {
   delayMs?: number;
   /** Longest run of one attempt, in ms. Default 15 min. */
   attemptTimeoutMs?: number;
-  /** Longest silence of an attempt (no progress and no checkpoint), in ms. From 1,000. */
+  /** Longest silence of an attempt (no progress, checkpoint or log entry), in ms. From 1,000. */
   heartbeatTimeoutMs?: number;
   /** Not started by then: it ends as expired. */
   expireAt?: Date;

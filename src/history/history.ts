@@ -11,7 +11,9 @@ import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
  *
  * - H1 `insert` is one transaction: rows, idempotency and unique keys won, one commit marker. Group
  *      commit is the caller's business. A unique key is released with the row that shows the start
- *      or the end of its holder, as its scope says, and no sooner.
+ *      or the end of its holder, as its scope says, and no sooner. The successor of a replaced task
+ *      comes in, under a marker of its own id, in the transaction that writes the end of that one,
+ *      and takes its key.
  * - H2 `record` may be replayed and reordered: a row takes only a larger version, and a final
  *      status of a run is written once; a second, different one is `refused`.
  * - H3 An update that finds no row is `missing` and changes nothing, unless the transition carries

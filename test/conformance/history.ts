@@ -11,6 +11,7 @@ import { exerciseRecord } from "./history-record.js";
 import { exerciseRetention } from "./history-retention.js";
 import { exerciseSchedules } from "./history-schedules.js";
 import { exerciseUnique } from "./history-unique.js";
+import { exerciseUniqueModel } from "./history-unique-model.js";
 
 /** One test's view: a store shared by the suite, a namespace of its own. */
 export interface HistoryScene extends ReturnType<typeof freshTasks> {
@@ -45,5 +46,6 @@ export function exerciseHistory(name: string, make: MakeHistory): void {
     exerciseQueuesAndEpochs(() => scene);
     exerciseSchedules(() => scene);
     exerciseUnique(() => scene);
+    exerciseUniqueModel(() => scene);
   });
 }

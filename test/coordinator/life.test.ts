@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { DroverError } from "../../src/errors.js";
 import { limits } from "../../src/limits.js";
 import type { TaskTerms } from "../../src/task/task.js";
 import { createWorld, draft, FakeWorker, offer, type Node, type World } from "./world.js";
@@ -75,6 +76,30 @@ describe("the times of a task", () => {
     expect(await row(node, id)).toMatchObject({ status: "retrying", retryCount: 1, error });
     const attempts = await world.wait("a", node.coordinator.attempts("default", id));
     expect(attempts).toMatchObject([{ outcome: "timeout", error }]);
+  });
+
+  it("count log entries as signs of life, whether or not they can be kept", async () => {
+    const node = await world.node();
+    const id = await submitOne(node, { heartbeatTimeoutMs: 6_000 }, { maxRetries: 0 });
+    const worker = await leased(node);
+    const { token } = worker.leases[0]!;
+    const rest = { level: "info", message: "on it", fields: "", dropped: 0 } as const;
+    let sequence = 0;
+    const log = () => {
+      sequence += 1;
+      const entries = [{ sequence, time: world.clock.now(), ...rest }];
+      worker.frame({ logs: [{ token, entries }] });
+    };
+    await live(worker, 10_000, log);
+    const away = () => Promise.reject(new DroverError("history_unavailable", "no answer"));
+    const addLogs = world.history.addLogs.bind(world.history);
+    Object.assign(world.history, { addLogs: away });
+    await live(worker, 10_000, log);
+    expect(await read(node, id)).toMatchObject({ status: "running", attempt: 1 });
+    Object.assign(world.history, { addLogs });
+    await live(worker, 8_000);
+    const error = { code: "heartbeat_timeout" };
+    expect(await row(node, id)).toMatchObject({ status: "failed", error });
   });
 
   it("take a running task from its worker at the deadline, with no retry", async () => {

@@ -27,6 +27,8 @@ interface Answers {
 }
 
 const shared = ["a", "b", "c"];
+/** One key is of a RELAXED queue. */
+const queueOf = (uniqueKey: string): string => (uniqueKey === "c" ? "relaxed" : "default");
 const replace = { onConflict: "replace" } as const;
 /** Each turn another way to meet whoever holds the key. */
 const policies: readonly NonNullable<SubmitOptions["unique"]>[] = [
@@ -42,8 +44,10 @@ it(`holds each key by one task while coordinators and Redis die, ${rounds} times
   const serve = () => startCoordinator(stores.env);
   let [alive, doomed] = await Promise.all([serve(), serve()]);
   const addresses = [alive.grpc, doomed.grpc];
-  const worker = await startWorker(addresses, { WORKER_CONCURRENCY: "20" });
+  const env = { WORKER_CONCURRENCY: "20", STORY_QUEUES: "default,relaxed" };
+  const worker = await startWorker(addresses, env);
   const client = storyClient(addresses);
+  await client.queues.update("relaxed", { durability: "relaxed" });
   const ledger = openLedger(stores);
   const ending = new AbortController();
   const answers: Answers = { ids: new Set(), kinds: {}, wrong: [] };
@@ -78,7 +82,8 @@ it(`holds each key by one task while coordinators and Redis die, ${rounds} times
   await expectOneAtATime(ledger, answers.ids);
   // No key has outlived its task.
   for (const uniqueKey of [...shared, "held", "alone"]) {
-    const { status } = await client.submit("noop", {}, { uniqueKey });
+    const queue = queueOf(uniqueKey);
+    const { status } = await client.submit("noop", {}, { queue, uniqueKey });
     expect([uniqueKey, status]).toEqual([uniqueKey, "submitted"]);
   }
   await drained(ledger, answers.ids.size, 30_000);
@@ -114,7 +119,8 @@ async function race(client: Client, answers: Answers, seed: number, ending: Abor
     const uniqueKey = shared[n % shared.length]!;
     const unique = policies[(n * 7 + seed) % policies.length]!;
     try {
-      const { id, status } = await client.submit("sleep", { ms: 30 }, { uniqueKey, unique });
+      const options = { queue: queueOf(uniqueKey), uniqueKey, unique };
+      const { id, status } = await client.submit("sleep", { ms: 30 }, options);
       note(answers, status);
       answers.ids.add(id);
     } catch (error) {

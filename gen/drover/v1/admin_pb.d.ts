@@ -532,8 +532,8 @@ export declare type TaskTemplate = Message<"drover.v1.TaskTemplate"> & {
   retention?: Duration | undefined;
 
   /**
-   * Longest silence of a running attempt: no progress and no checkpoint for so long ends it like a timeout. Default
-   * none, 1s to 7 days.
+   * Longest silence of a running attempt: no progress, checkpoint or log entry for so long ends it like a timeout.
+   * Default none, 1s to 7 days.
    *
    * @generated from field: google.protobuf.Duration heartbeat_timeout = 21;
    */

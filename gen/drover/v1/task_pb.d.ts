@@ -393,8 +393,8 @@ export declare type Task = Message<"drover.v1.Task"> & {
   expireAt?: Timestamp | undefined;
 
   /**
-   * Longest silence of a running attempt: no progress and no checkpoint for so long ends it with heartbeat_timeout,
-   * retried like any failure. Default none, 1s to 7 days.
+   * Longest silence of a running attempt: no progress, checkpoint or log entry for so long ends it with
+   * heartbeat_timeout, retried like any failure. Default none, 1s to 7 days.
    *
    * @generated from field: google.protobuf.Duration heartbeat_timeout = 21;
    */

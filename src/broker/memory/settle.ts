@@ -148,8 +148,9 @@ function running(
 export function progress(partition: Partition | undefined, item: ProgressItem): void {
   const record = running(partition, item);
   if (!record || !partition) return;
-  record.task = { ...record.task, progress: item.progress };
   partition.heard(record);
+  if (!item.progress) return;
+  record.task = { ...record.task, progress: item.progress };
   partition.news("changed", record.task.id);
 }
 

@@ -250,6 +250,19 @@ const heartbeatChecks: readonly Check[] = [
     await beat(kit, lease, 0.9);
     expect(await after(kit, 1_000, holder)).toEqual(nothing);
   }),
+  check("B16", "hears a mere sign of life, which changes nothing else", async (kit) => {
+    const task = await kit.submitOne({ terms: { heartbeatTimeoutMs: 10_000 } });
+    const holder = await kit.session();
+    const { token, sessionId } = await kit.take(holder);
+    await kit.broker.progress([{ token, sessionId, progress: { fraction: 0.5, message: "m" } }]);
+    await kit.elapse(8_000, holder);
+    const before = await kit.get(task);
+    await kit.broker.progress([{ token, sessionId, progress: undefined }]);
+    expect(await kit.get(task)).toEqual(before);
+    expect(await after(kit, 8_000, holder)).toEqual(nothing);
+    await kit.broker.progress([{ token, sessionId: "somebody", progress: undefined }]);
+    expect((await after(kit, 3_000, holder)).timedOut).toEqual([`${task.id} heartbeat_timeout`]);
+  }),
   check("B16", "hears no word of another attempt, session or token", async (kit) => {
     await kit.submitOne({ terms: { heartbeatTimeoutMs: 10_000 } });
     const holder = await kit.session();
