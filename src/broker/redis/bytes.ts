@@ -107,10 +107,11 @@ export class Packer {
       this.rawText(text);
       return;
     }
-    this.room(1);
-    this.at += 1;
-    const lengthAt = this.at - 1;
-    this.buffer[lengthAt] = this.rawText(text);
+    const lengthAt = this.at;
+    this.byte(0);
+    // Before the buffer is named: a text may be what makes it grow.
+    const written = this.rawText(text);
+    this.buffer[lengthAt] = written;
   }
 
   /* What was skipped is filled in once it is known: numbers at a place packed before. */
