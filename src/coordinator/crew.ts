@@ -106,7 +106,13 @@ export class Crew {
     return part;
   }
 
-  get free(): number {
+  /** Whether any session could take a lease; looks no further than the first one. */
+  get hasFree(): boolean {
+    for (const session of this.sessions) if (session.free > 0) return true;
+    return false;
+  }
+
+  #free(): number {
     let free = 0;
     for (const session of this.sessions) free += session.free;
     return free;
@@ -121,13 +127,15 @@ export class Crew {
     const taken: { session: WorkerSession; slots: number }[] = [];
     const fair = Math.max(1, Math.ceil(limit / Math.max(1, sessions.length)));
     let left = limit;
+    let free = this.#free();
     this.#turn += 1;
     for (let index = 0; index < sessions.length && left > 0; index += 1) {
       const session = sessions[(index + this.#turn) % sessions.length]!;
-      const slots = Math.min(session.free, left, this.free > limit ? fair : left);
+      const slots = Math.min(session.free, left, free > limit ? fair : left);
       if (slots <= 0) continue;
       session.reserved += slots;
       left -= slots;
+      free -= slots;
       taken.push({ session, slots });
     }
     return taken;

@@ -105,7 +105,7 @@ export class Dispatcher implements Demand {
       const part = crew.partitions.get(partition);
       if (!part?.keys.has(key)) continue;
       part.empty = false;
-      if (!part.leasing && crew.free === 0) continue;
+      if (!part.leasing && !crew.hasFree) continue;
       usable = true;
       this.#pump(crew, part);
     }
@@ -117,7 +117,7 @@ export class Dispatcher implements Demand {
     const wanted = new Map<string, Lane>();
     for (const crew of this.#crews.values()) {
       const part = crew.partitions.get(partition);
-      if (!part || !part.empty || crew.free === 0) continue;
+      if (!part || !part.empty || !crew.hasFree) continue;
       for (const lane of part.lanes) {
         if (wanted.size < limits.wakeLanes) wanted.set(laneKey(lane), lane);
       }
@@ -207,7 +207,7 @@ export class Dispatcher implements Demand {
       this.#pump(crew, part);
     else {
       part.empty = true;
-      if (crew.free > 0) this.onUnmet(part.partition);
+      if (crew.hasFree) this.onUnmet(part.partition);
     }
   }
 

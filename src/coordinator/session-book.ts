@@ -140,7 +140,7 @@ export class SessionBook implements SessionOwner {
     older.draining = true;
     this.#dispatcher.leave(older);
     older.port.send({ goAway: { reason: "superseded", reconnectDelayMs: 0 } });
-    older.ended.abort(new Error("a newer stream of the session is open"));
+    older.end(new Error("a newer stream of the session is open"));
     older.port.close(
       new DroverError("session_superseded", "a newer stream of this session is open"),
     );

@@ -62,6 +62,8 @@ export class WorkerSession implements Session {
    */
   unsure = false;
   lastHeartbeatAt: number;
+  /** As `ended` says; asking a signal is dear, and every lease call asks each session. */
+  #closed = false;
   #cpu = 0;
   #eventLoopDelayMs = 0;
   readonly #owner: SessionOwner;
@@ -79,7 +81,13 @@ export class WorkerSession implements Session {
   }
 
   get closed(): boolean {
-    return this.ended.signal.aborted;
+    return this.#closed;
+  }
+
+  /** What waits on its behalf stops, for that reason. */
+  end(reason: Error): void {
+    this.#closed = true;
+    this.ended.abort(reason);
   }
 
   /** How many leases it may be given now. Never more than the offer leaves free. */
@@ -99,7 +107,7 @@ export class WorkerSession implements Session {
 
   disconnected(): void {
     if (this.closed) return;
-    this.ended.abort(new Error("the worker's stream has ended"));
+    this.end(new Error("the worker's stream has ended"));
     this.#owner.gone(this);
   }
 

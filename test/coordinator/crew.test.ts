@@ -1,0 +1,81 @@
+import { expect, test } from "vitest";
+import { Crew } from "../../src/coordinator/crew.js";
+import type { SessionPort } from "../../src/coordinator/frames.js";
+import { type SessionOwner, WorkerSession } from "../../src/coordinator/worker-session.js";
+
+const owner: SessionOwner = {
+  coordinatorId: "",
+  wallNow: () => 0,
+  monotonic: () => 0,
+  demandChanged: () => undefined,
+  frame: () => undefined,
+  gone: () => undefined,
+  cancelSent: () => undefined,
+  handBack: () => undefined,
+};
+
+/** A crew of such sessions; `asked` counts how often one was asked whether it can take more. */
+function crewOf(sizes: readonly number[]) {
+  const counts = { asked: 0 };
+  const port: SessionPort = {
+    get writable() {
+      counts.asked += 1;
+      return true;
+    },
+    send: () => undefined,
+    close: () => undefined,
+  };
+  const sessions = sizes.map((slots, n) => {
+    const subscriptions = [{ queue: "default", types: ["noop"], weight: 1 }];
+    const hello = {
+      workerId: `worker-${n}`,
+      sessionId: `session-${n}`,
+      generation: 1,
+      heldTokens: [],
+      offer: { slots, maxBytes: 0, subscriptions },
+      labels: {},
+      sdk: "",
+      host: "",
+    };
+    return new WorkerSession("default", hello, port, owner);
+  });
+  const crew = new Crew("key", sessions[0]!, 1);
+  for (const session of sessions) crew.sessions.add(session);
+  return { crew, sessions, counts };
+}
+
+const slotsOf = (taken: ReturnType<Crew["reserve"]>): number[] => taken.map(({ slots }) => slots);
+
+test("slots are taken evenly where there are more than asked for, beginning elsewhere each time", () => {
+  const { crew } = crewOf([10, 10, 10, 10]);
+  const first = crew.reserve(8);
+  expect(slotsOf(first)).toEqual([2, 2, 2, 2]);
+  const second = crew.reserve(8);
+  expect(slotsOf(second)).toEqual([2, 2, 2, 2]);
+  expect(second[0]!.session).not.toBe(first[0]!.session);
+});
+
+test("all free slots are taken where there are fewer than asked for, and none twice", () => {
+  const { crew } = crewOf([1, 0, 5]);
+  const taken = slotsOf(crew.reserve(200));
+  expect(taken.toSorted((a, b) => a - b)).toEqual([1, 5]);
+  expect(crew.hasFree).toBe(false);
+  expect(crew.reserve(200)).toEqual([]);
+});
+
+test("a session whose stream has ended takes nothing", () => {
+  const { crew, sessions } = crewOf([5, 5]);
+  sessions[0]!.disconnected();
+  expect(sessions[0]!.closed).toBe(true);
+  expect(sessions[0]!.ended.signal.aborted).toBe(true);
+  expect(slotsOf(crew.reserve(200))).toEqual([5]);
+});
+
+test("a lease call asks each of a thousand sessions a few times, not a thousand times", () => {
+  const { crew, counts } = crewOf(Array.from({ length: 1_000 }, () => 4));
+  crew.reserve(200);
+  expect(counts.asked).toBeLessThanOrEqual(2_000);
+  counts.asked = 0;
+  expect(crew.hasFree).toBe(true);
+  expect(counts.asked).toBe(1);
+});
