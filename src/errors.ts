@@ -85,6 +85,18 @@ export const catalog = Object.freeze({
     code: Code.resourceExhausted,
     hint: "Delete schedules that are over, or use fewer with wider timings.",
   },
+  batch_not_found: {
+    code: Code.notFound,
+    hint: "Check the id; a batch that is over is kept 7 days, and as long as its tasks.",
+  },
+  batch_not_open: {
+    code: Code.failedPrecondition,
+    hint: "Make another batch: nothing joins one that was closed or cancelled.",
+  },
+  batch_completed: {
+    code: Code.failedPrecondition,
+    hint: "All its tasks had ended before; read it with GetBatch.",
+  },
   idempotency_conflict: {
     code: Code.alreadyExists,
     hint: "Use another idempotency_key, or the same task as before.",

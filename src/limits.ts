@@ -180,6 +180,14 @@ export const limits = Object.freeze({
   recentTicks: 10,
   backfillTicks: 1_000,
   previewTicks: 100,
+  batchDescriptionLength: 256,
+  batchThresholdMax: 1_000_000,
+  /** Tasks of batches that ended are gathered so long before their batches are looked at. */
+  batchGatherMs: 50,
+  batchesAtOnce: 100,
+  batchSweep: 500,
+  /** A batch that is over is kept so long, and until its tasks are gone. */
+  batchKeepMs: 7 * 86_400_000,
 });
 
 const relations: readonly [string, boolean][] = [

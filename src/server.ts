@@ -13,6 +13,7 @@ import { DroverError } from "./errors.js";
 import type { History } from "./history/history.js";
 import { createMemoryHistory } from "./history/memory-history.js";
 import { createPostgresHistory } from "./history/postgres/postgres-history.js";
+import { createBatchKeeper } from "./maintenance/batch-keeper.js";
 import { createMaintenance } from "./maintenance/maintenance.js";
 import { createScheduler } from "./maintenance/scheduler.js";
 import { HistoryRecorder } from "./maintenance/recorder.js";
@@ -53,12 +54,13 @@ export function createServer(config: Config, given: ServerParts = {}): Server {
   const recorder = new HistoryRecorder({ broker, history, events, clock, random });
   const parts = { coordinatorId, broker, history, recorder, events, clock };
   const telemetry = createTelemetry({ ...parts, logger });
-  const { coordinator, desk, ticks } = createCoordinator({
+  const { coordinator, desk, ticks, batches } = createCoordinator({
     ...parts,
     carrier: telemetry.carrier,
     random,
     decodePayload,
   });
+  recorder.onEnded = (task) => batches.ended(task);
   const maintenance = createMaintenance({ broker, history, desk, recorder, events, clock, random });
   const onInternal = (error: unknown) => logger.error({ err: error }, "internal error");
   const common = { coordinator, authenticate: openAccess, host: config.host, clock, onInternal };
@@ -73,6 +75,7 @@ export function createServer(config: Config, given: ServerParts = {}): Server {
       maintenance,
       { start: () => coordinator.start(), stop: () => coordinator.stop() },
       createScheduler({ ticks, events, clock }),
+      createBatchKeeper({ batches, events, clock }),
       http,
       grpc,
     ],

@@ -20,6 +20,7 @@ import {
 } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext } from "@connectrpc/connect";
 import { file_drover_v1_admin } from "../../gen/drover/v1/admin_pb.js";
+import { file_drover_v1_batch } from "../../gen/drover/v1/batch_pb.js";
 import { file_drover_v1_task } from "../../gen/drover/v1/task_pb.js";
 
 /**
@@ -111,7 +112,11 @@ export const mount = <S extends DescService>(
 });
 
 /** The files of the contract, for reflection and route compilation: as published. */
-export const contractFiles: readonly DescFile[] = [file_drover_v1_task, file_drover_v1_admin];
+export const contractFiles: readonly DescFile[] = [
+  file_drover_v1_task,
+  file_drover_v1_admin,
+  file_drover_v1_batch,
+];
 
 const valueFields = new Set<string>();
 const registry = opaqueRegistry();

@@ -88,6 +88,7 @@ const outputOnly: readonly [keyof Opaque<WireTask>, string][] = [
   ["redrivenFrom", "redriven_from"],
   ["schedule", "schedule"],
   ["scheduledFor", "scheduled_for"],
+  ["batchCallback", "batch_callback"],
 ];
 
 const isSet = (value: unknown): boolean =>

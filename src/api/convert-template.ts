@@ -8,13 +8,16 @@ import { toPayload, toRetry, toWirePayload } from "./convert-task.js";
 import { toWireBackoff } from "./convert-terms.js";
 import { durationMsIf, toDuration } from "./convert-time.js";
 
-/** What every task of a schedule is made of, between the wire and the vocabulary. */
+/**
+ * What the tasks of schedules and the callbacks of batches are made of, between the wire and the
+ * vocabulary.
+ */
 
 /** Throws what the wire alone can get wrong, naming `task.` and the field. */
 export function toTemplateDraft(template: Opaque<WireTemplate>): TaskDraft {
   const unknown = template.$unknown?.[0];
   if (unknown) {
-    const message = `task has field number ${unknown.no}, which a schedule cannot give its tasks`;
+    const message = `task has field number ${unknown.no}, which a template cannot give its tasks`;
     throw new DroverError("unsupported_field", message, { field: "task" });
   }
   const heartbeatTimeoutMs = durationMsIf(template.heartbeatTimeout, "task.heartbeat_timeout");

@@ -14,6 +14,7 @@ import type {
   UniqueScope,
 } from "../task/task.js";
 import type { Opaque, OpaqueInit } from "./contract.js";
+import { toWireCallback } from "./convert-counts.js";
 import { durationMsIf, timestampMs, toDuration, toTimestampIf } from "./convert-time.js";
 
 /** What few tasks have, between the wire and the vocabulary. */
@@ -106,6 +107,7 @@ export function addTerms(wire: OpaqueInit<WireTask>, terms: TaskTerms): void {
     terms.heartbeatTimeoutMs === undefined ? undefined : toDuration(terms.heartbeatTimeoutMs);
   wire.deadline = toTimestampIf(terms.deadline);
   wire.batchId = terms.batchId;
+  wire.batchCallback = terms.batchCallback && toWireCallback(terms.batchCallback);
   wire.redrivenFrom = terms.redrivenFrom;
   wire.schedule = terms.schedule;
   wire.scheduledFor = toTimestampIf(terms.scheduledFor);

@@ -3,6 +3,7 @@ import type { Authenticate } from "../auth/open.js";
 import type { Clock } from "../clock.js";
 import type { Coordinator } from "../coordinator/coordinator.js";
 import { adminService } from "./admin-service.js";
+import { batchService } from "./batch-service.js";
 import type { MountedService } from "./contract.js";
 import { healthService } from "./health.js";
 import { authenticateCalls } from "./interceptors/authenticate.js";
@@ -26,6 +27,7 @@ export const contractServices = ({ coordinator, clock }: ServiceParts): MountedS
   workerService(coordinator, clock),
   queueService(coordinator),
   scheduleService(coordinator),
+  batchService(coordinator),
   adminService(coordinator),
 ];
 

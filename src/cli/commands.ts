@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import { addBatchCommands } from "./batch.js";
 import { Exit, exitHelp } from "./exit.js";
 import { printJson } from "./json.js";
 import {
@@ -20,6 +21,7 @@ export function addClientCommands(program: Command, parts: CliParts = processPar
   addTaskCommands(program, parts);
   addQueueCommands(program, parts);
   addScheduleCommands(program, parts);
+  addBatchCommands(program, parts);
   addWorkerCommands(program, parts);
   addStats(program, parts);
   program.addHelpText("after", exitHelp);

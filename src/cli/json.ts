@@ -28,6 +28,10 @@ const texts = new Set([
   "groupKey",
   "idempotencyKey",
   "redrivenFrom",
+  "batchId",
+  "completeTaskId",
+  "successTaskId",
+  "failureTaskId",
   "stack",
 ]);
 /** The SDK calls it so because its submits have a timeout of their own. */

@@ -1,4 +1,4 @@
-import { type Attempt, priorities, type Task } from "../client/index.js";
+import { type Attempt, type BatchCallback, priorities, type Task } from "../client/index.js";
 import { showDuration } from "./duration.js";
 import { printJson } from "./json.js";
 import type { CliParts, CommonFlags } from "./parts.js";
@@ -54,6 +54,8 @@ function took({ startedAt, endedAt }: Attempt): Cell {
   return showDuration(endedAt.getTime() - startedAt.getTime());
 }
 
+const calledBy = ({ batchId, event }: BatchCallback): string => `${batchId} on ${event}`;
+
 export function taskFacts(task: Task): (readonly [string, Cell])[] {
   return [
     ["id", task.id],
@@ -67,6 +69,8 @@ export function taskFacts(task: Task): (readonly [string, Cell])[] {
     ["lease losses", task.leaseLosses || undefined],
     ["run", task.run > 1 ? task.run : undefined],
     ["redriven from", task.redrivenFrom],
+    ["batch", task.batchId],
+    ["called by batch", task.batchCallback && calledBy(task.batchCallback)],
     ["worker", task.workerId],
     ["progress", task.progress ? `${Math.round(task.progress * 100)} %` : undefined],
     ["says", task.progressMessage],

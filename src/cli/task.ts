@@ -54,6 +54,7 @@ interface SubmitFlags extends CommonFlags, RetryFlags {
   uniqueScope?: Scope;
   uniqueWindow?: number;
   onConflict?: Conflict;
+  batch?: string;
   retention?: number;
   wait?: boolean;
 }
@@ -80,6 +81,7 @@ function addSubmit(task: Command, parts: CliParts): void {
     .addOption(new Option("--unique-scope <scope>", "how long it is taken").choices(scopes))
     .option("--unique-window <duration>", "of for_time and debounce", duration)
     .addOption(new Option("--on-conflict <what>", "where the key is taken").choices(conflicts))
+    .option("--batch <id>", "an open batch that it joins")
     .option("--retention <duration>", "how long the ended task is kept (default: 7d)", duration)
     .option("-w, --wait", "until it ends, and show it; exit code 1 unless it completed")
     .action(async (type: string, given: string | undefined, flags: SubmitFlags) => {
@@ -134,6 +136,7 @@ function submitOptions(flags: SubmitFlags, clock: CliParts["clock"]): SubmitOpti
     idempotencyKey: flags.idempotencyKey,
     uniqueKey: flags.uniqueKey,
     unique: uniqueOf(flags),
+    batchId: flags.batch,
     retentionMs: flags.retention,
   });
 }

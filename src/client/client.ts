@@ -13,16 +13,16 @@ import {
 } from "../../gen/drover/v1/task_pb.js";
 import { type Clock, type Random, systemClock, systemRandom } from "../clock.js";
 import { Code } from "../errors.js";
-import { limits } from "../limits.js";
 import { parseAddresses } from "../transport/addresses.js";
-import { fullJitter } from "../transport/backoff.js";
 import { freshId } from "../transport/ids.js";
 import { createHold } from "../transport/hold.js";
 import { methodCodec } from "../transport/methods.js";
 import { opaque } from "../transport/opaque.js";
-import { outcomeUnknown, refusal } from "../transport/status.js";
+import { refusal } from "../transport/status.js";
 import type { AnyTasks, TaskMap } from "../transport/task-map.js";
 import { toDuration } from "../transport/times.js";
+import type { Batches } from "./batch.js";
+import { createBatches } from "./batches.js";
 import {
   type BulkOptions,
   type BulkOutcome,
@@ -39,6 +39,7 @@ import { encodePayload, fromWireAttempt, fromWireStats, fromWireTask, present } 
 import { clientClosed, DroverClientError } from "./errors.js";
 import { type TaskFilter, toListFields } from "./filter.js";
 import { everyPage } from "./pages.js";
+import { pollUntil } from "./polling.js";
 import { createQueues, createWorkers, type Queues, type Workers } from "./queues.js";
 import type { Schedules } from "./schedule.js";
 import { createSchedules } from "./schedules.js";
@@ -76,13 +77,6 @@ const codecs = {
 };
 
 const defaultGraceMs = 5_000;
-/** One long poll; short enough that a lost coordinator is noticed. */
-const pollMs = Math.min(30_000, limits.waitTaskMs);
-/** A poll that came back so soon did not wait at all. */
-const hastyMs = 250;
-/** What an answer may take beyond the poll itself. */
-const pollSlackMs = 5_000;
-
 const idOf = (task: TaskRef<string>): string => (typeof task === "string" ? task : task.id);
 
 /** Connects with the first call. Throws a TypeError on malformed options. */
@@ -95,6 +89,7 @@ export function createClient<Tasks extends TaskMap<Tasks> = AnyTasks>(
 class PooledClient implements Client {
   readonly queues: Queues;
   readonly schedules: Schedules;
+  readonly batches: Batches;
   readonly workers: Workers;
   readonly #clock: Clock;
   readonly #random: Random;
@@ -115,6 +110,7 @@ class PooledClient implements Client {
     this.#submitter = new Submitter({ clock, random, pool: this.#pool });
     this.queues = createQueues(this.#calls);
     this.workers = createWorkers(this.#calls);
+    this.batches = createBatches({ calls: this.#calls, clock, random, client: this });
     this.schedules = createSchedules(this.#calls, () => freshId(clock, random));
   }
 
@@ -173,41 +169,18 @@ class PooledClient implements Client {
     return fromWireTask((await this.#calls.unary(codecs.get, request, options)).task);
   }
 
-  async wait(task: TaskRef<string>, { timeoutMs, signal }: WaitOptions = {}): Promise<Task> {
-    const endAt = this.#clock.monotonic() + (timeoutMs ?? Infinity);
-    for (;;) {
-      const askedAt = this.#clock.monotonic();
-      const leftMs = Math.max(0, endAt - askedAt);
-      const ended = await this.#poll(idOf(task), Math.min(pollMs, leftMs), leftMs, signal);
-      if (ended) return ended;
-      const now = this.#clock.monotonic();
-      if (now >= endAt) throw notEnded(idOf(task), timeoutMs ?? 0);
-      // A coordinator that stops lets its polls go at once: asking on and on would keep it busy.
-      if (now - askedAt < hastyMs) await this.#clock.sleep(fullJitter(this.#random, 0), signal);
-    }
-  }
-
-  /**
-   * One long poll; undefined if the task runs on. Only the end of the wait ends it while nobody
-   * answers.
-   */
-  async #poll(
-    taskId: string,
-    ms: number,
-    leftMs: number,
-    signal: AbortSignal | undefined,
-  ): Promise<Task | undefined> {
-    const request = create(WaitTaskRequestSchema, { taskId, timeout: toDuration(ms) });
-    const answerMs = ms + pollSlackMs;
-    try {
-      const plan = { answerMs, timeoutMs: answerMs, ...(signal ? { signal } : {}) };
-      const { task, finished } = await this.#calls.unary(codecs.wait, request, plan);
-      return finished ? fromWireTask(task) : undefined;
-    } catch (error) {
-      const away = error instanceof DroverClientError && outcomeUnknown(error.code);
-      if (away && leftMs > ms) return undefined;
-      throw error;
-    }
+  wait(task: TaskRef<string>, options: WaitOptions = {}): Promise<Task> {
+    const taskId = idOf(task);
+    return pollUntil(
+      { clock: this.#clock, random: this.#random },
+      async (ms, plan) => {
+        const request = create(WaitTaskRequestSchema, { taskId, timeout: toDuration(ms) });
+        const answer = await this.#calls.unary(codecs.wait, request, plan);
+        return answer.finished ? fromWireTask(answer.task) : undefined;
+      },
+      options,
+      (ms) => notEnded(taskId, ms),
+    );
   }
 
   list(options: ListOptions = {}): AsyncGenerator<Task> {

@@ -41,7 +41,7 @@ export function toWireSchedule(wanted: ScheduleUpdate): WireSchedule {
   );
 }
 
-const toWireTemplate = (task: ScheduleTask): WireTemplate =>
+export const toWireTemplate = (task: ScheduleTask): WireTemplate =>
   create(
     TaskTemplateSchema,
     present({
@@ -103,7 +103,7 @@ function progressOf(schedule: WireSchedule) {
 }
 
 /** What was left open stays undefined. */
-function fromWireTemplate(task: WireTemplate = create(TaskTemplateSchema)): ScheduleTask {
+export function fromWireTemplate(task: WireTemplate = create(TaskTemplateSchema)): ScheduleTask {
   const { payload, payloadBlob, delay, timeout, heartbeatTimeout, retention } = task;
   const json: JsonValue | undefined = payload && toJson(ValueSchema, payload);
   return present({

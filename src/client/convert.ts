@@ -20,6 +20,7 @@ import {
   TaskStatus as WireStatus,
 } from "../../gen/drover/v1/task_pb.js";
 import { limits } from "../limits.js";
+import { fromWireCallback } from "../transport/batch.js";
 import { decodeContent, encodeContent } from "../transport/content.js";
 import type { WireTask } from "../transport/opaque.js";
 import { durationMs, timestampDate, toDuration, toTimestamp } from "../transport/times.js";
@@ -81,6 +82,7 @@ export function encodeAnyTask(type: string, payload: unknown, options: TaskOptio
       idempotencyKey: options.idempotencyKey,
       uniqueKey: options.uniqueKey,
       unique: options.unique && toWireUnique(options.unique),
+      batchId: options.batchId,
       retention: durationIf(options.retentionMs),
       traceContext: options.traceContext && { ...options.traceContext },
     }),
@@ -185,6 +187,8 @@ export function fromWireTask<Payload, Result>(
     tags: task.tags,
     traceContext: task.traceContext,
     redrivenFrom: task.redrivenFrom || undefined,
+    batchId: task.batchId || undefined,
+    batchCallback: fromWireCallback(task.batchCallback),
     version: Number(task.version),
   };
 }

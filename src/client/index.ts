@@ -15,6 +15,7 @@ export type {
   TaskRef,
   WaitOptions,
 } from "./surface.js";
+export type { Batch, Batches, BatchHandle, BatchStatus, NewBatch } from "./batch.js";
 export type {
   BulkOptions,
   BulkOutcome,
@@ -47,6 +48,7 @@ export type {
   Schedules,
   ScheduleTask,
   ScheduleUpdate,
+  TaskTemplate,
   Tick,
   TriggerReceipt,
 } from "./schedule.js";
@@ -56,6 +58,8 @@ export type {
   Attempt,
   AttemptOutcome,
   Backoff,
+  BatchCallback,
+  BatchCounts,
   Cancellation,
   Content,
   LogEntry,

@@ -19,11 +19,14 @@ type TemplateOption =
   | "tags"
   | "retentionMs";
 
-/** What every task of a schedule is made of. */
-export interface ScheduleTask extends Pick<TaskOptions, TemplateOption> {
+/** What the tasks of a schedule, and callbacks of a batch, are made of. */
+export interface TaskTemplate extends Pick<TaskOptions, TemplateOption> {
   type: string;
   payload?: unknown;
 }
+
+/** What every task of a schedule is made of. */
+export type ScheduleTask = TaskTemplate;
 
 /** A schedule as it is to be. One of cron, everyMs and at is needed. */
 export interface NewSchedule {

@@ -2,6 +2,7 @@ import type { Clock, Random } from "../clock.js";
 import type { ChannelCredentials, Headers } from "../transport/channel.js";
 import type { AnyTasks, TaskMap } from "../transport/task-map.js";
 import type { CallOptions } from "./calls.js";
+import type { Batches } from "./batch.js";
 import type {
   BulkOptions,
   BulkOutcome,
@@ -164,6 +165,7 @@ export interface Client<Tasks extends TaskMap<Tasks> = AnyTasks> {
   stats(options?: CallOptions & { queue?: string }): Promise<Stats>;
   readonly queues: Queues;
   readonly schedules: Schedules;
+  readonly batches: Batches<Tasks>;
   readonly workers: Workers;
   /**
    * Waits for answers to what was submitted, at most `graceMs` (default 5,000), and disconnects.

@@ -1,3 +1,4 @@
+import type { BatchCallback, BatchCounts } from "../transport/batch.js";
 import type { Content } from "../transport/content.js";
 
 /** Priorities of tasks: higher first, lower ones keep a small share. */
@@ -99,6 +100,8 @@ export interface TaskOptions {
   /** At most one task of the queue holds the key, as `unique` says. At most 256 characters. */
   uniqueKey?: string;
   unique?: UniquePolicy;
+  /** An open batch that it joins. */
+  batchId?: string;
   /** How long the ended task is kept, in ms. Default: the queue's, 7 days. */
   retentionMs?: number;
   /**
@@ -159,6 +162,10 @@ export interface Task<Payload = unknown, Result = unknown> {
   readonly traceContext: Readonly<Record<string, string>>;
   /** The ended task that this one was made from, with another payload. */
   readonly redrivenFrom: string | undefined;
+  /** The batch it belongs to. */
+  readonly batchId: string | undefined;
+  /** Of a callback of a batch: whose, and why it was made. */
+  readonly batchCallback: BatchCallback | undefined;
   /** +1 at each change. */
   readonly version: number;
 }
@@ -260,4 +267,4 @@ export interface Stats {
   readonly workers: number;
 }
 
-export type { Content };
+export type { BatchCallback, BatchCounts, Content };

@@ -18,6 +18,8 @@ export class Canceller {
   readonly #waiters: Waiters;
   /** Called when a running task was asked to stop, so that a local session passes it on at once. */
   onRequested: (task: Task, graceMs: number) => void = () => undefined;
+  /** Called when a task was cancelled that waited. */
+  onCancelled: (task: Task) => void = () => undefined;
 
   constructor(parts: Parts, reader: Reader, waiters: Waiters) {
     this.#parts = parts;
@@ -113,6 +115,7 @@ export class Canceller {
   #cancelled(task: Task): Task {
     const { namespace, queue, type, id: taskId, traceContext } = task;
     this.#waiters.changed(taskId);
+    this.onCancelled(task);
     this.#parts.events.emit("task.cancelled", { namespace, queue, type, taskId, traceContext });
     return task;
   }

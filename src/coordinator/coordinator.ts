@@ -7,6 +7,7 @@ import type { LogEntry } from "../task/log.js";
 import type { TaskFilter } from "../task/filter.js";
 import type { Attempt, Payload, Progress, QueueSettings, Status, Task } from "../task/task.js";
 import type { Session, SessionHello, SessionPort } from "./frames.js";
+import type { Batches } from "./batches.js";
 import type { Schedules } from "./schedules.js";
 
 /**
@@ -75,6 +76,7 @@ export interface Coordinator {
   ): Promise<{ workers: SessionInfo[]; nextPageToken: string }>;
 
   readonly schedules: Schedules;
+  readonly batches: Batches;
 
   /** Opens or resumes a session; the port is how it speaks to its stream. */
   openSession(namespace: string, hello: SessionHello, port: SessionPort): Promise<Session>;

@@ -1,5 +1,8 @@
 import { limits } from "../limits.js";
 import type { SettleDesk } from "./settle-desk.js";
+import { BatchBook } from "./batch-book.js";
+import { BatchDesk } from "./batch-desk.js";
+import type { BatchWork } from "./batches.js";
 import { Canceller } from "./canceller.js";
 import type { Coordinator } from "./coordinator.js";
 import { Dispatcher } from "./dispatcher.js";
@@ -18,10 +21,11 @@ import { Settler } from "./settle.js";
 import { Submitter } from "./submitter.js";
 import { TickEnds } from "./tick-ends.js";
 import { TickOrders } from "./tick-orders.js";
-import { TickTasks } from "./tick-tasks.js";
+import { TaskMaker } from "./task-maker.js";
 import { type TickDesk, Ticker } from "./ticker.js";
 import { createLoop, type Loop } from "../service.js";
 import { TaskLoader } from "./task-loader.js";
+import type { Task } from "../task/task.js";
 import { Waiters } from "./waiters.js";
 import { Watcher } from "./watcher.js";
 import { WakeLoop } from "./wake-loop.js";
@@ -50,6 +54,8 @@ export class CoordinatorParts {
   readonly rebalancer: Rebalancer;
   readonly schedules: Schedules;
   readonly ticker: Ticker;
+  readonly batchDesk: BatchDesk;
+  readonly batches: BatchBook;
   readonly wakes: WakeLoop[];
   readonly refresh: Loop;
 
@@ -69,7 +75,12 @@ export class CoordinatorParts {
     const results = new ResultDesk(parts, this.settler, this.notes);
     this.sessions = new SessionBook(parts, this.dispatcher, results, this.notes, this.settler);
     this.rebalancer = new Rebalancer(parts, this.sessions);
-    const scheduling = createScheduling(this);
+    const tasks = new TaskMaker(parts, this.queues);
+    const { submitter, canceller } = this;
+    this.batchDesk = new BatchDesk(parts, { tasks, submitter, canceller });
+    this.batches = new BatchBook(parts, this.batchDesk);
+    canceller.onCancelled = (task) => this.batchDesk.ended(task);
+    const scheduling = createScheduling(this, tasks);
     this.schedules = scheduling.schedules;
     this.ticker = scheduling.ticker;
     this.wakes = Array.from(
@@ -113,9 +124,11 @@ export class CoordinatorParts {
   }
 }
 
-function createScheduling(inner: CoordinatorParts): { schedules: Schedules; ticker: Ticker } {
-  const { parts, queues, submitter, canceller, waiters } = inner;
-  const tasks = new TickTasks(parts, queues);
+function createScheduling(
+  inner: CoordinatorParts,
+  tasks: TaskMaker,
+): { schedules: Schedules; ticker: Ticker } {
+  const { parts, submitter, canceller, waiters } = inner;
   const earlier = new EarlierTasks(parts, canceller);
   const book = new ScheduleBook(parts);
   const orders = new TickOrders(parts, { book, tasks, submitter });
@@ -138,13 +151,14 @@ function createScheduling(inner: CoordinatorParts): { schedules: Schedules; tick
 }
 
 /**
- * The coordinator, the desk where sweeps bring leases that must end, and the one where ticks are
- * taken.
+ * The coordinator, and the desks where loops bring their work: leases that must end, ticks that are
+ * due, batches whose tasks have ended.
  */
 export function createCoordinator(parts: Parts): {
   coordinator: Coordinator;
   desk: SettleDesk;
   ticks: TickDesk;
+  batches: BatchWork & { ended(task: Task): void };
 } {
   const inner = new CoordinatorParts(parts);
   const { reader, canceller, redriver, queues, sessions } = inner;
@@ -192,15 +206,17 @@ export function createCoordinator(parts: Parts): {
     updateQueue: (namespace, name, change) => queues.update(namespace, name, change),
     workers: (namespace, page) => reader.workers(namespace, page),
     schedules: inner.schedules,
+    batches: inner.batches,
     openSession: (namespace, hello, port) => sessions.open(namespace, hello, port),
   };
-  return { coordinator, desk: inner.settler, ticks: inner.ticker };
+  return { coordinator, desk: inner.settler, ticks: inner.ticker, batches: inner.batchDesk };
 }
 
 /** Every session is asked to move; running handlers go on, and their leases with them. */
 async function drain(inner: CoordinatorParts): Promise<void> {
   const { clock } = inner.parts;
   inner.waiters.release();
+  inner.batches.release();
   await inner.rebalancer.stop();
   const patienceMs = inner.rebalancer.peers > 1 ? limits.drainMs : loneDrainMs;
   const endsAt = clock.monotonic() + patienceMs;

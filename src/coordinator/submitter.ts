@@ -7,6 +7,7 @@ import { formTaskId, partitionOfSlot, slotOfId, slotOfQueue, timeOfId } from "..
 import { defaultQueue, type QueueSettings, type Task, type TaskSpec } from "../task/task.js";
 import { sameSpec } from "../task/same-spec.js";
 import { toSpec } from "../task/validate.js";
+import { barred } from "./batch-errors.js";
 import { Batcher, Failed } from "./batcher.js";
 import type { Submission, SubmitOutcome } from "./coordinator.js";
 import { type Demand, Enqueuer } from "./enqueuer.js";
@@ -142,6 +143,7 @@ export class Submitter {
       const { task } = accepted[nth]!;
       if (outcome instanceof Failed) return refused(outcome.error);
       if (outcome.kind === "inserted") return { kind: "submitted", taskId: task.id };
+      if (outcome.kind === "barred") return refused(barred(task, outcome.why));
       if (outcome.kind === "unique_taken") return this.#unique.resolve(task, outcome.taskId);
       const holder = outcome.kind === "known" ? task.id : outcome.taskId;
       return this.#existing(task, holder, outcome.kind);

@@ -10,14 +10,15 @@ import type { ScheduleBook } from "./schedule-book.js";
 import type { Backfilled, BackfillRange, Triggered } from "./schedules.js";
 import { requestIdOf } from "./request-id.js";
 import type { Submitter } from "./submitter.js";
-import type { TickTasks } from "./tick-tasks.js";
+import type { TaskMaker } from "./task-maker.js";
+import { tickTask } from "./tick-tasks.js";
 
 /** Tries of a write that ticks keep overtaking. */
 const writeTries = 10;
 
 export interface TickOrdersParts {
   readonly book: ScheduleBook;
-  readonly tasks: TickTasks;
+  readonly tasks: TaskMaker;
   readonly submitter: Submitter;
 }
 
@@ -103,7 +104,7 @@ export class TickOrders {
     return this.#write(namespace, name, async (schedule) => {
       const ticks = await Promise.all(
         times.map(async (at) => {
-          const task = await this.#own.tasks.taskOf(schedule, at);
+          const task = await tickTask(this.#own.tasks, schedule, at);
           return { at, outcome: "taken", cause, task, error: "" } as const;
         }),
       );

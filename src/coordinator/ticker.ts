@@ -7,8 +7,9 @@ import { dueOf } from "../task/schedule/timing.js";
 import type { EarlierTasks, LiveTask } from "./earlier-tasks.js";
 import type { Parts } from "./parts.js";
 import type { Submitter } from "./submitter.js";
+import type { TaskMaker } from "./task-maker.js";
 import type { TickEnds } from "./tick-ends.js";
-import type { TickTasks } from "./tick-tasks.js";
+import { tickTask } from "./tick-tasks.js";
 
 /** Where the loop that minds the time brings it. */
 export interface TickDesk {
@@ -31,7 +32,7 @@ const behindMs = 40;
 const behindSpreadMs = 60;
 
 export interface TickerParts {
-  readonly tasks: TickTasks;
+  readonly tasks: TaskMaker;
   readonly earlier: EarlierTasks;
   readonly ends: TickEnds;
   readonly submitter: Submitter;
@@ -155,7 +156,7 @@ export class Ticker implements TickDesk {
     const tick = { at, outcome, cause: "timing", task: undefined, error: "" } as const;
     if (outcome !== "taken") return tick;
     try {
-      return { ...tick, task: await this.#own.tasks.taskOf(schedule, at) };
+      return { ...tick, task: await tickTask(this.#own.tasks, schedule, at) };
     } catch (thrown) {
       const error = DroverError.from(thrown);
       // The store is away: nothing is decided yet.

@@ -3,6 +3,7 @@ import { DroverError } from "../errors.js";
 import type { InsertOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
 import { isFinal, type Task } from "../task/task.js";
+import { barred } from "./batch-errors.js";
 import { Batcher, Failed } from "./batcher.js";
 import type { SubmitOutcome } from "./coordinator.js";
 import type { Parts } from "./parts.js";
@@ -64,6 +65,7 @@ export class UniqueDesk {
       await clock.sleep(againMs);
       const outcome = await this.#ports.insert(task);
       if (outcome.kind === "inserted") return { kind: "submitted", taskId: task.id };
+      if (outcome.kind === "barred") throw barred(task, outcome.why);
       if (outcome.kind === "known") return { kind: "existing", taskId: task.id };
       holder = outcome.taskId;
       if (outcome.kind === "key_taken") return { kind: "existing", taskId: holder };

@@ -1,6 +1,7 @@
 import type { Transition } from "../broker/broker.js";
 import type { TaskFilter } from "../task/filter.js";
 import type { LogEntry, LogPlace } from "../task/log.js";
+import type { BatchBar, BatchHistory } from "./batches.js";
 import type { ScheduleHistory } from "./schedules.js";
 import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
 
@@ -24,6 +25,8 @@ import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
  * - H6 A row whose columns cannot be decoded is never a failed page.
  * - H7 A log entry is kept once by (task, fencing token, sequence), and pruned with its task. A
  *      crash of the store may lose those of its last second.
+ *
+ * H8 stands with the batches, in `batches.ts`.
  *
  * Every call rejects with `history_unavailable` when the store does not answer: the outcome is then
  * unknown. Decisions about time use the store's clock.
@@ -131,8 +134,10 @@ export interface History {
   prune(limit: number): Promise<number>;
 
   readonly schedules: ScheduleHistory;
+  readonly batches: BatchHistory;
 }
 
+export type * from "./batches.js";
 export type * from "./schedules.js";
 
 export type InsertOutcome =
@@ -141,7 +146,9 @@ export type InsertOutcome =
   | { readonly kind: "known" }
   | { readonly kind: "key_taken"; readonly taskId: string }
   /** Another task holds its unique key. */
-  | { readonly kind: "unique_taken"; readonly taskId: string };
+  | { readonly kind: "unique_taken"; readonly taskId: string }
+  /** It asked for a batch that takes no tasks. */
+  | { readonly kind: "barred"; readonly why: BatchBar };
 
 /**
  * `applied`: written. `superseded`: this version or a later one stands. `missing`: no row yet, keep

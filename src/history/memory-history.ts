@@ -2,6 +2,7 @@ import { type Clock, type Random, systemClock, systemRandom } from "../clock.js"
 import { DroverError } from "../errors.js";
 import { uuidText } from "../task/uuid.js";
 import type { History } from "./history.js";
+import { createMemoryBatches } from "./memory/batches.js";
 import { addLogs, logs } from "./memory/logs.js";
 import * as reads from "./memory/reads.js";
 import { createMemorySchedules } from "./memory/schedules.js";
@@ -20,7 +21,7 @@ export interface MemoryHistoryOptions {
 
 /**
  * History without a database, for `drover dev --memory`, simulation and tests: the promises H1 to
- * H7, but none beyond the life of the process. It grows with what it is told until `prune`.
+ * H8, but none beyond the life of the process. It grows with what it is told until `prune`.
  */
 export function createMemoryHistory(options: MemoryHistoryOptions = {}): History {
   const { clock = systemClock, random = systemRandom, isDown = () => false } = options;
@@ -82,6 +83,7 @@ export function createMemoryHistory(options: MemoryHistoryOptions = {}): History
     },
     prune: (limit) => step((now) => writes.prune(store, limit, now)),
     schedules: createMemorySchedules({ store, newMarker, step }),
+    batches: createMemoryBatches({ store, newMarker, step }),
   };
 }
 

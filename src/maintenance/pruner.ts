@@ -29,7 +29,8 @@ export function createPruner({ history, events, clock }: PrunerOptions): Loop {
         while (!held.aborted && !signal.aborted) {
           const rows = await history.prune(sliceRows);
           const ticks = await history.schedules.pruneTicks(limits.tickKeepMs, sliceRows);
-          if (rows < sliceRows && ticks < sliceRows) return;
+          const batches = await history.batches.prune(limits.batchKeepMs, sliceRows);
+          if (Math.max(rows, ticks, batches) < sliceRows) return;
           await clock.sleep(pauseMs, signal);
         }
       });

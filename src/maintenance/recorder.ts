@@ -62,6 +62,8 @@ export class HistoryRecorder implements Recorder, Service {
   #failures = 0;
   #turnAt: number | undefined;
   #stopped = false;
+  /** Called once history holds the end of a task. */
+  onEnded: (task: Task) => void = () => undefined;
 
   constructor(options: RecorderOptions) {
     this.#options = options;
@@ -331,6 +333,7 @@ export class HistoryRecorder implements Recorder, Service {
     const items: RecordedItem[] = [];
     for (const [nth, { given }] of entries.entries()) {
       const { partition, outboxId, task } = given;
+      if (task.terms && isFinal(task.status)) this.onEnded(task);
       if (outboxId === undefined || outcomes[nth] === "missing") continue;
       items.push({ partition, outboxId, taskId: task.id, version: task.version });
     }

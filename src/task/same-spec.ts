@@ -43,7 +43,7 @@ function sameTime(a: TaskSpec, b: TaskSpec): boolean {
   return a.runAt - a.createdAt === b.runAt - b.createdAt;
 }
 
-function samePayload(
+export function samePayload(
   a: Payload | undefined,
   b: Payload | undefined,
   decode: PayloadDecoder,

@@ -85,11 +85,22 @@ export interface TaskTerms {
   /** Final by then. */
   readonly deadline?: number | undefined;
   readonly batchId?: string | undefined;
+  /** A batch called for it. */
+  readonly batchCallback?: BatchCallback | undefined;
   /** Id of the ended task it was made from. */
   readonly redrivenFrom?: string | undefined;
   readonly schedule?: string | undefined;
   /** The tick of that schedule. */
   readonly scheduledFor?: number | undefined;
+}
+
+export type BatchEvent = "complete" | "success" | "failure";
+
+/** Of which batch it is a callback, and how that stood when it was called. */
+export interface BatchCallback {
+  readonly batchId: string;
+  readonly event: BatchEvent;
+  readonly counts: Readonly<Partial<Record<Status, number>>>;
 }
 
 /** What was asked. Never changes after submission. */

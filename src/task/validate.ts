@@ -1,6 +1,7 @@
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 import type { TaskDraft } from "./draft.js";
+import { parseTaskId } from "./ids.js";
 import { checkRetry, retryTermsOf } from "./retry-policy.js";
 import { checkDuration, checkLength, checkName, checkWhole, refuse, shown } from "./rules.js";
 import type {
@@ -69,12 +70,15 @@ export function toSpec(draft: TaskDraft, context: SpecContext): TaskSpec {
     idempotencyKey: draft.idempotencyKey,
     retentionMs: Math.ceil(draft.retentionMs ?? queue.retentionMs),
     traceContext: draft.traceContext,
-    // A unique key is won in history, on whatever queue.
-    durability: draft.terms?.unique ? "durable" : queue.durability,
+    durability: isOfHistory(draft) ? "durable" : queue.durability,
     createdAt: now,
     terms: termsOf(draft, context),
   };
 }
+
+/** A unique key is won, and a batch is joined, in history, on whatever queue. */
+const isOfHistory = ({ terms }: TaskDraft): boolean =>
+  terms?.unique !== undefined || terms?.batchId !== undefined;
 
 /** The rules that need no settings and no time. */
 export function checkDraft(draft: TaskDraft): void {
@@ -94,7 +98,7 @@ export function checkDraft(draft: TaskDraft): void {
   checkLabels("task.required_labels", draft.requiredLabels);
   checkTags(draft.tags);
   checkTraceContext(draft.traceContext);
-  if (draft.terms) refuseTerms(draft.terms);
+  if (draft.terms) checkTerms(draft.terms);
   if (draft.terms?.unique) checkUnique(draft.terms.unique);
 }
 
@@ -141,13 +145,17 @@ function checkTimes(draft: TaskDraft): void {
 }
 
 const termFields: Readonly<Partial<Record<keyof TaskTerms, string>>> = {
-  batchId: "task.batch_id",
   schedule: "task.schedule",
   scheduledFor: "task.scheduled_for",
+  batchCallback: "task.batch_callback",
 };
 
-/** Never accepted and ignored. */
-function refuseTerms(terms: TaskTerms): void {
+function checkTerms(terms: TaskTerms): void {
+  const { batchId } = terms;
+  if (batchId !== undefined && !parseTaskId(batchId)) {
+    refuse("task.batch_id", "the id of a batch, a UUID", batchId);
+  }
+  // Never accepted and ignored.
   for (const [key, field] of Object.entries(termFields)) {
     if (terms[key as keyof TaskTerms] === undefined) continue;
     notBuilt(field);
@@ -190,9 +198,10 @@ function checkTraceContext(context: Readonly<Record<string, string>>): void {
 }
 
 /** Whole milliseconds; the times may have passed: then the task ends at once, and says so. */
-function termsOf(draft: TaskDraft, { now }: SpecContext): TaskTerms | undefined {
+function termsOf(draft: TaskDraft, { now, queue }: SpecContext): TaskTerms | undefined {
   const { terms } = draft;
   if (!terms) return undefined;
+  if (terms.batchId !== undefined) checkJoin(draft, queue);
   const runAt = runAtOf(draft, now) ?? -Infinity;
   const { heartbeatTimeoutMs } = terms;
   if (heartbeatTimeoutMs !== undefined) {
@@ -222,6 +231,26 @@ function checkUnique({ key, scope, windowMs, onConflict }: UniqueRule): void {
     const expected = "none unless the scope is for_time or on_conflict is debounce";
     refuse(field, expected, `one with ${scope} and ${onConflict}`);
   }
+}
+
+/**
+ * Tasks of a batch stand in history before they are acknowledged, so that all that joined is known
+ * there; idempotency keys of a RELAXED queue are the broker's, which is not asked then. And whoever
+ * takes the place of another task comes into history by another way.
+ */
+function checkJoin({ terms, idempotencyKey }: TaskDraft, queue: QueueSettings): void {
+  const conflict = terms?.unique?.onConflict;
+  if (conflict === "replace" || conflict === "debounce") {
+    refuseBeside("task.unique.on_conflict", conflict);
+  }
+  if (queue.durability === "relaxed" && idempotencyKey !== "") {
+    refuseBeside("task.idempotency_key", "one, on a RELAXED queue");
+  }
+}
+
+function refuseBeside(field: string, came: string): never {
+  const message = `${field}: expected none beside batch_id, got ${came}`;
+  throw new DroverError("unsupported_field", message, { field });
 }
 
 function endOf(

@@ -90,6 +90,8 @@ export interface EventCatalog {
   "commit.recovered": { tasks: number };
   /** A watch or a wait found something to tell. By a sweep: the hint of it was lost. */
   "watch.told": { by: "hint" | "sweep" };
+  /** A callback of a batch has its task. */
+  "batch.called": { namespace: string; batchId: string; event: string; taskId: string };
   /** Ticks of a schedule were dealt with. Missed: nobody looked within the catch-up window. */
   "schedule.ticked": {
     namespace: string;

@@ -1,5 +1,5 @@
 import { limits } from "../limits.js";
-import type { Client } from "../client/index.js";
+import type { BatchCallback, Client } from "../client/index.js";
 import type { Logger } from "./logger.js";
 import type { LogLevelName } from "./notes.js";
 
@@ -55,6 +55,10 @@ export interface HandlerContext {
   /** Logs with the task's id, type and attempt. */
   readonly logger: Logger;
   readonly tags: readonly string[];
+  /** The batch this task belongs to; give it to `submit` for what belongs there too. */
+  readonly batchId: string | undefined;
+  /** If this task is a callback of a batch: whose, at what event, and how many tasks it had. */
+  readonly batchCallback: BatchCallback | undefined;
   /** W3C trace context of this attempt: in the producer's trace. */
   readonly traceContext: Readonly<Record<string, string>>;
   /** Labels of this worker. */

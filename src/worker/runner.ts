@@ -1,4 +1,5 @@
 import type { Clock } from "../clock.js";
+import { fromWireCallback } from "../transport/batch.js";
 import { decodeContent } from "../transport/content.js";
 import { parseTraceparent } from "../traceparent.js";
 import type { Client } from "../client/index.js";
@@ -148,6 +149,7 @@ export class Runner {
   #contextOf(lease: RunningLease, wire: WireLease, timeoutMs: number): HandlerContext {
     const { clock, logger, labels, onProgress, onLog, onCheckpoint } = this.#options;
     const { id: taskId, type, queue, attempt, retryCount, tags, traceContext } = wire.task!;
+    const { batchId, batchCallback } = wire.task!;
     let bound: Logger | undefined;
     const deadline = timeoutMs > 0 ? clock.monotonic() + timeoutMs : Infinity;
     return {
@@ -184,6 +186,8 @@ export class Runner {
         return (bound ??= loggerOf(wire, logger));
       },
       tags,
+      batchId: batchId || undefined,
+      batchCallback: fromWireCallback(batchCallback),
       traceContext,
       labels,
     };

@@ -22,6 +22,7 @@ import type {
 import { DroverError } from "../../src/errors.js";
 import { formTaskId, slotOfQueue } from "../../src/task/ids.js";
 import { firstStatus } from "../../src/task/status.js";
+import type { Batches } from "../../src/coordinator/batches.js";
 import type { Schedules } from "../../src/coordinator/schedules.js";
 import type { ListQuery } from "../../src/history/history.js";
 import { fits } from "../../src/task/filter.js";
@@ -85,6 +86,10 @@ export class FakeCoordinator implements Coordinator {
 
   get schedules(): Schedules {
     throw new Error("this coordinator has no schedules");
+  }
+
+  get batches(): Batches {
+    throw new Error("this coordinator has no batches");
   }
 
   async start() {}

@@ -31,6 +31,7 @@ beforeAll(async () => {
   server = createServer(loadConfig({ env: {}, flags }));
   await server.start();
   url = `http://127.0.0.1:${server.httpPort}`;
+  ownSamples["batch_id"] = await newBatch();
 });
 afterAll(() => server.stop("the end of a test"));
 
@@ -61,9 +62,23 @@ async function schedulePath({ path, operationId }: Operation): Promise<string> {
   return path.replace("{name}", scheduleName);
 }
 
+/** Those that act on a batch need an open one; one that waits, one that is over. */
+async function batchPath({ path, operationId }: Operation): Promise<string> {
+  const id = await newBatch();
+  if (operationId === "waitBatch") await call("POST", `/api/v1/batches/${id}:close`, {});
+  return path.replace("{batch_id}", id);
+}
+
+async function newBatch(): Promise<string> {
+  const { status, json } = await call("POST", "/api/v1/batches", {});
+  expect(status).toBe(200);
+  return json["id"] as string;
+}
+
 /** Those that act on a task need one. */
 async function pathOf(operation: Operation): Promise<string> {
   const { path, operationId } = operation;
+  if (path.startsWith("/api/v1/batches")) return batchPath(operation);
   if (path.startsWith("/api/v1/schedules")) return schedulePath(operation);
   const given = await call("POST", "/api/v1/tasks", { type: "send_email", queue: "mail" });
   const id = given.json["task_id"] as string;
@@ -73,8 +88,6 @@ async function pathOf(operation: Operation): Promise<string> {
 
 /** Values that only the server gives out, or that hold at one moment only. */
 const unmakeable = new Set(["page_token", "etag", "start", "end", "at"]);
-/** Refused by name until they are built. */
-const notBuilt = new Set(["batch_id"]);
 
 /** Where the sample of its kind is below its least. */
 const ownSamples: Json = {
@@ -169,6 +182,9 @@ describe("the document", () => {
     expect(operations.map((it) => `${it.verb} ${it.path}`).toSorted()).toEqual([
       "DELETE /api/v1/schedules/{name}",
       "DELETE /api/v1/tasks/{task_id}",
+      "GET /api/v1/batches",
+      "GET /api/v1/batches/{batch_id}",
+      "GET /api/v1/batches/{batch_id}:wait",
       "GET /api/v1/queues",
       "GET /api/v1/queues/{name}",
       "GET /api/v1/schedules",
@@ -185,6 +201,9 @@ describe("the document", () => {
       "GET /openapi.json",
       "GET /ready",
       "PATCH /api/v1/queues/{name}",
+      "POST /api/v1/batches",
+      "POST /api/v1/batches/{batch_id}:cancel",
+      "POST /api/v1/batches/{batch_id}:close",
       "POST /api/v1/schedules",
       "POST /api/v1/schedules/{name}:backfill",
       "POST /api/v1/schedules/{name}:pause",
@@ -220,7 +239,7 @@ describe("every route does what the document says", () => {
     const schema = bodySchema(operation)!;
     const base = Array.isArray(schema["examples"]) ? (bodyOf(operation) as Json) : {};
     for (const [name, property] of Object.entries((schema["properties"] ?? {}) as Json)) {
-      if (unmakeable.has(name) || notBuilt.has(name) || name.startsWith("request_id")) continue;
+      if (unmakeable.has(name) || name.startsWith("request_id")) continue;
       if (inExamples.has(name)) continue;
       if (operation.verb === "PUT" && name === "name") continue;
       if (operation.operationId === "backfillSchedule" && name === "overlap_policy") continue;
@@ -363,7 +382,7 @@ describe("what is wrong is refused with the one error shape, never with 500", ()
       expectRefused(operation, await send(template("%F0%9F%98%80")));
       expectRefused(operation, await send(template("%ff")));
       if (!operation.responses["404"]) continue;
-      const unknown = name === "task_id" ? "00000000-0000-7000-8000-000000000000" : "nobody";
+      const unknown = name.endsWith("_id") ? "00000000-0000-7000-8000-000000000000" : "nobody";
       expectRefused(operation, await send(template(unknown)), 404);
     }
   });

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import type { ListQuery, MatchPage } from "../../src/history/history.js";
 import { formTaskId, slotOfQueue } from "../../src/task/ids.js";
 import type { Status, Task, TaskError } from "../../src/task/task.js";
+import { newBatch } from "../support/batch-factory.js";
 import type { HistoryScene } from "./history.js";
 import { allPages, ended, told } from "./history-harness.js";
 
@@ -91,8 +92,8 @@ export function exerciseFilters(scene: () => HistoryScene): void {
     });
 
     test("by batch and by schedule, never across namespaces", async () => {
-      const { history, task, query } = scene();
-      const batchId = task().id;
+      const { history, namespace, task, query } = scene();
+      const { id: batchId } = (await history.batches.create(newBatch({ namespace }))).batch;
       const ofBatch = task({ terms: { batchId } });
       const ofSchedule = task({ terms: { schedule: "nightly" } });
       await history.insert([ofBatch, ofSchedule, task()]);

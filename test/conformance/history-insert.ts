@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { limits } from "../../src/limits.js";
+import { newBatch } from "../support/batch-factory.js";
 import type { HistoryScene } from "./history.js";
 import { ended } from "./history-harness.js";
 
@@ -8,6 +9,7 @@ export function exerciseInsert(scene: () => HistoryScene): void {
   describe("insert", () => {
     test("a task is read back exactly as it was inserted (H1)", async () => {
       const { history, namespace, task } = scene();
+      const { batch } = await history.batches.create(newBatch({ namespace }));
       const whole = task({
         queue: "mail",
         type: "resize.image-2",
@@ -34,7 +36,7 @@ export function exerciseInsert(scene: () => HistoryScene): void {
         terms: {
           unique: { key: "k\u0000", scope: "until_started", windowMs: 7, onConflict: "debounce" },
           expireAt: 4_000_000_000_000,
-          batchId: "0198b2a0-0000-7000-8000-000000000001",
+          batchId: batch.id,
           schedule: "nightly/größe",
         },
         cancellation: {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe } from "vitest";
 import type { History } from "../../src/history/history.js";
 import { freshTasks, type HistoryHarness, type MakeHistory } from "./history-harness.js";
+import { exerciseBatches } from "./history-batches.js";
 import { exerciseFilters } from "./history-filters.js";
 import { exerciseInsert } from "./history-insert.js";
 import { exerciseLives } from "./history-lives.js";
@@ -21,7 +22,7 @@ export interface HistoryScene extends ReturnType<typeof freshTasks> {
   readonly other: History;
 }
 
-/** The promises H1 to H7 of `src/history/history.ts`, for any history. */
+/** The promises H1 to H8 of `src/history/history.ts`, for any history. */
 export function exerciseHistory(name: string, make: MakeHistory): void {
   describe(`history in ${name}`, () => {
     let harness: HistoryHarness;
@@ -47,5 +48,6 @@ export function exerciseHistory(name: string, make: MakeHistory): void {
     exerciseSchedules(() => scene);
     exerciseUnique(() => scene);
     exerciseUniqueModel(() => scene);
+    exerciseBatches(() => scene);
   });
 }

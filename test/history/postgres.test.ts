@@ -26,6 +26,7 @@ async function make(): Promise<HistoryHarness> {
       await client.query(`UPDATE idempotency_keys SET expires_at = expires_at - ${ms}`);
       await client.query(`UPDATE unique_keys SET expires_at = expires_at - ${ms}`);
       await client.query(`UPDATE schedule_ticks SET recorded_at = recorded_at - ${ms}`);
+      await client.query(`UPDATE batches SET completed_at = completed_at - ${ms}`);
       await client.query(`UPDATE commit_markers SET created_at = created_at - ${ms}`);
     },
     async spoil(taskId) {

@@ -13,6 +13,13 @@ const schedule = {
   task: { type: "generate_report", payload: { kind: "daily" } },
 };
 
+const batch = {
+  description: "October invoices",
+  on_complete: { type: "send_report", payload: { to: "ops@example.com" } },
+  on_failure: { type: "page_somebody" },
+  failure_threshold: 10,
+};
+
 export const inputExamples: Readonly<Record<string, unknown>> = {
   TaskInput: task,
   SubmitTasksRequest: { tasks: [task, { type: "generate_report", delay: "15m" }] },
@@ -21,6 +28,9 @@ export const inputExamples: Readonly<Record<string, unknown>> = {
   RetryTaskRequest: {},
   ScheduleInput: schedule,
   TaskTemplateInput: schedule.task,
+  BatchInput: batch,
+  CloseBatchRequest: {},
+  CancelBatchRequest: { reason: "wrong prices", grace: "10s" },
   PauseScheduleRequest: { note: "maintenance until Friday" },
   ResumeScheduleRequest: {},
   TriggerScheduleRequest: {},

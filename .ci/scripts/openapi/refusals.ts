@@ -27,6 +27,8 @@ const submitting: readonly ErrorId[] = [
   "outbox_full",
   "too_many_unqueued",
   "too_many_lanes",
+  "batch_not_found",
+  "batch_not_open",
 ];
 
 const scheduling: readonly ErrorId[] = [
@@ -64,6 +66,12 @@ const byMethod: Readonly<Record<string, readonly ErrorId[]>> = {
   TriggerSchedule: ["schedule_not_found", "stale_schedule", "unsupported_field"],
   BackfillSchedule: ["schedule_not_found", "stale_schedule", "unsupported_field"],
   PreviewSchedule: [...scheduling, "schedule_not_found"],
+  CreateBatch: [...scheduling, "submit_id_conflict"],
+  GetBatch: ["invalid_id", "batch_not_found"],
+  ListBatches: ["invalid_page_token"],
+  CloseBatch: ["invalid_id", "batch_not_found"],
+  CancelBatch: ["invalid_id", "batch_not_found", "batch_completed"],
+  WaitBatch: ["invalid_id", "batch_not_found"],
 };
 
 /** Responses by HTTP status; each says which codes it carries and how to mend them. */

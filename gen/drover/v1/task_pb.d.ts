@@ -410,7 +410,8 @@ export declare type Task = Message<"drover.v1.Task"> & {
   deadline?: Timestamp | undefined;
 
   /**
-   * Batch it belongs to.
+   * Batch it belongs to: one that CreateBatch made and that is open. Such a task is always DURABLE; it takes no
+   * idempotency_key on a RELAXED queue, and no on_conflict that replaces or debounces.
    *
    * @generated from field: string batch_id = 23;
    */
@@ -576,6 +577,13 @@ export declare type Task = Message<"drover.v1.Task"> & {
    * @generated from field: google.protobuf.Timestamp scheduled_for = 52;
    */
   scheduledFor?: Timestamp | undefined;
+
+  /**
+   * Output only. Of a callback of a batch: whose, and why it was made. It is not in the batch itself.
+   *
+   * @generated from field: drover.v1.BatchCallback batch_callback = 53;
+   */
+  batchCallback?: BatchCallback | undefined;
 };
 
 /**
@@ -583,6 +591,124 @@ export declare type Task = Message<"drover.v1.Task"> & {
  * Use `create(TaskSchema)` to create a new message.
  */
 export declare const TaskSchema: GenMessage<Task>;
+
+/**
+ * Why a task was made: a batch called it.
+ *
+ * @generated from message drover.v1.BatchCallback
+ */
+export declare type BatchCallback = Message<"drover.v1.BatchCallback"> & {
+  /**
+   * The batch.
+   *
+   * @generated from field: string batch_id = 1;
+   */
+  batchId: string;
+
+  /**
+   * What had happened.
+   *
+   * @generated from field: drover.v1.BatchEvent event = 2;
+   */
+  event: BatchEvent;
+
+  /**
+   * The batch's tasks then.
+   *
+   * @generated from field: drover.v1.BatchCounts counts = 3;
+   */
+  counts?: BatchCounts | undefined;
+};
+
+/**
+ * Describes the message drover.v1.BatchCallback.
+ * Use `create(BatchCallbackSchema)` to create a new message.
+ */
+export declare const BatchCallbackSchema: GenMessage<BatchCallback>;
+
+/**
+ * Number of tasks of a batch by status, those that retention has removed among them. Ends are exact as soon as they are
+ * shown; RUNNING follows within some 2 s, as history is told of it late.
+ *
+ * @generated from message drover.v1.BatchCounts
+ */
+export declare type BatchCounts = Message<"drover.v1.BatchCounts"> & {
+  /**
+   * All that ever joined.
+   *
+   * @generated from field: int64 total = 1;
+   */
+  total: bigint;
+
+  /**
+   * Wait for dependencies.
+   *
+   * @generated from field: int64 blocked = 2;
+   */
+  blocked: bigint;
+
+  /**
+   * Wait for run_at.
+   *
+   * @generated from field: int64 scheduled = 3;
+   */
+  scheduled: bigint;
+
+  /**
+   * Ready, or parked.
+   *
+   * @generated from field: int64 pending = 4;
+   */
+  pending: bigint;
+
+  /**
+   * With a worker.
+   *
+   * @generated from field: int64 running = 5;
+   */
+  running: bigint;
+
+  /**
+   * Wait out a backoff.
+   *
+   * @generated from field: int64 retrying = 6;
+   */
+  retrying: bigint;
+
+  /**
+   * Ended well.
+   *
+   * @generated from field: int64 completed = 7;
+   */
+  completed: bigint;
+
+  /**
+   * Dead letters.
+   *
+   * @generated from field: int64 failed = 8;
+   */
+  failed: bigint;
+
+  /**
+   * Cancelled.
+   *
+   * @generated from field: int64 cancelled = 9;
+   */
+  cancelled: bigint;
+
+  /**
+   * Not started in time, or not done.
+   *
+   * @generated from field: int64 expired = 10;
+   */
+  expired: bigint;
+};
+
+/**
+ * Describes the message drover.v1.BatchCounts.
+ * Use `create(BatchCountsSchema)` to create a new message.
+ */
+export declare const BatchCountsSchema: GenMessage<BatchCounts>;
 
 /**
  * One grant of a task to a worker.
@@ -3309,6 +3435,46 @@ export enum UniqueConflict {
  * Describes the enum drover.v1.UniqueConflict.
  */
 export declare const UniqueConflictSchema: GenEnum<UniqueConflict>;
+
+/**
+ * What a callback of a batch is called at.
+ *
+ * @generated from enum drover.v1.BatchEvent
+ */
+export enum BatchEvent {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: BATCH_EVENT_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The batch is closed and all its tasks have ended.
+   *
+   * @generated from enum value: BATCH_EVENT_COMPLETE = 1;
+   */
+  COMPLETE = 1,
+
+  /**
+   * It is closed and all its tasks are COMPLETED.
+   *
+   * @generated from enum value: BATCH_EVENT_SUCCESS = 2;
+   */
+  SUCCESS = 2,
+
+  /**
+   * So many of its tasks FAILED or EXPIRED as its failure_threshold says.
+   *
+   * @generated from enum value: BATCH_EVENT_FAILURE = 3;
+   */
+  FAILURE = 3,
+}
+
+/**
+ * Describes the enum drover.v1.BatchEvent.
+ */
+export declare const BatchEventSchema: GenEnum<BatchEvent>;
 
 /**
  * How much a log entry matters.

@@ -1,4 +1,5 @@
 import type { LogEntry } from "../../task/log.js";
+import { countTask, type StoredBatch } from "./batch-counts.js";
 import type { StoredSchedule } from "./schedules.js";
 import {
   type Attempt,
@@ -34,6 +35,7 @@ export interface MemoryHistoryStore {
   readonly schedules: Map<string, StoredSchedule>;
   /** Ids of the live tasks of each schedule, by namespace and name. */
   readonly scheduled: Map<string, Set<string>>;
+  readonly batches: Map<string, StoredBatch>;
   readonly epochs: Map<number, number>;
   readonly held: Set<string>;
   /** By namespace, queue and status. */
@@ -52,6 +54,7 @@ export const createMemoryHistoryStore = (): MemoryHistoryStore => ({
   queues: new Map(),
   schedules: new Map(),
   scheduled: new Map(),
+  batches: new Map(),
   epochs: new Map(),
   held: new Set(),
   ended: new Map(),
@@ -83,6 +86,7 @@ export function putTask(store: MemoryHistoryStore, task: Task, now: number): voi
   count(store, task, 1);
   store.tasks.set(task.id, { task, endedAt: isFinal(task.status) ? now : undefined });
   noteSchedule(store, task);
+  countTask(store.batches, before?.task, task);
   if (task.terms?.unique) releaseUnique(store, task);
 }
 
@@ -115,6 +119,7 @@ export function dropTask(store: MemoryHistoryStore, { task }: StoredTask): void 
   store.attempts.delete(task.id);
   store.logs.delete(task.id);
   count(store, task, -1);
+  countTask(store.batches, task, undefined);
   const key = keyOf(task.namespace, task.queue, task.idempotencyKey);
   if (store.keys.get(key)?.taskId === task.id) store.keys.delete(key);
 }

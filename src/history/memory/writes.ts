@@ -14,6 +14,7 @@ import {
   type Write,
 } from "../rules.js";
 import { defaultQueueSettings } from "../../task/validate.js";
+import { barOf, watchAgain } from "./batches.js";
 import { find, holderOf } from "./reads.js";
 import {
   dropTask,
@@ -36,6 +37,8 @@ export function insert(
     const rival = !known && claimsUnique(task) ? uniqueRival(store, task, now) : undefined;
     const holder = task.idempotencyKey === "" ? task.id : keyHolder(store, task, now);
     if (holder !== task.id) return { kind: "key_taken", taskId: holder };
+    const why = known ? undefined : barOf(store, task);
+    if (why) return { kind: "barred", why };
     if (rival !== undefined) return { kind: "unique_taken", taskId: rival };
     if (task.idempotencyKey !== "") claimKey(store, task, now);
     if (known) return { kind: "known" };
@@ -159,6 +162,7 @@ export function revive(
     if (row.task.status === "completed") return { kind: "completed", task: row.task };
     const task = revived(row.task);
     putTask(store, task, now);
+    watchAgain(store, task);
     return { kind: "revived", task };
   });
   const begun = outcomes.flatMap((it) => (it.kind === "revived" ? [it.task.id] : []));

@@ -1,6 +1,7 @@
 import { limits } from "../../limits.js";
 import { isFinal, type Task } from "../../task/task.js";
 import type { InsertOutcome } from "../history.js";
+import { barredTasks } from "./batch-joins.js";
 import { addCounts, countsOf } from "./counts.js";
 import { plainArray, restored, storable, textArray } from "./literals.js";
 import type { Database, Queryable } from "./pool.js";
@@ -24,6 +25,7 @@ const claimKeys = sql("claim_keys");
 const keyHolders = sql("key_holders");
 const giveBackKeys = sql("give_back_keys");
 const insertTasks = sql("insert_tasks");
+const knownIds = sql("known_ids");
 
 /** `written` null: all of them. */
 export interface WrittenRow {
@@ -52,14 +54,18 @@ export async function insert(
 }
 
 const isKeyed = (task: Task): boolean =>
-  task.idempotencyKey !== "" || isFinal(task.status) || task.terms?.unique !== undefined;
+  task.idempotencyKey !== "" ||
+  isFinal(task.status) ||
+  task.terms?.unique !== undefined ||
+  task.terms?.batchId !== undefined;
 
-/** Who lost which kind of key, and to whom. */
+/** Who lost which kind of key, and to whom; and whose batch takes no tasks. */
 interface Losers {
+  readonly barred: ReadonlyMap<Task, InsertOutcome>;
   readonly key_taken: ReadonlyMap<Task, string>;
   readonly unique_taken: ReadonlyMap<Task, string>;
 }
-const noLosers: Losers = { key_taken: new Map(), unique_taken: new Map() };
+const noLosers: Losers = { barred: new Map(), key_taken: new Map(), unique_taken: new Map() };
 
 function insertKeyed(
   database: Database,
@@ -70,14 +76,18 @@ function insertKeyed(
 ): Promise<InsertReply> {
   const tasks = rows.map(({ task }) => task);
   return database.transaction(async (tx) => {
-    const lost = await claim(tx, tasks);
+    const barred = await bar(tx, tasks);
+    const free = tasks.filter((task) => !barred.has(task));
+    const lost = await claim(tx, free);
     const rivals = await claimUniqueKeys(
       tx,
-      tasks.filter((task) => !lost.has(task)),
+      free.filter((task) => !lost.has(task)),
+    );
+    const losers = { barred, key_taken: lost, unique_taken: rivals };
+    const winners = rows.filter(
+      ({ task }) => !barred.has(task) && !lost.has(task) && !rivals.has(task),
     );
     if (rivals.size > 0) await giveBack(tx, [...rivals.keys()]);
-    const losers = { key_taken: lost, unique_taken: rivals };
-    const winners = rows.filter(({ task }) => !lost.has(task) && !rivals.has(task));
     const inserted = await insertRows(tx, types, winners, marker);
     const counted = unique(winners).filter(({ task }) => inserted.has(task.id));
     await addCounts(tx, countsOf(counted.map(({ task }) => task)), shard);
@@ -87,6 +97,30 @@ function insertKeyed(
 
 const giveBack = (tx: Queryable, tasks: readonly Task[]): Promise<unknown> =>
   tx.rows(giveBackKeys, [plainArray(tasks.map(({ id }) => id))]);
+
+/**
+ * Those whose batch takes no tasks (any more). A repeat of what came in before it was closed gets
+ * the answer of then.
+ */
+async function bar(tx: Queryable, tasks: readonly Task[]): Promise<Map<Task, InsertOutcome>> {
+  const outcomes = new Map<Task, InsertOutcome>();
+  const barred = await barredTasks(tx, tasks);
+  if (barred.size === 0) return outcomes;
+  const late = [...barred.keys()];
+  const rows = await tx.rows<{ id: string }>(knownIds, [plainArray(late.map(({ id }) => id))]);
+  const known = new Set(rows.map(({ id }) => id));
+  const holders = await holdersOf(
+    tx,
+    late.filter(({ idempotencyKey }) => idempotencyKey !== ""),
+  );
+  for (const [task, why] of barred) {
+    const taskId = holders.get(keyOf(task));
+    if (known.has(task.id)) outcomes.set(task, { kind: "known" });
+    else if (taskId !== undefined) outcomes.set(task, { kind: "key_taken", taskId });
+    else outcomes.set(task, { kind: "barred", why });
+  }
+  return outcomes;
+}
 
 const whole = (task: Task): Born => ({ task, payload: task.payload });
 
@@ -211,6 +245,8 @@ function replyOf(
 ): InsertReply {
   const told = new Set<string>();
   const outcomes = tasks.map((task): InsertOutcome => {
+    const barred = losers.barred.get(task);
+    if (barred) return barred;
     for (const kind of ["key_taken", "unique_taken"] as const) {
       const taskId = losers[kind].get(task);
       if (taskId !== undefined) return { kind, taskId };

@@ -2,6 +2,7 @@ import { type Random, systemClock, systemRandom } from "../../clock.js";
 import { uuidText } from "../../task/uuid.js";
 import type { History } from "../history.js";
 import { cursorOf } from "../rules.js";
+import { createPostgresBatches } from "./batches.js";
 import { countShards } from "./counts.js";
 import { exclusively } from "./exclusive.js";
 import { holdersOf, insert, keyOf } from "./insert.js";
@@ -32,7 +33,7 @@ const claimPartitions = sql("claim_partitions");
 const raiseEpoch = sql("raise_epoch");
 
 /**
- * History in Postgres 14 or later. `start` makes the schema; promises H1 to H7 stand in
+ * History in Postgres 14 or later. `start` makes the schema; promises H1 to H8 stand in
  * `history.ts`.
  */
 export function createPostgresHistory(options: PostgresHistoryOptions): History {
@@ -91,5 +92,6 @@ export function createPostgresHistory(options: PostgresHistoryOptions): History 
     exclusively: (name, work) => exclusively(database, clock, name, work),
     prune: (limit) => prune(database, limit, shard),
     schedules: createPostgresSchedules(database, newMarker),
+    batches: createPostgresBatches(database, newMarker),
   };
 }

@@ -14,6 +14,7 @@ const lockTask = sql("lock_task");
 const lockEnded = sql("lock_whole_tasks");
 const updateTasks = sql("update_tasks");
 const addMarker = sql("add_marker");
+const watchBatches = sql("watch_batches");
 
 export async function cancelLive(
   database: Database,
@@ -52,11 +53,18 @@ export async function revive(
       await update([...after.values()]);
       await tx.rows(addMarker, [marker, plainArray([...after.keys()])]);
       await addCounts(tx, countsOf(begun, -1), shard);
+      await watchAgain(tx, begun);
     }
     const known = new Map(before.map((task) => [task.id, task]));
     const outcomes = ids.map((id) => outcomeOf(known.get(id ?? ""), after.get(id ?? "")));
     return { outcomes, marker: begun.length > 0 ? marker : undefined };
   });
+}
+
+/** A batch of theirs that was over has a live task again. */
+async function watchAgain(tx: Queryable, tasks: readonly Task[]): Promise<void> {
+  const batches = new Set(tasks.flatMap(({ terms }) => terms?.batchId ?? []));
+  if (batches.size > 0) await tx.rows(watchBatches, [plainArray([...batches].toSorted())]);
 }
 
 function outcomeOf(before: Task | undefined, after: Task | undefined): ReviveOutcome {

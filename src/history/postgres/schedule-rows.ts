@@ -34,7 +34,7 @@ type SpecColumn = Omit<ScheduleSpec, "task"> & { readonly task: Omit<TaskDraft, 
 type StateColumn = Omit<ScheduleState, "cursor" | "dueAt">;
 
 /** A draft of an earlier version may lack what a later one added. */
-const blankDraft: TaskDraft = {
+export const blankDraft: TaskDraft = {
   type: "",
   queue: undefined,
   priority: undefined,

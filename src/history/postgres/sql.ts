@@ -17,6 +17,10 @@ const taskColumns = `t.id, t.version, t.fencing_token, t.created_at, t.ready_at,
 const scheduleColumns = `namespace, name, version, revision, created_at, updated_at, due_at,
   last_tick, paused, note, spec::text, state::text, payload_type, payload`;
 
+/** Stands for `{batch}`; payloads of callbacks are apart. */
+const batchColumns = `b.id, b.namespace, b.created_at, b.closed_at, b.completed_at, b.cancelled_at,
+  b.watched, b.failure_threshold, b.spec::text, b.cancel::text, b.called::text, now_ms() AS now`;
+
 const folder = new URL("./sql/", import.meta.url);
 const partsFolder = new URL("./sql/parts/", import.meta.url);
 
@@ -24,6 +28,7 @@ const partsFolder = new URL("./sql/parts/", import.meta.url);
 const parts = new Map([
   ["task", taskColumns],
   ["schedule", scheduleColumns],
+  ["batch", batchColumns],
 ]);
 for (const file of readdirSync(partsFolder)) {
   const text = readFileSync(new URL(file, partsFolder), "utf8").trimEnd();

@@ -1,0 +1,1 @@
+SELECT id FROM batches WHERE watched AND id > $1 ORDER BY id LIMIT $2
