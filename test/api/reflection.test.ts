@@ -36,6 +36,7 @@ describe("reflection", () => {
     const services = (await bufCurl("--list-services", base)).trim().split("\n");
     expect(services).toEqual([
       "drover.v1.AdminService",
+      "drover.v1.BatchService",
       "drover.v1.QueueService",
       "drover.v1.ScheduleService",
       "drover.v1.TaskService",
