@@ -6,6 +6,7 @@ import { promisify } from "node:util";
 import { parse } from "yaml";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { AdminService, QueueService, ScheduleService } from "../gen/drover/v1/admin_pb.js";
+import { BatchService } from "../gen/drover/v1/batch_pb.js";
 import { TaskService } from "../gen/drover/v1/task_pb.js";
 import { startDevWorld, type DevWorld } from "../examples/dev-world.js";
 import { httpStatus } from "../src/api/rest/errors.js";
@@ -195,7 +196,7 @@ describe("the documents", () => {
   });
 
   it("name every REST route, and no other", () => {
-    const services = [TaskService, QueueService, ScheduleService, AdminService];
+    const services = [TaskService, QueueService, ScheduleService, BatchService, AdminService];
     const expected = services
       .flatMap((service) => compileRoutes(service))
       .map(({ verb, template }) => `${verb} ${template}`);
