@@ -51,7 +51,7 @@ export class Submitter {
     });
     this.#unique = new UniqueDesk(parts, {
       insert: (task) => this.#commits.push(task),
-      committed: (task, marker) => void this.#enqueuer.committed([task], marker),
+      committed: (task, marker) => this.#enqueuer.committed([task], marker),
     });
   }
 

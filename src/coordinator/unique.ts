@@ -14,13 +14,15 @@ import type { Parts } from "./parts.js";
  */
 const patienceMs = limits.outboxIdleMs + 5_000;
 const againMs = 50;
+/** Submissions that wait for their turn to replace a holder, of all keys. */
+const turnsMax = 2_000;
 
 /** How the desk commits and enqueues. */
 export interface UniqueDeskPorts {
   /** Tries once more to commit the task. */
   insert(task: Task): Promise<InsertOutcome>;
-  /** A task that history holds, under this marker. */
-  committed(task: Task, marker: string): void;
+  /** A task that history holds, under this marker. Never rejects. */
+  committed(task: Task, marker: string): Promise<void>;
 }
 
 /** What becomes of a submission whose unique key is taken. */
@@ -28,6 +30,9 @@ export class UniqueDesk {
   readonly #parts: Parts;
   readonly #ports: UniqueDeskPorts;
   readonly #replacements: Batcher<ReplaceItem, ReplaceReply>;
+  /** Those who replace the holders of one key take turns: each the place of the one before. */
+  readonly #turns = new Map<string, Promise<SubmitOutcome>>();
+  #waiting = 0;
 
   constructor(parts: Parts, ports: UniqueDeskPorts) {
     this.#parts = parts;
@@ -42,6 +47,22 @@ export class UniqueDesk {
 
   /** Never rejects. */
   async resolve(task: Task, holder: string): Promise<SubmitOutcome> {
+    if (!replaces(task)) return this.#judge(task, holder);
+    if (this.#waiting >= turnsMax) return { kind: "refused", error: tooMany() };
+    this.#waiting += 1;
+    const key = JSON.stringify([task.namespace, task.queue, task.terms!.unique!.key]);
+    const before = this.#turns.get(key);
+    const turn = before
+      ? before.then((last) => this.#judge(task, last.kind === "refused" ? holder : last.taskId))
+      : this.#judge(task, holder);
+    this.#turns.set(key, turn);
+    const outcome = await turn;
+    this.#waiting -= 1;
+    if (this.#turns.get(key) === turn) this.#turns.delete(key);
+    return outcome;
+  }
+
+  async #judge(task: Task, holder: string): Promise<SubmitOutcome> {
     try {
       return await this.#resolve(task, holder);
     } catch (error) {
@@ -129,7 +150,7 @@ export class UniqueDesk {
     }
     // The store may have been emptied and filled again meanwhile, with the holder in it.
     await this.#parts.broker.bury([transition.task]).catch(() => undefined);
-    this.#ports.committed(task, task.id);
+    await this.#ports.committed(task, task.id);
     const debounced = task.terms?.unique?.onConflict === "debounce";
     return { kind: debounced ? "debounced" : "replaced", taskId: task.id };
   }
@@ -149,6 +170,11 @@ function answerOf({ terms }: Task, holder: string): SubmitOutcome {
   if (terms?.unique?.onConflict !== "reject") return { kind: "existing", taskId: holder };
   const message = `task.unique_key: task ${holder} holds it`;
   throw new DroverError("unique_conflict", message, { field: "task.unique_key" });
+}
+
+function tooMany(): DroverError {
+  const message = `${turnsMax} submissions wait to take the place of holders of unique keys`;
+  return new DroverError("overloaded", message, { retryAfterMs: 1_000 });
 }
 
 function tooLong(holder: string): DroverError {

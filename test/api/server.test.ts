@@ -88,6 +88,29 @@ describe("the main way, by hand", () => {
     await stream.status();
   });
 
+  it("a task takes the place of one that waits with its unique key, and says so", async () => {
+    const holder = { type: "nobody", unique_key: "u", unique: { on_conflict: "replace" } };
+    const first = await call("POST", "/api/v1/tasks", holder);
+    const second = await call("POST", "/api/v1/tasks", { ...holder, payload: { v: 2 } });
+    expect([first.json.status, second.json.status]).toEqual(["submitted", "replaced"]);
+    const gone = await call("GET", `/api/v1/tasks/${first.json.task_id as string}`);
+    expect(gone.json).toMatchObject({
+      status: "cancelled",
+      cancellation: { reason: expect.stringContaining(second.json.task_id as string) as string },
+    });
+    const unique = { on_conflict: "debounce", scope: "until_started" };
+    const open = await call("POST", "/api/v1/tasks", { ...holder, unique });
+    expect(open).toMatchObject({ status: 400, json: { error: { field: "task.unique.window" } } });
+    const quiet = { ...holder, unique: { ...unique, window: "600s" } };
+    const third = await call("POST", "/api/v1/tasks", quiet);
+    expect(third.json.status).toBe("debounced");
+    const shown = await call("GET", `/api/v1/tasks/${third.json.task_id as string}`);
+    expect(shown.json).toMatchObject({ status: "scheduled" });
+    const { created_at: from, run_at: to } = shown.json as Record<string, string>;
+    expect(Date.parse(to!) - Date.parse(from!)).toBe(600_000);
+    await call("DELETE", `/api/v1/tasks/${third.json.task_id as string}`);
+  });
+
   it("the same key gives the same task, another task under it is 409", async () => {
     const task = { type: "nobody", payload: { a: 1, b: 2 }, idempotency_key: "k" };
     const first = await call("POST", "/api/v1/tasks", task);

@@ -179,6 +179,20 @@ describe("a unique key", () => {
       expect(worker.leases.map(({ task }) => task.id)).toEqual([taskId]);
     });
 
+    it("is in the end the last one's of one request", async () => {
+      const node = await world.node();
+      const unique: UniqueRule = { ...rule, ...replace };
+      const item = { draft: draft({ terms: { unique } }), requestId: "" };
+      const many = Array.from({ length: 40 }, () => item);
+      const since = world.clock.now();
+      const outcomes = await world.wait("many", node.coordinator.submit("default", many));
+      expect(world.clock.now() - since).toBeLessThan(1_000);
+      const ids = outcomes.map((outcome) => (outcome as { taskId: string }).taskId);
+      expect(await statusOf(node, ids.at(-1)!)).toBe("pending");
+      const others = await Promise.all(ids.slice(0, -1).map((id) => statusOf(node, id)));
+      expect(new Set(others)).toEqual(new Set(["cancelled"]));
+    });
+
     it("goes from hand to hand, so that one lives however many replace it at once", async () => {
       const nodes = [await world.node(), await world.node()];
       const all = Array.from({ length: 30 }, (_, n) => submit(nodes[n % 2]!, replace));

@@ -94,6 +94,15 @@ describe("the SDKs on a real coordinator", () => {
     const again = await client.submit("add", { a: 1, b: 1 }, { idempotencyKey: "once" });
     const same = await client.submit("add", { a: 1, b: 1 }, { idempotencyKey: "once" });
     expect(same).toEqual({ ...again, status: "existing" });
+    const key = { uniqueKey: "u", unique: { onConflict: "replace" }, delayMs: 60_000 } as const;
+    const held = await client.submit("add", { a: 1, b: 1 }, key);
+    const heir = await client.submit("add", { a: 2, b: 1 }, key);
+    expect([held.status, heir.status]).toEqual(["submitted", "replaced"]);
+    expect((await client.get(held)).status).toBe("cancelled");
+    const quiet = { onConflict: "debounce", windowMs: 1_000 } as const;
+    const last = await client.submit("add", { a: 3, b: 1 }, { uniqueKey: "u", unique: quiet });
+    expect(last.status).toBe("debounced");
+    expect(await client.wait(last)).toMatchObject({ status: "completed", result: { sum: 4 } });
   });
 
   it("cancel a running task, and hand back what runs when the worker leaves", async () => {
