@@ -418,6 +418,31 @@ describe("shared sweeps", () => {
   });
 });
 
+describe("a large checkpoint", () => {
+  it("stands beside its record, which stays small, and goes with it", async () => {
+    await withBroker(async (broker, { redis, prefix }) => {
+      await holding(broker);
+      const task = factory.task();
+      await submit(broker, task);
+      const { token } = await leaseOne(broker, task);
+      const data = Buffer.alloc(200_000, "x");
+      const checkpoint = { contentType: "application/json", data };
+      expect(await broker.checkpoint([{ token, sessionId, checkpoint }])).toEqual([true]);
+      const base = partitionKey(prefix, 0);
+      const key = (kind: string) =>
+        Buffer.concat([
+          Buffer.from(`${base}${kind}:`),
+          Buffer.from(task.id.replaceAll("-", ""), "hex"),
+        ]);
+      expect(await redis.strlen(key("t"))).toBeLessThan(1_000);
+      expect(await redis.strlen(key("h"))).toBeGreaterThan(data.length);
+      const settled = { token, sessionId, kind: "complete", result: undefined } as const;
+      await broker.settle([settled]);
+      expect(await redis.exists(key("h"))).toBe(0);
+    });
+  });
+});
+
 async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await systemClock.sleep(20);
 }

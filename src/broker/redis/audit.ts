@@ -36,7 +36,7 @@ const slice = 100;
 const plain = new Set(
   "m x k F ne lid ln lc qid qn nq sl lv mk ob oc co wt skew d dl cd ex t".split(" "),
 );
-const owned = new Set(["p", "r", "s", "sh", "z", "v", "L", "W", "c", "q", "ll"]);
+const owned = new Set(["p", "r", "h", "s", "sh", "z", "v", "L", "W", "c", "q", "ll"]);
 /** Hold tasks, as members of a sorted set or a set. */
 const holders = new Set(["d", "dl", "cd", "ex", "W", "sh"]);
 

@@ -2,7 +2,7 @@ import { uuidText } from "../../task/uuid.js";
 import type { Task } from "../../task/task.js";
 import type { CancelItem, CancelReply } from "../broker.js";
 import type { Argument } from "./connection.js";
-import { namespaceText, payloadKey, recordKey, resultKey } from "./keys.js";
+import { checkpointKey, namespaceText, payloadKey, recordKey, resultKey } from "./keys.js";
 import { idBytes, unpackTask } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { unpackResult } from "./sections.js";
@@ -110,12 +110,18 @@ async function getChunk(
   const base = store.base(partition);
   const keys = chunk.flatMap(({ item }) => {
     const id = idBytes(item);
-    return [recordKey(base, id), payloadKey(base, id), resultKey(base, id)];
+    const beside = [payloadKey(base, id), resultKey(base, id), checkpointKey(base, id)];
+    return [recordKey(base, id), ...beside];
   });
   const values = asList(await store.connection.send("MGET", keys));
   chunk.forEach(({ item, index }, i) => {
-    const [record, payload, result] = values.slice(i * 3, i * 3 + 3) as (Buffer | null)[];
-    const apart = { payload, result: unpackResult(result) };
+    const own = values.slice(i * 4, i * 4 + 4) as (Buffer | null)[];
+    const [record, payload, result, checkpoint] = own;
+    const apart = {
+      payload,
+      result: unpackResult(result),
+      checkpoint: unpackResult(checkpoint),
+    };
     if (record) tasks[index] = unpackTask(uuidText(idBytes(item)), record, apart);
   });
 }

@@ -9,7 +9,7 @@ import type { Lane } from "../broker.js";
  *   m               hash   store, epoch, fencing counter, size of the outbox, sweep times,
  *                          last numbers
  *   t:id            string packed record (record.ts, lua/parts/record.lua)
- *   p:id  r:id      string payload, result too large for the record
+ *   p:id  r:id      string payload, result too large for the record;  h:id  checkpoint
  *   x:number        hash   tombstones planted in one stretch of 5 minutes
  *   k:name          string holder of an idempotency key
  *   L:lane          zset   references to the lane's flows
@@ -43,6 +43,7 @@ export const hintChannel = (prefix: string): string => `${prefix}:hints`;
 export const recordKey = (base: string, id: Uint8Array): Buffer => withId(`${base}t:`, id);
 export const payloadKey = (base: string, id: Uint8Array): Buffer => withId(`${base}p:`, id);
 export const resultKey = (base: string, id: Uint8Array): Buffer => withId(`${base}r:`, id);
+export const checkpointKey = (base: string, id: Uint8Array): Buffer => withId(`${base}h:`, id);
 export const outboxKey = (base: string): string => `${base}ob`;
 /**
  * The name of one transition: its entry (id, transitions, bytes) as scripts answer it, and its

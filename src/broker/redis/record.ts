@@ -191,6 +191,7 @@ function packTail(packer: Packer, task: Task): void {
 export interface Apart {
   readonly payload?: Buffer | null | undefined;
   readonly result?: Payload | undefined;
+  readonly checkpoint?: Payload | undefined;
 }
 
 export const hasPayloadApart = (record: Buffer): boolean =>
@@ -293,6 +294,9 @@ const noTail: Tail = {
   checkpoint: undefined,
 };
 
+/** One byte that begins no checkpoint stands for one in a key of its own. */
+const isApart = (block: Buffer): boolean => block.length === 1 && block[0] === 0xff;
+
 function unpackTail(record: Buffer, start: number, apart: Apart): Tail {
   if (record.readUInt32BE(at.tailBytes) === 0) return noTail;
   const from = new Unpacker(record, start);
@@ -308,7 +312,7 @@ function unpackTail(record: Buffer, start: number, apart: Apart): Tail {
     error,
     progress,
     cancellation: from.block(unpackCancellation),
-    checkpoint: from.block(unpackResult),
+    checkpoint: from.block((block) => (isApart(block) ? apart.checkpoint : unpackResult(block))),
   };
 }
 

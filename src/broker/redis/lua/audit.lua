@@ -21,7 +21,7 @@ local function is_waiting(t) return is_delayed(t) or t[STATUS] == PENDING end
 -- Past its time: leases take it out of their way, the next sweep ends it.
 local function is_set_aside(t) return t[STATUS] == PENDING and is_over(t, now_ms()) end
 
-local function expected_of(t)
+local function expected_of(rec, t)
   local places = {}
   if is_delayed(t) then places[1] = 'delayed' end
   if t[STATUS] == PENDING then places[1] = 'ready' end
@@ -29,6 +29,7 @@ local function expected_of(t)
   if is_waiting(t) and (wait_end(t) > 0 or t[CANCEL] > 0) then places[#places + 1] = 'timed' end
   if has(t, PAYLOAD_APART) then places[#places + 1] = 'payload' end
   if has(t, RESULT_APART) then places[#places + 1] = 'result' end
+  if has_checkpoint_apart(rec) then places[#places + 1] = 'checkpoint' end
   return table.concat(places, ',')
 end
 
@@ -45,6 +46,7 @@ local function found_of(id, rec, t)
   note(call('ZSCORE', K .. 'ex', id), 'timed')
   note(call('EXISTS', K .. 'p:' .. id) == 1, 'payload')
   note(call('EXISTS', K .. 'r:' .. id) == 1, 'result')
+  note(call('EXISTS', checkpoint_key(id)) == 1, 'checkpoint')
   return table.concat(places, ',')
 end
 
@@ -55,7 +57,7 @@ local function wrong_tasks()
     local rec = call('GET', record_key(id))
     if rec then
       local t = parse(rec)
-      local expected, found = expected_of(t), found_of(id, rec, t)
+      local expected, found = expected_of(rec, t), found_of(id, rec, t)
       if expected ~= found then wrong[#wrong + 1] = { id, t[STATUS], expected, found } end
     end
   end
@@ -112,6 +114,7 @@ end
 
 local owners = {
   p = function(id) return call('EXISTS', record_key(id)) == 1 end,
+  h = function(id) return call('EXISTS', record_key(id)) == 1 end,
   r = function(id) return call('EXISTS', record_key(id)) == 1 end,
   s = function(session)
     return knows_session(session) or call('PTTL', K .. 's:' .. session) >= 0

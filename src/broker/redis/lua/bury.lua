@@ -22,7 +22,7 @@ local function forget(id, rec, t)
   end
   count(t[QUEUE], t[PRIORITY], t[STATUS], -1)
   live[t[LANE]] = (live[t[LANE]] or 0) - 1
-  call('DEL', record_key(id), K .. 'p:' .. id, K .. 'r:' .. id)
+  call('DEL', record_key(id), K .. 'p:' .. id, K .. 'r:' .. id, checkpoint_key(id))
 end
 
 for i = 1, #ARGV, 2 do

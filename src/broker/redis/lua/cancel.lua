@@ -31,7 +31,7 @@ local function request(id, rec, t, grace, reason)
   end
   local left = tonumber(call('ZSCORE', K .. 'cd', id)) - now
   publish('c' .. id .. pack('>I4', math.max(0, left)) .. x[1])
-  return { 'requested', rec, payload_apart(id, t), unpack(told_of) }
+  return { 'requested', whole(id, rec), payload_apart(id, t), unpack(told_of) }
 end
 
 local function cancel(id, namespace, grace, run, reason)
@@ -45,7 +45,7 @@ local function cancel(id, namespace, grace, run, reason)
   if not queue or string.sub(queue, 1, #namespace) ~= namespace then return { 'unknown' } end
   if t[STATUS] >= DONE then
     local result = has(t, RESULT_APART) and call('GET', K .. 'r:' .. id) or ''
-    return { 'final', rec, payload_apart(id, t), result }
+    return { 'final', whole(id, rec), payload_apart(id, t), result }
   end
   if t[STATUS] == RUNNING then return request(id, rec, t, grace, reason) end
   rec = cancel_waiting(id, rec, t, reason, now)

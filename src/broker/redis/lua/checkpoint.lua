@@ -14,8 +14,9 @@ for i = 1, #ARGV, 4 do
   local t = rec and parse(rec)
   local x = t and t[STATUS] == RUNNING and t[TOKEN] == ARGV[i + 1] and tail_of(rec, t)
   if x and x[1] == ARGV[i + 2] then
-    x[7] = ARGV[i + 3]
-    call('SET', record_key(id), assemble(rec, t, x))
+    local before = x[7]
+    x[7] = put_checkpoint(id, before, ARGV[i + 3])
+    if x[7] ~= before then call('SET', record_key(id), assemble(rec, t, x)) end
     if t[HEARTBEAT] > 0 then call('ZADD', K .. 'dl', 'XX', attempt_end(t, now), id) end
     kept[#kept + 1] = 1
   else

@@ -265,10 +265,15 @@ local function admit(item, key, known)
     local holder = pack('>c16d', id, now + IDEMPOTENCY_KEY_MS)
     call('SET', K .. 'k:' .. item.key, holder, 'PX', IDEMPOTENCY_KEY_MS)
   end
-  if known then call('DEL', K .. 'p:' .. id, K .. 'r:' .. id) end
+  if known then call('DEL', K .. 'p:' .. id, K .. 'r:' .. id, checkpoint_key(id)) end
   if buried[id] then exhume(id, now) end
   if item.apart ~= '' then call('SET', K .. 'p:' .. id, item.apart) end
   local rec = with_head(item.rec, t)
+  if t[TAIL_BYTES] > INLINE_BYTES then
+    local x = tail_of(rec, t)
+    x[7] = put_checkpoint(id, '', x[7])
+    rec = assemble(rec, t, x)
+  end
   writes[#writes + 1] = key
   writes[#writes + 1] = rec
   if item.restore then news[#news + 1] = id end

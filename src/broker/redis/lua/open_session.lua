@@ -73,7 +73,7 @@ for i = 7, #ARGV, 2 do
   local verdict, rec = judge(id, ARGV[i + 1])
   if verdict == 'kept' then
     listed[id] = true
-    kept[#kept + 1] = { id, rec }
+    kept[#kept + 1] = { id, whole(id, rec) }
   elseif verdict == 'revoked' then
     revoked[#revoked + 1] = (i - 7) / 2
   else
@@ -82,7 +82,7 @@ for i = 7, #ARGV, 2 do
 end
 for _, id in ipairs(call('SMEMBERS', K .. 'sh:' .. session)) do
   local rec = not listed[id] and call('GET', record_key(id))
-  if rec then in_transit[#in_transit + 1] = { id, rec } end
+  if rec then in_transit[#in_transit + 1] = { id, whole(id, rec) } end
 end
 close_shelves()
 close_holds()

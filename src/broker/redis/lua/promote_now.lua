@@ -22,4 +22,4 @@ call('SETRANGE', record_key(id), 0, head_of(t))
 news[1] = id
 close_shelves()
 close_books(now)
-return { with_head(rec, t), payload_apart(id, t) }
+return { whole(id, with_head(rec, t)), payload_apart(id, t) }

@@ -75,6 +75,7 @@ local function bury(id, key, rec, flags)
   dropped[#dropped + 1] = key
   if band(flags, PAYLOAD_APART) ~= 0 then dropped[#dropped + 1] = K .. 'p:' .. id end
   if band(flags, RESULT_APART) ~= 0 then dropped[#dropped + 1] = K .. 'r:' .. id end
+  if has_checkpoint_apart(rec) then dropped[#dropped + 1] = checkpoint_key(id) end
   buried = buried + 1
   news[buried] = id
 end

@@ -49,7 +49,7 @@ local written, writes = {}, {}
 local ends = {}
 ends[COMPLETE] = function(n, t, x)
   finish(t, DONE, now)
-  t[RELEASES], x[7] = 0, ''
+  t[RELEASES], x[7] = 0, put_checkpoint(ids[n], x[7], '')
   if #datas[n] > INLINE_BYTES then
     call('SET', K .. 'r:' .. ids[n], datas[n])
     set(t, RESULT_APART)

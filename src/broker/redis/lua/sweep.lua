@@ -58,7 +58,7 @@ local function offer(list, id, session, key)
   local rec = call('GET', record_key(id))
   local t = rec and parse(rec)
   if t and t[STATUS] == RUNNING and (not session or session_of(rec, t) == session) then
-    list[#list + 1] = { id, rec }
+    list[#list + 1] = { id, whole(id, rec) }
     budget = budget - 1
     return t
   end

@@ -32,7 +32,7 @@ local function wake_lane(t) woken[t[LANE]] = t[QUEUE] end
 -- Tells history of the record as it is now, `apart` bytes of it being in keys of their own. All
 -- that a script tells stands in one entry of the outbox; returns its place there, and the snapshot.
 local function tell_of(id, rec, status, flags, spec_bytes, payload_bytes, outcome, apart)
-  local snap = snapshot(rec, flags, spec_bytes, payload_bytes)
+  local snap = snapshot(whole(id, rec), flags, spec_bytes, payload_bytes)
   local n = #told
   told[n + 1] = pack('>I4BBc16', #snap, outcome, flags % 2, id)
   told[n + 2] = snap

@@ -70,6 +70,17 @@ local function tail_of(rec, t)
   return { read(TAIL, rec, at) }
 end
 
+-- A large checkpoint has a key of its own: grants, retries and progress would carry it along. In
+-- its place, at the end of the record, stands one byte that begins no checkpoint.
+local APART = '\255'
+local function checkpoint_key(id) return K .. 'h:' .. id end
+
+local function has_checkpoint_apart(rec)
+  if string.byte(rec, -1) ~= 255 or sub(rec, -5) ~= '\0\0\0\1\255' then return false end
+  local t = parse(rec)
+  return t[TAIL_BYTES] > 0 and tail_of(rec, t)[7] == APART
+end
+
 -- The first part of the tail alone.
 local function session_of(rec, t)
   if t[TAIL_BYTES] == 0 then return '' end
@@ -89,6 +100,25 @@ local function with_tail(rec, t, tail)
 end
 
 local function assemble(rec, t, x) return with_tail(rec, t, pack_tail(x)) end
+
+-- A record as it leaves the store.
+local function whole(id, rec)
+  if not has_checkpoint_apart(rec) then return rec end
+  local t = parse(rec)
+  local x = tail_of(rec, t)
+  x[7] = call('GET', checkpoint_key(id)) or ''
+  return assemble(rec, t, x)
+end
+
+-- The section of this checkpoint in the record of its task; what is large is put into its key.
+local function put_checkpoint(id, before, data)
+  if #data > INLINE_BYTES then
+    call('SET', checkpoint_key(id), data)
+    return APART
+  end
+  if before == APART then call('DEL', checkpoint_key(id)) end
+  return data
+end
 
 -- A record as history is told of it: without the payload where history has the row already, unless
 -- cutting it out would cost more than carrying it.

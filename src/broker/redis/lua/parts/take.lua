@@ -94,6 +94,8 @@ end
 local function give(run, id, key, rec, t, s, timeout)
   local bytes, is_apart = #rec, t and has(t, PAYLOAD_APART)
   if is_apart then bytes = bytes + call('STRLEN', K .. 'p:' .. id) end
+  local has_more = t and has_checkpoint_apart(rec)
+  if has_more then bytes = bytes + call('STRLEN', checkpoint_key(id)) end
   local used = run.used
   if used > 0 and bytes > run.bytes then
     run.full = true
@@ -108,7 +110,7 @@ local function give(run, id, key, rec, t, s, timeout)
     after = grant_plain(id, rec, s, run.counter, secret, run.now, timeout)
   end
   run.store[used * 2 + 1], run.store[used * 2 + 2] = key, after
-  run.ids[used + 1], run.recs[used + 1] = id, after
+  run.ids[used + 1], run.recs[used + 1] = id, has_more and whole(id, after) or after
   if is_apart then
     run.aparts[#run.aparts + 1] = used
     run.aparts[#run.aparts + 1] = call('GET', K .. 'p:' .. id)
