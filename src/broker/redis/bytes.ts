@@ -205,3 +205,33 @@ export class Unpacker {
     return this.buffer.subarray(this.at);
   }
 }
+
+/**
+ * The strings of a list as Redis's cmsgpack packs it (the MessagePack specification, str and
+ * array).
+ */
+export class PackedStrings {
+  readonly #packed: Buffer;
+  #at: number;
+
+  constructor(packed: Buffer) {
+    this.#packed = packed;
+    const kind = packed[0]!;
+    if (kind === 0xdc) this.#at = 3;
+    else this.#at = kind === 0xdd ? 5 : 1;
+  }
+
+  next(): Buffer {
+    const start = this.#at + 1;
+    const kind = this.#packed[start - 1]!;
+    if (kind === 0xd9) return this.#take(start + 1, this.#packed.readUInt8(start));
+    if (kind === 0xda) return this.#take(start + 2, this.#packed.readUInt16BE(start));
+    if (kind === 0xdb) return this.#take(start + 4, this.#packed.readUInt32BE(start));
+    return this.#take(start, kind & 0x1f);
+  }
+
+  #take(start: number, length: number): Buffer {
+    this.#at = start + length;
+    return this.#packed.subarray(start, this.#at);
+  }
+}

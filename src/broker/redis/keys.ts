@@ -27,7 +27,7 @@ import type { Lane } from "../broker.js";
  *   sh:session      set    leases it holds;  z:session  hash of its quarantined task by lane
  *   mk:lane name    zset   wake-up marker
  *   ob              stream outbox, an entry for all that one script told
- *   oc              hash   entries of which history holds a part -> which
+ *   oc              hash   entries that tell of several -> which of them history holds
  *   co              hash   coordinators (partition 0)
  *   wt              zset   watched tasks, until when
  *   skew            string added to the store's time, in tests only

@@ -1,6 +1,6 @@
 import { uuidText } from "../../task/uuid.js";
 import type { RecordedItem, Transition } from "../broker.js";
-import { Packer } from "./bytes.js";
+import { PackedStrings, Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
 import { isPlaceIn, outboxKey, partlyKey, payloadKey, placeIn, resultKey } from "./keys.js";
 import { hasPayloadApart, hasResultApart, idBytes, packedSize } from "./record.js";
@@ -44,17 +44,16 @@ export async function readOutbox(
 }
 
 /**
- * As `close_outbox` in lua/parts/book.lua packs it: bytes, transitions, time, then of each the size
- * of its snapshot, outcome, payload omitted, task id, snapshot; or the first three alone, and
- * beside them new tasks as they came. `held`: which of them history has.
+ * As `close_outbox` in lua/parts/book.lua writes it: bytes, transitions and time; and beside them
+ * either the transitions or new tasks as they came. `held`: which of them history has.
  */
 function readEntry(partition: number, row: Reply, held: Reply | undefined): ToldChange[] {
   const [id, fields] = asList(row);
-  const [, head, , packed] = asList(fields);
+  const [, head, kind, packed] = asList(fields);
   const about = asBytes(head);
   const total = about.readUInt16BE(4);
   const name = `${asText(id)}/${total}/${about.readUInt32BE(0)}`;
-  const told = packed ? newTasks(asBytes(packed), total) : transitions(about, total);
+  const told = (asText(kind) === "p" ? newTasks : transitions)(asBytes(packed), total);
   return told.flatMap((part, place) =>
     held && asBytes(held)[place] === heldMark
       ? []
@@ -74,16 +73,16 @@ function readEntry(partition: number, row: Reply, held: Reply | undefined): Told
 
 type ToldPart = Pick<ToldChange, "id" | "outcome" | "payloadOmitted" | "snapshot">;
 
-function transitions(entry: Buffer, total: number): ToldPart[] {
-  let end = 14;
+/** A list of MessagePack, by turns outcome, payload omitted and task id, and a snapshot. */
+function transitions(packed: Buffer, total: number): ToldPart[] {
+  const strings = new PackedStrings(packed);
   return Array.from({ length: total }, () => {
-    const at = end;
-    end = at + 22 + entry.readUInt32BE(at);
+    const about = strings.next();
     return {
-      id: uuidText(entry.subarray(at + 6, at + 22)),
-      outcome: entry[at + 4]!,
-      payloadOmitted: entry[at + 5] === 1,
-      snapshot: entry.subarray(at + 22, end),
+      id: uuidText(about.subarray(2, 18)),
+      outcome: about[0]!,
+      payloadOmitted: about[1] === 1,
+      snapshot: strings.next(),
     };
   });
 }

@@ -9,35 +9,43 @@
 -- @include record
 -- @include tomb
 local now = now_ms()
-local OUTBOX, PARTLY = K .. 'ob', K .. 'oc'
+local OUTBOX, HELD = K .. 'ob', K .. 'oc'
+
+-- The marks with these places among them, and how many were not.
+local function mark(held, total, places)
+  if #places / 2 == total and not string.find(held, '1', 1, true) then
+    return string.rep('1', total), total
+  end
+  local marks, fresh = { string.byte(held, 1, total) }, 0
+  for at = 1, #places, 2 do
+    local place = read('>I2', places, at) + 1
+    if marks[place] == 48 then
+      marks[place] = 49
+      fresh = fresh + 1
+    end
+  end
+  return string.char(unpack(marks)), fresh
+end
 
 -- Drops an entry once history holds all of it; until then notes which places it holds. Answers how
 -- many it did not hold before.
 local function confirm(entry, total, bytes, places)
-  local held = #places / 2 < total and call('HGET', PARTLY, entry)
-  if #places / 2 < total and not held then
-    if #call('XRANGE', OUTBOX, entry, entry) == 0 then return end
-    held = string.rep('0', total)
-  end
-  local fresh = total
-  if held then
-    local marks = { string.byte(held, 1, total) }
-    fresh = 0
-    for at = 1, #places, 2 do
-      local place = read('>I2', places, at) + 1
-      if marks[place] == 48 then
-        marks[place] = 49
-        fresh = fresh + 1
-      end
+  local fresh, held = total, nil
+  if total > 1 then
+    held = call('HGET', HELD, entry)
+    if not held then
+      -- Gone, or told by an earlier version.
+      if #call('XRANGE', OUTBOX, entry, entry) == 0 then return end
+      held = string.rep('0', total)
     end
-    held = string.char(unpack(marks))
+    held, fresh = mark(held, total, places)
     if string.find(held, '0', 1, true) then
-      call('HSET', PARTLY, entry, held)
+      call('HSET', HELD, entry, held)
       own().owed = own().owed - fresh
       own().told = true
       return
     end
-    call('HDEL', PARTLY, entry)
+    call('HDEL', HELD, entry)
   end
   if call('XDEL', OUTBOX, entry) == 0 then return end
   own().owed, own().owed_bytes, own().told = own().owed - fresh, own().owed_bytes - bytes, true

@@ -34,7 +34,7 @@ local function wake_lane(t) woken[t[LANE]] = t[QUEUE] end
 local function tell_of(id, rec, status, flags, spec_bytes, payload_bytes, outcome, apart)
   local snap = snapshot(whole(id, rec), flags, spec_bytes, payload_bytes)
   local n = #told
-  told[n + 1] = pack('>I4BBc16', #snap, outcome, flags % 2, id)
+  told[n + 1] = pack('>BBc16', outcome, flags % 2, id)
   told[n + 2] = snap
   told_bytes = told_bytes + #snap + apart + 128
   -- The end of a DURABLE task is shown, and so told, once history has it: see recorded.lua.
@@ -56,7 +56,6 @@ end
 -- Puts more behind the snapshot told last.
 local function append_told(more)
   local n = #told
-  told[n - 1] = pack('>I4', #told[n] + #more) .. sub(told[n - 1], 5)
   told[n] = told[n] .. more
   told_bytes = told_bytes + #more
 end
@@ -72,8 +71,11 @@ local function close_outbox(now)
   if told_packed then
     entry = call('XADD', K .. 'ob', '*', 'h', head, 'p', told_packed)
   else
-    entry = call('XADD', K .. 'ob', '*', 'e', head .. table.concat(told))
+    -- One string at once: table.concat makes longer and longer ones, and each is hashed whole.
+    entry = call('XADD', K .. 'ob', '*', 'h', head, 'm', cmsgpack.pack(told))
   end
+  -- Which of them history holds: see recorded.lua.
+  if n > 1 then call('HSET', K .. 'oc', entry, string.rep('0', n)) end
   return entry .. '/' .. n .. '/' .. digits(told_bytes)
 end
 
