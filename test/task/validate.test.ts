@@ -10,7 +10,7 @@ import { decodeValue, encodeValue } from "../../src/api/value-json.js";
 import { decodePayload } from "../../src/api/payload.js";
 import { DroverError } from "../../src/errors.js";
 import { limits } from "../../src/limits.js";
-import type { TaskTerms } from "../../src/task/task.js";
+import type { TaskTerms, UniqueRule } from "../../src/task/task.js";
 import type { TaskDraft } from "../../src/task/draft.js";
 import { checkDraft, defaultQueueSettings, sameSpec, toSpec } from "../../src/task/validate.js";
 import { inspectValue } from "../../src/task/value-bytes.js";
@@ -85,6 +85,26 @@ describe("what is left open", () => {
   });
 });
 
+const uniqueOf = (change: Partial<UniqueRule>): UniqueRule => ({
+  key: "k",
+  scope: "until_final",
+  windowMs: undefined,
+  onConflict: "replace",
+  ...change,
+});
+
+describe("a debounced task", () => {
+  it("waits for its window, or longer where it is asked to, and is always DURABLE", () => {
+    const unique = uniqueOf({ onConflict: "debounce", windowMs: 5_000.5 });
+    expect(spec({ terms: { unique } }).runAt).toBe(now + 5_001);
+    expect(spec({ terms: { unique }, delayMs: 1_000 }).runAt).toBe(now + 5_001);
+    expect(spec({ terms: { unique }, delayMs: 9_000 }).runAt).toBe(now + 9_000);
+    const relaxed = { ...queue, durability: "relaxed" as const };
+    const given = toSpec(draft({ terms: { unique } }), { ...context, queue: relaxed });
+    expect(given.durability).toBe("durable");
+  });
+});
+
 describe("refusals name the field, what was expected and what came", () => {
   it.each<[Partial<TaskDraft>, string, string]>([
     [{ type: "" }, "task.type", '""'],
@@ -101,6 +121,10 @@ describe("refusals name the field, what was expected and what came", () => {
     [{ requiredLabels: { zone: "" } }, 'task.required_labels["zone"]', '""'],
     [{ tags: ["a", "\0"] }, "task.tags[1]", "NUL"],
     [{ traceContext: { a: "x".repeat(1024) } }, "task.trace_context", "1025"],
+    [{ terms: { unique: uniqueOf({ key: "" }) } }, "task.unique_key", ""],
+    [{ terms: { unique: uniqueOf({ onConflict: "debounce" }) } }, "task.unique.window", "none"],
+    [{ terms: { unique: uniqueOf({ scope: "for_time" }) } }, "task.unique.window", "none"],
+    [{ terms: { unique: uniqueOf({ windowMs: 5_000 }) } }, "task.unique.window", "until_final"],
   ])("%j", (change, field, came) => {
     const error = refusal(() => spec(change));
     expect(error).toMatchObject({ id: "invalid_field", field });

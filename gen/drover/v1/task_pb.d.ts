@@ -3416,15 +3416,15 @@ export enum UniqueConflict {
 
   /**
    * A holder that waits (for its time, a worker or a retry) is cancelled and this task takes its place: REPLACED. One
-   * that runs stays: as RETURN_EXISTING. Needs Redis: UNAVAILABLE while it is down.
+   * that runs stays: as RETURN_EXISTING. Needs Redis: UNAVAILABLE while it is down. Not with batch_id.
    *
    * @generated from enum value: UNIQUE_CONFLICT_REPLACE = 3;
    */
   REPLACE = 3,
 
   /**
-   * As REPLACE, and answered DEBOUNCED; whether the key is taken or not, the task runs no sooner than the window after
-   * its submission, so of many only the last one runs, once they have ceased.
+   * As REPLACE, also not with batch_id, and answered DEBOUNCED; whether the key is taken or not, the task runs no sooner
+   * than the window after its submission, so of many only the last one runs, once they have ceased.
    *
    * @generated from enum value: UNIQUE_CONFLICT_DEBOUNCE = 4;
    */
