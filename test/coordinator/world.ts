@@ -18,10 +18,11 @@ import type {
 import type { DroverError } from "../../src/errors.js";
 import type { History } from "../../src/history/history.js";
 import { createMemoryHistory } from "../../src/history/memory-history.js";
+import { createBatchKeeper } from "../../src/maintenance/batch-keeper.js";
 import { createMaintenance } from "../../src/maintenance/maintenance.js";
 import { HistoryRecorder } from "../../src/maintenance/recorder.js";
 import { createScheduler } from "../../src/maintenance/scheduler.js";
-import type { Service } from "../../src/service.js";
+import { createSequence, type Service } from "../../src/service.js";
 import { uuidText } from "../../src/task/uuid.js";
 import type { TaskDraft } from "../../src/task/draft.js";
 import { createEvents } from "../../src/telemetry/events.js";
@@ -171,8 +172,13 @@ export function createWorld(bounds: { lanesPerQueue?: number } = {}) {
       random,
       decodePayload,
     };
-    const { coordinator, desk, ticks } = createCoordinator(parts);
-    const scheduler = createScheduler({ ticks, events, clock });
+    const { coordinator, desk, ticks, batches } = createCoordinator(parts);
+    recorder.onEnded = (task) => batches.ended(task);
+    const minders = [
+      createScheduler({ ticks, events, clock }),
+      createBatchKeeper({ batches, events, clock }),
+    ];
+    const scheduler = createSequence(minders, () => undefined);
     const maintenance: Service = createMaintenance({ ...parts, desk });
     await wait(
       "start",

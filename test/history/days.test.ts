@@ -6,6 +6,7 @@ import { createPostgresHistory } from "../../src/history/postgres/postgres-histo
 import { formTaskId, slotOfQueue } from "../../src/task/ids.js";
 import type { Task } from "../../src/task/task.js";
 import { attemptOf, ended } from "../conformance/history-harness.js";
+import { newBatch } from "../support/batch-factory.js";
 import { createTaskFactory } from "../support/task-factory.js";
 import { freshSchema, sharedPostgres } from "../support/stores.js";
 
@@ -134,6 +135,36 @@ test("a day with too many live rows to move stands, and loses only what is over"
   expect(await tableOf(live[0]!)).toMatch(/^tasks_\d{8}$/);
   expect(await tableOf(over)).toBeUndefined();
   expect(await history.liveCount(namespace)).toBe(1_001);
+});
+
+test("tasks of batches are counted on when their day goes; one that may call keeps its day", async () => {
+  const namespace = "batched";
+  await makeDay(-20);
+  const [over, open] = await Promise.all(
+    [1, 2].map(async () => (await history.batches.create(newBatch({ namespace }))).batch.id),
+  );
+  const tasksOf = (batchId: string | undefined) =>
+    [1, 2, 3].map(() => taskOfDay(-20, { namespace, retentionMs: dayMs, terms: { batchId } }));
+  const [ofOver, ofOpen] = [tasksOf(over), tasksOf(open)];
+  await history.insert([...ofOver, ...ofOpen]);
+  await history.record([...ofOver, ...ofOpen].map((task) => ended(task, "failed")));
+  await history.batches.close(namespace, over!);
+  expect((await history.batches.call(over!, {})).completed).toBe(true);
+  await client.query("UPDATE batches SET watched = false WHERE id = $1", [over]);
+  await client.query("UPDATE tasks SET purge_at = 0 WHERE id = $1", [ofOpen[0]!.id]);
+  await history.prune(100);
+  const table = await tableOf(ofOpen[1]!);
+  expect(table).toMatch(/^tasks_\d{8}$/);
+  expect(await tableOf(ofOpen[0]!)).toBeUndefined();
+  expect(await history.batches.counts(open!)).toEqual({ failed: 3 });
+
+  await client.query("DELETE FROM batches WHERE id = $1", [open]);
+  await client.query("UPDATE tasks SET purge_at = 0 WHERE namespace = $1", [namespace]);
+  await history.prune(100);
+  expect(await tableNames()).not.toContain(table);
+  expect(await history.batches.counts(over!)).toEqual({ failed: 3 });
+  const [look] = await history.batches.look([over!]);
+  expect(look?.facts).toEqual({ live: false, unsuccessful: true, failures: 3 });
 });
 
 test("an empty table that was analyzed is not believed to stay empty", async () => {

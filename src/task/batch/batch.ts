@@ -70,7 +70,7 @@ export interface BatchFacts {
   readonly live: boolean;
   /** Some task ended otherwise than COMPLETED. */
   readonly unsuccessful: boolean;
-  /** Tasks that FAILED or EXPIRED; counted up to the threshold. */
+  /** Tasks that FAILED or EXPIRED; counted up to the threshold, and only until that was told. */
   readonly failures: number;
 }
 
