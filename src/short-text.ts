@@ -18,6 +18,13 @@ export function writeText(target: Buffer, text: string, at: number): number {
   return length;
 }
 
+/** Bytes as a key of maps: one letter each. */
+export function bytesKey(bytes: Uint8Array): string {
+  const { buffer, byteOffset, byteLength } = bytes;
+  const own = Buffer.isBuffer(bytes) ? bytes : Buffer.from(buffer, byteOffset, byteLength);
+  return own.toString("latin1");
+}
+
 type Decode = (bytes: Buffer, from: number, to: number) => string;
 
 interface Known {

@@ -26,7 +26,7 @@ export class ResultDesk {
     for (const result of results) {
       const key = tokenKey(result.token);
       if (session.settling.has(key)) continue;
-      const held = session.take(result.token);
+      const held = session.take(result.token, key);
       session.settling.add(key);
       const report = { key, result, held };
       const standing = this.#notes.standing(key);

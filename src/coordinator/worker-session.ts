@@ -1,6 +1,7 @@
 import type { Lease, SessionInfo } from "../broker/broker.js";
 import type { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
+import { bytesKey } from "../short-text.js";
 import type { Offer, Session, SessionHello, SessionPort, WorkerFrame } from "./frames.js";
 
 /** A lease as its session's coordinator keeps it. */
@@ -31,8 +32,7 @@ export interface SessionOwner {
   handBack(lease: Lease): void;
 }
 
-export const tokenKey = (token: Uint8Array): string =>
-  Buffer.from(token.buffer, token.byteOffset, token.byteLength).toString("latin1");
+export const tokenKey: (token: Uint8Array) => string = bytesKey;
 
 /**
  * One stream of a worker session: its credit, and the leases that are out. Decides nothing by
@@ -140,8 +140,7 @@ export class WorkerSession implements Session {
   }
 
   /** Takes a lease off the books; undefined if it is not out. */
-  take(token: Uint8Array): Held | undefined {
-    const key = tokenKey(token);
+  take(token: Uint8Array, key = tokenKey(token)): Held | undefined {
     const held = this.leases.get(key);
     this.leases.delete(key);
     return held;

@@ -1,3 +1,4 @@
+import { bytesKey } from "../short-text.js";
 import { TaskAbortedError, type AbortCause } from "./errors.js";
 
 /**
@@ -17,8 +18,7 @@ export interface RunningLease {
   readonly abortCause: AbortCause | undefined;
 }
 
-export const tokenKey = (token: Uint8Array): string =>
-  Buffer.from(token.buffer, token.byteOffset, token.byteLength).toString("latin1");
+export const tokenKey: (token: Uint8Array) => string = bytesKey;
 
 /** Most handlers never look at their signal: it is made when one does. */
 class HeldLease implements RunningLease {
@@ -61,13 +61,16 @@ export class LeaseTable {
   #waiting: (() => void)[] = [];
 
   /** Undefined if this token runs already. */
-  add(token: Uint8Array, taskId: string): RunningLease | undefined {
-    const key = tokenKey(token);
+  add(token: Uint8Array, taskId: string, key = tokenKey(token)): RunningLease | undefined {
     if (this.#entries.has(key)) return undefined;
     const entry = new HeldLease(key, token, taskId);
     this.#entries.set(key, entry);
     this.#held += 1;
     return entry;
+  }
+
+  has(key: string): boolean {
+    return this.#entries.has(key);
   }
 
   get(token: Uint8Array): RunningLease | undefined {

@@ -133,6 +133,7 @@ export class UnkeptNotes {
 
   /** Nobody asks for the rest of this lease: its result is recorded, or it is over. */
   drop(token: Uint8Array): void {
+    if (this.#desks.size === 0) return;
     const key = tokenKey(token);
     const desk = this.#desks.get(key);
     if (!desk) return;

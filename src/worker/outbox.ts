@@ -71,7 +71,7 @@ export class Outbox {
   }
 
   forgetProgress(token: Uint8Array): void {
-    this.#progress.delete(tokenKey(token));
+    if (this.#progress.size > 0) this.#progress.delete(tokenKey(token));
   }
 
   /** Log entries wait for company, as progress does. */

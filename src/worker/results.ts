@@ -35,9 +35,9 @@ export class UnackedResults {
     this.#countLimit = Math.min(countCeiling, wanted);
   }
 
-  add(taskId: string, result: TaskResult, bytes: number): void {
+  add(taskId: string, result: TaskResult, bytes: number, key = tokenKey(result.leaseToken)): void {
     const entry = { token: result.leaseToken, taskId, result, bytes, sentOn: 0 };
-    this.#entries.set(tokenKey(result.leaseToken), entry);
+    this.#entries.set(key, entry);
     this.#unsent.add(entry);
     this.#bytes += bytes;
   }
@@ -47,24 +47,28 @@ export class UnackedResults {
     return this.#entries.get(tokenKey(token))?.taskId;
   }
 
-  has(token: Uint8Array): boolean {
-    return this.#entries.has(tokenKey(token));
+  has(key: string): boolean {
+    return this.#entries.has(key);
   }
 
   /** `generation`: of the stream the ack came on. */
   ack(ack: ResultAck, generation: number): AckEffect {
-    const entry = this.#entries.get(tokenKey(ack.leaseToken));
+    const key = tokenKey(ack.leaseToken);
+    const entry = this.#entries.get(key);
     if (!entry) return "ignored";
     if (ack.status === ResultStatus.RETRY || ack.status === ResultStatus.UNSPECIFIED) {
       // A late RETRY of an older stream says nothing about what was sent since.
       return entry.sentOn === generation ? "kept" : "ignored";
     }
-    this.drop(ack.leaseToken);
+    this.#remove(key);
     return "settled";
   }
 
   drop(token: Uint8Array): void {
-    const key = tokenKey(token);
+    this.#remove(tokenKey(token));
+  }
+
+  #remove(key: string): void {
     const entry = this.#entries.get(key);
     if (!entry) return;
     this.#entries.delete(key);

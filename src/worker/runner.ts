@@ -13,7 +13,7 @@ import {
   type HandlerRegistry,
   type Middleware,
 } from "./handler.js";
-import type { LeaseTable, RunningLease } from "./lease-table.js";
+import { type LeaseTable, type RunningLease, tokenKey } from "./lease-table.js";
 import { type Logger, withFields } from "./logger.js";
 import type { LogLevelName } from "./notes.js";
 import { failed, messageOf, type Outcome, released, succeeded, thrown } from "./outcome.js";
@@ -34,7 +34,7 @@ export interface RunnerOptions {
   /** False once the worker leaves: it starts nothing more. */
   accepting(): boolean;
   /** Whether this lease ended here before, and its result is on its way. */
-  finished(token: Uint8Array): boolean;
+  finished(key: string): boolean;
   /** Undefined: the lease ended and nobody waits for its result. */
   onEnd(lease: RunningLease, outcome: Outcome | undefined): void;
   /** A lease that is not run at all is handed back. */
@@ -68,9 +68,10 @@ export class Runner {
   start(wire: WireLease): void {
     const { leases, logger, registry, concurrency, onRefused } = this.#options;
     const { leaseToken, task } = wire;
-    if (!task || this.#options.finished(leaseToken) || leases.get(leaseToken)) return;
+    const key = tokenKey(leaseToken);
+    if (!task || this.#options.finished(key) || leases.has(key)) return;
     // Copied where it is kept: the token would keep its whole frame in memory.
-    const token = Uint8Array.from(leaseToken);
+    const token = new Uint8Array(leaseToken);
     if (!this.#options.accepting()) return onRefused(task.id, released(token));
     if (leases.held >= concurrency) {
       logger.warn({ task_id: task.id }, "got more leases than offered; handing one back");
@@ -82,7 +83,7 @@ export class Runner {
       logger.warn({ task_id: task.id, type: task.type, queue }, "no such handler; handing back");
       return onRefused(task.id, released(token, strangeTypeDelayMs));
     }
-    const lease = leases.add(token, task.id);
+    const lease = leases.add(token, task.id, key);
     if (lease) this.#run(lease, wire, handler);
   }
 

@@ -127,7 +127,7 @@ class SessionWorker implements Worker {
       middleware: this.#middleware,
       leases: this.#leases,
       accepting: () => this.#phase === "running",
-      finished: (token) => this.#results.has(token),
+      finished: (key) => this.#results.has(key),
       onEnd: (lease, outcome) => this.#onEnd(lease, outcome),
       onRefused: (taskId, outcome) => this.#send(taskId, outcome),
       onProgress: ({ token }, fraction, message) =>
@@ -246,8 +246,8 @@ class SessionWorker implements Worker {
     if (this.#slots() !== this.#offeredSlots) this.#session.outbox.offerChanged();
   }
 
-  #send(taskId: string, { result, bytes }: Outcome): void {
-    this.#results.add(taskId, result, bytes);
+  #send(taskId: string, { result, bytes }: Outcome, key?: string): void {
+    this.#results.add(taskId, result, bytes, key);
     this.#session.outbox.poke();
     this.#refreshOffer();
   }
@@ -257,16 +257,17 @@ class SessionWorker implements Worker {
     this.#session.outbox.forgetProgress(lease.token);
     if (outcome) this.#notes.end(lease);
     else this.#notes.drop(lease.token);
-    if (outcome) this.#send(lease.taskId, outcome);
+    if (outcome) this.#send(lease.taskId, outcome, lease.key);
     else this.#refreshOffer();
   }
 
   #onAck(ack: ResultAck, generation: number): AckEffect {
-    const taskId = this.#results.taskOf(ack.leaseToken);
+    const refused = ack.status !== ResultStatus.ACCEPTED && ack.status !== ResultStatus.DUPLICATE;
+    const taskId = refused ? this.#results.taskOf(ack.leaseToken) : undefined;
     const effect = this.#results.ack(ack, generation);
     if (effect === "ignored") return effect;
     if (effect === "settled") this.#notes.drop(ack.leaseToken);
-    if (ack.status !== ResultStatus.ACCEPTED && ack.status !== ResultStatus.DUPLICATE) {
+    if (refused) {
       const status = (ResultStatus[ack.status] ?? "unspecified").toLowerCase();
       const fields = { task_id: taskId, status, reason: ack.message };
       this.#settings.logger.warn(fields, "a result was not recorded");

@@ -138,6 +138,13 @@ export async function recorded(store: Store, items: readonly RecordedItem[]): Pr
   await Promise.all(calls);
 }
 
+/** The digits that end a text, from there on. */
+function numberAt(text: string, from: number): number {
+  let value = 0;
+  for (let at = from; at < text.length; at += 1) value = value * 10 + text.charCodeAt(at) - 0x30;
+  return value;
+}
+
 const packer = new Packer();
 
 /** As recorded.lua reads them. An item without outbox id only tells of its task. */
@@ -158,7 +165,7 @@ function recordedArguments(chunk: readonly Placed<RecordedItem>[]): Argument[] {
       known = places.get(entry) ?? [];
       places.set(entry, known);
     }
-    known.push(Number(outboxId.slice(entry.length + 1)));
+    known.push(numberAt(outboxId, entry.length + 1));
   }
   const tasks = packer.take();
   const args: Argument[] = [String(places.size)];
