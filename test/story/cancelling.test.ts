@@ -1,4 +1,4 @@
-import { beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it, vi } from "vitest";
 import type { Client, SubmitOptions, Task } from "../../src/client/index.js";
 import {
   startCoordinator,
@@ -10,6 +10,9 @@ import { storyClient, type StoryStores, storyStores, until } from "../support/st
 
 /** A sweep, and a second for a busy machine. */
 const latenessMs = 2_000;
+
+// A busy machine takes seconds to start a worker.
+vi.setConfig({ testTimeout: 90_000 });
 
 let stores: StoryStores;
 let coordinators: CoordinatorProcess[];
