@@ -12,6 +12,8 @@ const fillLimitMs = 1_800_000;
 const run = promisify(execFile);
 
 interface Sizes {
+  /** Not counted: both coordinators are to be as warm as the one that is filled. */
+  readonly warmUps: number;
   readonly rounds: number;
   readonly singles: number;
   readonly bulk: number;
@@ -150,8 +152,8 @@ export const backlog: ScaleRun = {
   async run({ dir, quick, backlog: asked, say }) {
     const waiting = asked ?? (quick ? 20_000 : 1_000_000);
     const sizes: Sizes = quick
-      ? { rounds: 1, singles: 200, bulk: 2_000, cycles: 100 }
-      : { rounds: 5, singles: 400, bulk: 8_000, cycles: 400 };
+      ? { warmUps: 1, rounds: 1, singles: 200, bulk: 2_000, cycles: 100 }
+      : { warmUps: 2, rounds: 4, singles: 300, bulk: 8_000, cycles: 300 };
     const [flat, deep] = ["empty", `${waiting.toLocaleString("en-US")} waiting`];
     const stacks: Stack[] = [];
     const rows: ScaleRow[] = [];
@@ -163,9 +165,11 @@ export const backlog: ScaleRun = {
         await stack.queue(queue);
         sides.push(new Side(load, stack));
       }
-      for (const side of sides) {
-        await side.round(sizes);
-        await side.empty();
+      for (let round = 0; round < sizes.warmUps; round += 1) {
+        for (const side of sides) {
+          await side.round(sizes);
+          await side.empty();
+        }
       }
       say(`backlog: filling ${deep}`);
       rows.push(...(await sides[1]!.fill(waiting)));

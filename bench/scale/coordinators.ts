@@ -16,7 +16,7 @@ export const coordinators: ScaleRun = {
   about: "Do coordinators share the work of one store, at the same cost a task?",
 
   async run({ dir, quick, say }) {
-    const rounds = quick ? 1 : 4;
+    const rounds = quick ? 1 : 3;
     const tasks = quick ? 4_000 : 20_000;
     const stack = await Stack.start(dir, most);
     const rows: ScaleRow[] = [];

@@ -29,7 +29,7 @@ export const handlers: ScaleRun = {
   about: "Does the rate grow with the workers until the CPU is full?",
 
   async run({ dir, quick, say }) {
-    const rounds = quick ? 1 : 3;
+    const rounds = quick ? 1 : 2;
     const windowMs = quick ? 1_500 : 3_000;
     const warmMs = 500;
     const ideal = (count: number): number => (count * slots * 1_000) / handlerMs;

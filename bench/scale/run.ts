@@ -103,6 +103,7 @@ function keep(name: string, result: RunResult): void {
 
 async function main(): Promise<void> {
   const runs = chosen();
+  const startedAt = systemClock.monotonic();
   const dir = mkdtempSync(path.join(tmpdir(), "drover-scale-"));
   process.once("exit", () => rmSync(dir, { recursive: true, force: true }));
   process.once("SIGINT", () => process.exit(130));
@@ -119,7 +120,9 @@ async function main(): Promise<void> {
       console.log(`${holds ? "held    " : "not held"}  ${run.name}: ${what}: ${found}`);
     }
   }
-  console.log(`written to ${path.relative("", report)} and ${path.relative("", data)}`);
+  const seconds = (systemClock.monotonic() - startedAt) / 1_000;
+  const files = `${path.relative("", report)} and ${path.relative("", data)}`;
+  console.log(`written to ${files} after ${seconds.toFixed(0)} s`);
 }
 
 await main().catch((error: unknown) => {

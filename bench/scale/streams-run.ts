@@ -26,9 +26,9 @@ export const streams: ScaleRun = {
 
   async run({ dir, quick, say }) {
     const many = quick ? 200 : 1_000;
-    const rounds = quick ? 1 : 3;
+    const rounds = quick ? 1 : 2;
     const tasks = quick ? 2_000 : 10_000;
-    const idleMs = quick ? 3_000 : 10_000;
+    const idleMs = quick ? 3_000 : 6_000;
     const loadOf = (count: number): string => `${count.toLocaleString("en-US")} streams`;
     const stack = await Stack.start(dir);
     const rows: ScaleRow[] = [];

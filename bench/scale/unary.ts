@@ -11,7 +11,7 @@ export const unary: ScaleRun = {
   about: "How many unary SubmitTask calls does one coordinator process take?",
 
   async run({ dir, quick, say }) {
-    const calls = quick ? 4_000 : 20_000;
+    const calls = quick ? 4_000 : 12_000;
     const rounds = quick ? 1 : 3;
     const [connections, inFlight] = [4, 32];
     const stack = await Stack.start(dir);
