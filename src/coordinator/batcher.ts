@@ -1,3 +1,4 @@
+import type { Clock } from "../clock.js";
 import { DroverError } from "../errors.js";
 
 export interface BatcherOptions<Item, Reply> {
@@ -10,6 +11,8 @@ export interface BatcherOptions<Item, Reply> {
    * Items waiting beyond those under way: once so many wait, what comes is refused as `overloaded`.
    */
   maxWaiting: number;
+  /** The first one waits for others for so long; left out: for none. */
+  gather?: { readonly clock: Clock; readonly ms: number };
 }
 
 /** Stands in the place of a reply when the batch of that item failed. */
@@ -92,7 +95,9 @@ export class Batcher<Item, Reply> {
       this.#scheduled = false;
       this.#flush();
     };
-    if (this.#inFlight === 0) process.nextTick(flush);
+    const { gather } = this.#options;
+    if (gather) gather.clock.after(gather.ms, flush);
+    else if (this.#inFlight === 0) process.nextTick(flush);
     else setImmediate(flush);
   }
 

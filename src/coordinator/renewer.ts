@@ -5,10 +5,15 @@ import type { Parts } from "./parts.js";
 import type { Opened, SessionOpener } from "./session-opener.js";
 import type { WorkerSession } from "./worker-session.js";
 
+/**
+ * A thousand workers send 200 heartbeats a second, each by itself: for so long, in ms, the first
+ * waits for company. Its worker waits 3 s for the answer.
+ */
+const gatherMs = 25;
 /** Between tries while the store does not answer, in ms. */
 const againMs = 250;
 
-/** Renews the sessions whose heartbeats came in the same tick by one call per partition. */
+/** Renews the sessions whose heartbeats come together by one call per partition. */
 export class Renewer {
   readonly #parts: Parts;
   readonly #opener: SessionOpener;
@@ -22,6 +27,7 @@ export class Renewer {
       maxItems: 500,
       maxInFlight: 2,
       maxWaiting: limits.slotsMax,
+      gather: { clock: parts.clock, ms: gatherMs },
     });
   }
 

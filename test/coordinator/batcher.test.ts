@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { createManualClock } from "../support/manual-clock.js";
 import { Batcher, Failed } from "../../src/coordinator/batcher.js";
 
 /** Doubles; a batch that holds a 7 fails. */
@@ -27,6 +28,31 @@ describe("what is pushed", () => {
     const answers = await Promise.all([batcher.pushAll([1, 2]), batcher.push(3), batcher.push(4)]);
     expect(answers).toEqual([[2, 4], 6, 8]);
     expect(batches).toEqual([[1, 2, 3, 4]]);
+  });
+
+  it("alone goes in its own tick, or waits for company where it is asked to", async () => {
+    const { batcher, batches } = doubler(10);
+    const lone = batcher.push(1);
+    await new Promise<void>((resolve) => process.nextTick(resolve));
+    expect(batches).toEqual([[1]]);
+    await lone;
+
+    const clock = createManualClock();
+    const gathered: number[][] = [];
+    const patient = new Batcher<number, number>({
+      run: async (items) => (gathered.push(items), items),
+      maxItems: 10,
+      maxInFlight: 2,
+      maxWaiting: 100,
+      gather: { clock, ms: 25 },
+    });
+    const first = patient.push(1);
+    await clock.advance(24);
+    const second = patient.push(2);
+    expect(gathered).toEqual([]);
+    await clock.advance(1);
+    expect(await Promise.all([first, second])).toEqual([1, 2]);
+    expect(gathered).toEqual([[1, 2]]);
   });
 
   it("in groups larger than a call is split, and still answered as a whole", async () => {
