@@ -21,6 +21,7 @@ import {
 const rounds = soak ? 20 : 3;
 const batchesOfRound = 6;
 const tasksOfBatch = soak ? 400 : 60;
+/** How long a load goes on between two kills: the fault itself, not a wait for something. */
 const survivedMs = 700;
 /** Every so many tasks of a mixed batch fail. */
 const failEvery = 10;

@@ -94,6 +94,7 @@ it(`holds each key by one task while coordinators and Redis die, ${rounds} times
 
 async function restart(redis: OwnServer): Promise<void> {
   await redis.kill();
+  // The outage itself: submissions meet a store that is away.
   await systemClock.sleep(500);
   await redis.restart();
 }

@@ -58,35 +58,17 @@ describe("the heartbeat of a worker", () => {
   });
 
   it("stops handlers 13.5 s after the last renewed beat was sent, and hands back", async () => {
-    const clock = createManualClock();
-    const coordinator = await startFakeCoordinator({ heartbeats: false });
-    const worker = testWorker({ address: coordinator.address, clock });
-    const aborted: number[] = [];
-    worker.handle("task", async (_payload, { signal }) => {
-      await new Promise((resolve) => signal.addEventListener("abort", resolve));
-      aborted.push(clock.monotonic());
-      throw signal.reason;
-    });
-    await reach(clock, worker.start());
-    const stream = await coordinator.nextStream();
-    stream.lease(jsonLease("a", "task", "a"));
-    while (worker.running === 0) await clock.advance(0);
-
-    const beat = async () => {
-      const frame = stream.frames.next("heartbeat", ({ heartbeat }) => heartbeat !== undefined);
-      return (await frame).heartbeat!.number;
-    };
+    const { clock, stream, aborted, beat, answer } = await runUnderBeats();
     // Chance is 0: beats come every 4.5 s.
     await clock.advance(4_500);
-    stream.send({ heartbeatAck: { number: await beat(), renewed: true } });
+    await answer(await beat(), true);
     const renewedAt = clock.monotonic();
     let lastBeat = 0n;
     for (let beats = 0; beats < 2; beats += 1) {
       await clock.advance(2_000);
       await clock.advance(2_500);
       lastBeat = await beat();
-      stream.send({ heartbeatAck: { number: lastBeat, renewed: false } });
-      while (!(await answered(stream))) await clock.advance(0);
+      await answer(lastBeat, false);
     }
     await clock.advance(renewedAt + 13_499 - clock.monotonic());
     expect(aborted).toEqual([]);
@@ -106,36 +88,16 @@ describe("the heartbeat of a worker", () => {
   });
 
   it("counts a beat that is answered with no, and later with yes, from when it was sent", async () => {
-    const clock = createManualClock();
-    const coordinator = await startFakeCoordinator({ heartbeats: false });
-    const worker = testWorker({ address: coordinator.address, clock });
-    const aborted: number[] = [];
-    worker.handle("task", async (_payload, { signal }) => {
-      await new Promise((resolve) => signal.addEventListener("abort", resolve));
-      aborted.push(clock.monotonic());
-      throw signal.reason;
-    });
-    await reach(clock, worker.start());
-    const stream = await coordinator.nextStream();
-    stream.lease(jsonLease("a", "task", "a"));
-    while (worker.running === 0) await clock.advance(0);
-
-    const beat = async () => {
-      const frame = stream.frames.next("heartbeat", ({ heartbeat }) => heartbeat !== undefined);
-      return (await frame).heartbeat!.number;
-    };
+    const { clock, aborted, beat, answer } = await runUnderBeats();
     await clock.advance(4_500);
     const number = await beat();
     const sentAt = clock.monotonic();
-    stream.send({ heartbeatAck: { number, renewed: false } });
-    while (!(await answered(stream))) await clock.advance(0);
+    await answer(number, false);
     await clock.advance(1_000);
-    stream.send({ heartbeatAck: { number, renewed: true } });
-    while (!(await answered(stream))) await clock.advance(0);
+    await answer(number, true);
     for (let beats = 0; beats < 2; beats += 1) {
       await clock.advance(beats === 0 ? 3_500 : 4_500);
-      stream.send({ heartbeatAck: { number: await beat(), renewed: false } });
-      while (!(await answered(stream))) await clock.advance(0);
+      await answer(await beat(), false);
     }
     await clock.advance(sentAt + 13_499 - clock.monotonic());
     expect(aborted).toEqual([]);
@@ -144,9 +106,34 @@ describe("the heartbeat of a worker", () => {
   });
 });
 
-/** A round trip on the stream's connection: what was sent before has been read. */
-async function answered(stream: { send(answer: object): void }): Promise<boolean> {
-  stream.send({});
-  for (let turns = 0; turns < 20; turns += 1) await new Promise(setImmediate);
-  return true;
+/** One handler runs until it is told to stop; beats are answered by hand. */
+async function runUnderBeats() {
+  const clock = createManualClock();
+  const coordinator = await startFakeCoordinator({ heartbeats: false });
+  const worker = testWorker({ address: coordinator.address, clock });
+  const aborted: number[] = [];
+  worker.handle("task", async (_payload, { signal }) => {
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    aborted.push(clock.monotonic());
+    throw signal.reason;
+  });
+  await reach(clock, worker.start());
+  const stream = await coordinator.nextStream();
+  stream.lease(jsonLease("a", "task", "a"));
+  while (worker.running === 0) await clock.advance(0);
+
+  const beat = async () => {
+    const frame = stream.frames.next("heartbeat", ({ heartbeat }) => heartbeat !== undefined);
+    return (await frame).heartbeat!.number;
+  };
+  let strangers = 0;
+  /** Resolves once the worker has read it: it hands back a lease that came behind. */
+  const answer = async (number: bigint, renewed: boolean): Promise<void> => {
+    const name = `stranger-${(strangers += 1)}`;
+    stream.send({ heartbeatAck: { number, renewed } });
+    stream.lease(jsonLease(name, "nobody_handles_this", name));
+    const handedBack = await reach(clock, stream.settle());
+    expect(nameOf(handedBack.leaseToken)).toBe(name);
+  };
+  return { clock, stream, aborted, beat, answer };
 }
