@@ -1,4 +1,5 @@
 import { limits } from "../limits.js";
+import { codeAt } from "../short-text.js";
 import { uuidText, writeUuid } from "./uuid.js";
 
 /**
@@ -22,7 +23,7 @@ export const slotInId = (bytes: Uint8Array, from = 0): number =>
 
 /** Of an id in its written form: lower case. */
 function hexDigit(id: string, at: number): number {
-  const code = id.charCodeAt(at);
+  const code = codeAt(id, at);
   return code < 0x3a ? code - 0x30 : code - 0x57;
 }
 
@@ -41,7 +42,7 @@ export function slotOfQueue(namespace: string, queue: string): number {
 function fnv(start: number, text: string): number {
   let hash = start;
   for (let at = 0; at < text.length; at += 1) {
-    const code = text.charCodeAt(at);
+    const code = codeAt(text, at);
     if (code > 0x7f) return Buffer.from(text.slice(at)).reduce(fnvByte, hash);
     hash = fnvByte(hash, code);
   }

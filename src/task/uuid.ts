@@ -1,3 +1,5 @@
+import { codeAt } from "../short-text.js";
+
 /*
  * UUIDs between their 16 bytes and their one written form. Every task passes here a dozen times on
  * its way, so digits come from tables: Buffer's own "hex" costs five times as much, the hyphens
@@ -45,8 +47,8 @@ export function writeUuid(text: string, target: Uint8Array, at: number): boolean
   let codes = 0;
   for (let byte = 0, from = 0; byte < 16; byte += 1, from += 2) {
     if (from === 8 || from === 13 || from === 18 || from === 23) from += 1;
-    const high = text.charCodeAt(from);
-    const low = text.charCodeAt(from + 1);
+    const high = codeAt(text, from);
+    const low = codeAt(text, from + 1);
     const highValue = values[high & 0xff]!;
     const lowValue = values[low & 0xff]!;
     codes |= high | low;

@@ -1,3 +1,5 @@
+import { codeAt, shortMax } from "../short-text.js";
+
 /**
  * Writes protobuf by hand into one growing buffer: exactly the bytes that protobuf-es writes, as
  * long as fields are given in the order of their numbers. One writer serves one thread and is used
@@ -83,7 +85,7 @@ export class Writer {
     this.#tag(field, 2);
     const { length } = text;
     this.#room(3 * length + 5);
-    if (length > shortText || !this.#ascii(text, length)) this.#utf8(text, length);
+    if (length > shortMax || !this.#ascii(text, length)) this.#utf8(text, length);
   }
 
   /** Fields that are encoded already. */
@@ -119,13 +121,13 @@ export class Writer {
     this.#bytes[this.#at++] = Number(rest);
   }
 
-  /** Byte by byte is cheaper than a call out of JavaScript. False: it is no ASCII. */
+  /** Short enough that its length is one byte. False: it is no ASCII. */
   #ascii(text: string, length: number): boolean {
     const bytes = this.#bytes;
     let at = this.#at;
     bytes[at++] = length;
     for (let index = 0; index < length; index += 1) {
-      const code = text.charCodeAt(index);
+      const code = codeAt(text, index);
       if (code > 0x7f) return false;
       bytes[at++] = code;
     }
@@ -156,8 +158,6 @@ export class Writer {
 
 /** A larger buffer is let go once it was needed. */
 const keptBytes = 256 * 1024;
-/** At most 127, so that its length is one byte. */
-const shortText = 48;
 
 /** Bytes of a length or tag. */
 export const widthOf = (value: number): number =>

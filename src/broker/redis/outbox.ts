@@ -1,3 +1,4 @@
+import { codeAt } from "../../short-text.js";
 import { uuidText } from "../../task/uuid.js";
 import type { RecordedItem, Transition } from "../broker.js";
 import { PackedStrings, Packer } from "./bytes.js";
@@ -141,7 +142,7 @@ export async function recorded(store: Store, items: readonly RecordedItem[]): Pr
 /** The digits that end a text, from there on. */
 function numberAt(text: string, from: number): number {
   let value = 0;
-  for (let at = from; at < text.length; at += 1) value = value * 10 + text.charCodeAt(at) - 0x30;
+  for (let at = from; at < text.length; at += 1) value = value * 10 + codeAt(text, at) - 0x30;
   return value;
 }
 

@@ -1,3 +1,5 @@
+import { codeAt } from "../../short-text.js";
+
 /**
  * Array literals for UNNEST, made here because the driver's own quote every number. Texts are made
  * storable first: Postgres refuses NUL and lone surrogates, and one such text must not fail a whole
@@ -12,7 +14,7 @@ const refused = /[\0\\]|\p{Surrogate}/u;
  */
 export function storable(text: string): string {
   for (let at = 0; at < text.length; at += 1) {
-    const code = text.charCodeAt(at);
+    const code = codeAt(text, at);
     if (code === 0 || code === 0x5c || code > 0x7f) return escaped(text);
   }
   return text;
