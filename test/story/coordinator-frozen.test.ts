@@ -24,7 +24,7 @@ const perKind = 6;
 /** P14: to its workers a frozen coordinator is a lost host. */
 const boundMs = 12_000;
 /** End while it is frozen, and after it woke and could have cut leases to 5 s. */
-const sleepsMs = { short: 3_000, long: 20_000 };
+const sleepsMs = { short: 3_000, long: 26_000 };
 
 it("takes a frozen coordinator's workers over within 12 s, and heeds nothing it does awake", async () => {
   const stores = await storyStores();

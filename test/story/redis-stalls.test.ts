@@ -5,20 +5,19 @@ import {
   drained,
   expectAgreement,
   expectNoOrphans,
-  invalidUnless,
   openLedger,
   soak,
   startLoad,
   storyClient,
   storyStores,
+  until,
 } from "../support/story.js";
-import { systemClock } from "../../src/clock.js";
 import { ownRedis } from "../support/stores.js";
 
 const stalls = soak ? 40 : 2;
 const submitsPerSecond = 200;
 /** Calls of the store are given up after 2 s, and may have been carried out all the same. */
-const stallMs = limits.storeCommandMs + 500;
+const stallMaxMs = limits.storeCommandMs + 8_000;
 
 const title = `runs what was leased in calls that Redis answered too late, ${stalls} times`;
 it(
@@ -33,10 +32,15 @@ it(
     );
     const client = storyClient(addresses);
     const load = startLoad(client, submitsPerSecond);
+    const givenUp = (): number =>
+      coordinators
+        .map((each) => each.log().split("no answer in 2000 ms").length - 1)
+        .reduce((sum, count) => sum + count, 0);
     for (let stall = 0; stall < stalls; stall += 1) {
       await load.more(submitsPerSecond, 20_000);
+      const before = givenUp();
       redis.freeze();
-      await systemClock.sleep(stallMs);
+      await until("a call is given up", async () => givenUp() > before, stallMaxMs);
       redis.thaw();
     }
     await load.more(submitsPerSecond, 20_000);
@@ -44,9 +48,6 @@ it(
     // A lease that only Redis knows of would last for the attempt's timeout, 15 min.
     const ledger = openLedger(stores);
     await drained(ledger, load.acknowledged.size);
-    const lost = coordinators.map((each) => each.log().split("no answer in 2000 ms").length - 1);
-    const silences = lost.reduce((sum, count) => sum + count, 0);
-    invalidUnless(silences >= stalls, `${silences} calls were given up in ${stalls} stalls`);
     expect(load.failures).toEqual([]);
 
     await Promise.all(workers.map((worker) => worker.stop()));

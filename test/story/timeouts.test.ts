@@ -64,7 +64,7 @@ it(
   async () => {
     const once = { maxRetries: 0 };
     const again = { maxRetries: 1, retryPolicy: { initialBackoffMs: 10, jitter: 0 } };
-    const [expireAt, deadline] = [from(6_000), from(7_000)];
+    const [expireAt, deadline] = [from(9_000), from(10_000)];
     const ids = {
       timeout: await submit("hang", { ...once, attemptTimeoutMs: 3_000 }),
       deaf: await submit("stubborn", { ...once, attemptTimeoutMs: 3_000 }, { ms: 10_000 }),
@@ -75,7 +75,7 @@ it(
         { ms: 6_000, steps: 12 },
       ),
       unwanted: await submit("nobody", { expireAt }),
-      begun: await submit("sleep", { expireAt }, { ms: 7_000 }),
+      begun: await submit("sleep", { expireAt }, { ms: 10_000 }),
       waiting: await submit("nobody", { deadline }),
       running: await submit("hang", { deadline }),
       parent: await submit("follow", { deadline }),

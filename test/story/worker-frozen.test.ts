@@ -1,5 +1,4 @@
 import { expect, it } from "vitest";
-import type { Client } from "../../src/client/index.js";
 import { systemClock } from "../../src/clock.js";
 import { startCoordinator, startWorker, type WorkerProcess } from "../support/processes.js";
 import {
@@ -11,6 +10,7 @@ import {
   storyClient,
   storyStores,
   until,
+  untilAllWork,
 } from "../support/story.js";
 
 /** P14: what a frozen worker ran runs elsewhere within this. */
@@ -66,23 +66,6 @@ it("lets one completion stand when a worker is frozen, or blocks, past its lease
   await expectAgreement({ ledger, acknowledged, workers: [...victims, rescuer] });
   await expectNoOrphans(stores);
 }, 300_000);
-
-/**
- * Submits until every worker has begun a task again: whoever is back first may take several. Returns
- * the ids of all.
- */
-async function untilAllWork(client: Client, workers: readonly WorkerProcess[]): Promise<string[]> {
-  const before = new Map(workers.map((worker) => [worker, worker.starts.length]));
-  const submitted: string[] = [];
-  const look = async (): Promise<boolean> => {
-    const round = await Promise.all(workers.map(() => client.submit("sleep", { ms: 500 })));
-    submitted.push(...round.map(({ id }) => id));
-    await Promise.all(round.map(({ id }) => holderOf(workers, id)));
-    return workers.every((worker) => worker.starts.length > before.get(worker)!);
-  };
-  await until("every worker takes tasks again", look, 60_000);
-  return submitted;
-}
 
 async function attemptsOf(ledger: Ledger): Promise<string[]> {
   const rows = await ledger.attempts();

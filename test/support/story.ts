@@ -63,6 +63,26 @@ export async function until<T>(
 }
 
 /**
+ * Submits until every worker has begun a task again: whoever is there first may take several.
+ * Returns the ids of all.
+ */
+export async function untilAllWork(
+  client: Client,
+  workers: readonly WorkerProcess[],
+): Promise<string[]> {
+  const before = workers.map(({ starts }) => starts.length);
+  const submitted: string[] = [];
+  const look = async (): Promise<boolean> => {
+    const round = await Promise.all(workers.map(() => client.submit("sleep", { ms: 500 })));
+    submitted.push(...round.map(({ id }) => id));
+    await Promise.all(round.map(({ id }) => client.wait(id, { timeoutMs: 30_000 })));
+    return workers.every(({ starts }, n) => starts.length > before[n]!);
+  };
+  await until("every worker takes tasks again", look, 60_000);
+  return submitted;
+}
+
+/**
  * Resolves when history holds so many tasks and none is live. Stats would not do: they know only
  * what has reached Redis.
  */
