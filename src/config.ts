@@ -4,6 +4,9 @@ import { z } from "zod";
 import { DroverError } from "./errors.js";
 import { readEnvironment, strayVariables, withRedisPassword } from "./settings/environment.js";
 import { nearest } from "./settings/nearest.js";
+import { joinRedisUrls, redisUrlsOf, redisUrlsTrouble } from "./settings/redis-urls.js";
+
+export { redisUrlsOf } from "./settings/redis-urls.js";
 
 const port = z.number().int().min(0).max(65_535);
 
@@ -22,9 +25,15 @@ const schema = z.strictObject({
   broker: z.enum(["redis", "memory"]).default("redis"),
   /** memory: gone with the process. postgres: kept. */
   history: z.enum(["postgres", "memory"]).default("postgres"),
+  /**
+   * One Redis, or nodes of one Redis Cluster separated by commas: any that answers tells of all.
+   */
   redis_url: z
     .string()
-    .regex(/^rediss?:\/\//, "expected redis:// or rediss://")
+    .superRefine((text, context) => {
+      const message = redisUrlsTrouble(text);
+      if (message !== undefined) context.addIssue({ code: "custom", message });
+    })
     .default("redis://127.0.0.1:6379"),
   /** Begins every key, so that several Drovers can share one Redis. */
   redis_prefix: z
@@ -39,7 +48,10 @@ const schema = z.strictObject({
     .string()
     .regex(/^[a-z_][a-z0-9_]{0,62}$/, "1 to 63 of [a-z0-9_]")
     .default("drover"),
-  /** Slices of the broker's keys: a power of two, fixed by the first start; 1 standalone. */
+  /**
+   * Slices of the broker's keys: a power of two, fixed by the first start. 1 standalone; on a Redis
+   * Cluster each is served by one node: 64.
+   */
   partitions: z
     .number()
     .int()
@@ -90,10 +102,15 @@ export function explainConfig(sources: ConfigSources): ExplainedSetting[] {
   const { config, origin } = resolve(sources);
   return configKeys.map((key) => ({
     key,
-    value: key.endsWith("_url") ? withoutPassword(String(config[key])) : config[key],
+    value: key.endsWith("_url") ? withoutPasswords(key, String(config[key])) : config[key],
     from: origin.get(key) ?? "defaults",
   }));
 }
+
+const withoutPasswords = (key: ConfigKey, text: string): string =>
+  key === "redis_url"
+    ? joinRedisUrls(redisUrlsOf(text).map(withoutPassword))
+    : withoutPassword(text);
 
 function withoutPassword(text: string): string {
   try {
@@ -138,7 +155,9 @@ function resolve(sources: ConfigSources): Resolved {
   }
   const parsed = schema.safeParse(merged);
   if (!parsed.success) throw invalid(parsed.error.issues[0]!, merged, origin);
-  const redisUrl = withRedisPassword(parsed.data.redis_url, env.REDIS_PASSWORD);
+  const redisUrl = joinRedisUrls(
+    redisUrlsOf(parsed.data.redis_url).map((url) => withRedisPassword(url, env.REDIS_PASSWORD)),
+  );
   const config = Object.freeze({ ...parsed.data, redis_url: redisUrl });
   refuseContradictions(config, given);
   return { config, origin };

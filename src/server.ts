@@ -7,7 +7,7 @@ import type { Broker } from "./broker/broker.js";
 import { createMemoryBroker } from "./broker/memory-broker.js";
 import { createRedisBroker } from "./broker/redis/redis-broker.js";
 import { systemClock, systemRandom } from "./clock.js";
-import { type Config, isLoopback } from "./config.js";
+import { type Config, isLoopback, redisUrlsOf } from "./config.js";
 import { createCoordinator } from "./coordinator/create-coordinator.js";
 import { DroverError } from "./errors.js";
 import type { History } from "./history/history.js";
@@ -118,7 +118,7 @@ function brokerOf(config: Config, events: Events, logger: Logger): Broker {
   if (config.broker === "memory") return createMemoryBroker(common);
   return createRedisBroker({
     ...common,
-    url: config.redis_url,
+    url: redisUrlsOf(config.redis_url),
     prefix: config.redis_prefix,
     events,
     onWarning: (message) => logger.warn(message),

@@ -90,10 +90,15 @@ export interface Broker {
   readonly partitions: number;
   start(): Promise<void>;
   stop(): Promise<void>;
-  /** True while the store answers. */
+  /** True while the store answers; of a Cluster, while any of its partitions is served. */
   readonly available: boolean;
-  /** Milliseconds since 1970 by the store's clock. */
-  now(): Promise<number>;
+  /**
+   * The store of this partition answers. On a Cluster one may be away while others go on; what
+   * takes several partitions then rejects, though the others may have done their part.
+   */
+  serves(partition: number): boolean;
+  /** Milliseconds since 1970 by the clock of the partition's store; default partition 0. */
+  now(partition?: number): Promise<number>;
 
   /**
    * Takes tasks in; with `eager`, leases what just came in as `lease` would, to sessions with room

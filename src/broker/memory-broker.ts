@@ -68,6 +68,10 @@ class MemoryBroker implements api.Broker {
     for (const giveUp of this.waits) giveUp();
   }
 
+  serves(): boolean {
+    return this.available;
+  }
+
   async now(): Promise<number> {
     return this.store.now();
   }
@@ -147,6 +151,7 @@ class MemoryBroker implements api.Broker {
       revoked: [...foreign, ...replies.flatMap((reply) => reply.revoked)],
       missing: replies.flatMap((reply) => reply.missing),
       lostInTransit: replies.flatMap((reply) => reply.lostInTransit),
+      unreached: [],
     };
   }
 

@@ -29,6 +29,11 @@ export type SessionOpenReply =
       readonly missing: Uint8Array[];
       /** Granted to this session, but not held by it: lost on the way. Settle as released. */
       readonly lostInTransit: Lease[];
+      /**
+       * Partitions whose store did not answer, though another's did: what is held there stands in
+       * none of these lists. Open again once it does.
+       */
+      readonly unreached: readonly number[];
     }
   | { readonly kind: "superseded"; readonly generation: number }
   /**

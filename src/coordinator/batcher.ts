@@ -2,8 +2,8 @@ import type { Clock } from "../clock.js";
 import { DroverError } from "../errors.js";
 
 export interface BatcherOptions<Item, Reply> {
-  /** One reply per item, in order. A rejection is given to every item of the batch. */
-  run(items: Item[]): Promise<Reply[]>;
+  /** One reply or failure per item, in order. A rejection is given to every item of the batch. */
+  run(items: Item[]): Promise<(Reply | Failed)[]>;
   maxItems: number;
   /** Batches under way at once. */
   maxInFlight: number;
@@ -138,7 +138,7 @@ export class Batcher<Item, Reply> {
     let at = 0;
     try {
       const replies = await this.#options.run(items);
-      for (const slice of slices) answer(slice, () => replies[at++] as Reply);
+      for (const slice of slices) answer(slice, () => replies[at++]!);
     } catch (error) {
       const failed = new Failed(error);
       for (const slice of slices) answer(slice, () => failed);

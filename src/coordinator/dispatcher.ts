@@ -30,6 +30,8 @@ export class Dispatcher implements Demand {
   readonly #eager = new Map<LeaseRequest, Asked>();
   #unsubscribe: (() => void) | undefined;
   #timer: { cancel(): void } | undefined;
+  /** Asked again when the timer ends. */
+  readonly #later = new Map<CrewPartition, Crew>();
   /** Called when a partition has unmet demand on lanes that were found empty. */
   onUnmet: (partition: number) => void = () => undefined;
   onLostSession: (session: WorkerSession) => void = () => undefined;
@@ -168,6 +170,8 @@ export class Dispatcher implements Demand {
       return;
     }
     if (part.lanes.length === 0) return;
+    // What is reserved for a store that is away is missing where there is work.
+    if (!this.#parts.broker.serves(part.partition)) return this.#pumpLater(crew, part);
     const reserved = crew.reserve(limits.leaseBatch);
     if (reserved.length === 0) return;
     part.leasing = true;
@@ -198,7 +202,7 @@ export class Dispatcher implements Demand {
       if (lost) this.onLostSession(lost.session);
     }
     if (!reply || reply.kind !== "ok" || reply.lostSessions.length > 0) {
-      this.#pumpLater();
+      this.#pumpLater(crew, part);
       return;
     }
     const asked = reserved.reduce((sum, { slots }) => sum + slots, 0);
@@ -251,17 +255,14 @@ export class Dispatcher implements Demand {
     });
   }
 
-  #pumpLater(): void {
+  #pumpLater(crew: Crew, part: CrewPartition): void {
+    this.#later.set(part, crew);
     this.#timer ??= this.#parts.clock.after(pauseMs, () => {
       this.#timer = undefined;
-      this.pumpAll();
+      const later = [...this.#later];
+      this.#later.clear();
+      for (const [waiting, owner] of later) this.#pump(owner, waiting);
     });
-  }
-
-  pumpAll(): void {
-    for (const crew of this.#crews.values()) {
-      for (const part of crew.partitions.values()) this.#pump(crew, part);
-    }
   }
 
   #pumpQueue(namespace: string, queue: string): void {

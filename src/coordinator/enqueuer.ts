@@ -1,12 +1,14 @@
 import type { EnqueueItem, EnqueueOutcome, Lane, Lease, LeaseRequest } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
+import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import type { Task } from "../task/task.js";
 import { Batcher, Failed } from "./batcher.js";
 import { CommitMarkers } from "./commit-markers.js";
 import { LaneGuard } from "./lane-guard.js";
 import { laneOf, lanesOf } from "./lanes.js";
 import type { Parts } from "./parts.js";
+import { partitionwise } from "./partitionwise.js";
 
 /** Work has come in: whoever has free slots for it may take it at once. */
 export interface Demand {
@@ -26,16 +28,16 @@ export class Enqueuer {
   readonly #markers: CommitMarkers;
   readonly #lanes: LaneGuard;
   readonly #enqueues: Batcher<EnqueueItem, EnqueueOutcome>;
-  /** DURABLE rows by namespace that Redis has not seen, since it last answered. */
-  readonly #unqueued = new Map<string, number>();
+  readonly #unqueued: Unqueued;
 
   constructor(parts: Parts, demand: Demand) {
     this.#parts = parts;
     this.#demand = demand;
     this.#markers = new CommitMarkers(parts);
     this.#lanes = new LaneGuard(parts);
+    this.#unqueued = new Unqueued(parts.broker.partitions);
     this.#enqueues = new Batcher({
-      run: (items) => this.#enqueue(items),
+      run: (items) => partitionwise(parts.broker, items, slotOfItem, (some) => this.#enqueue(some)),
       maxItems: limits.submitItems,
       maxInFlight: 4,
       maxWaiting: limits.pendingSubmits,
@@ -54,7 +56,7 @@ export class Enqueuer {
   /** Refuses a task that is to be committed before the broker has seen it. */
   requireRoom(task: Task): void {
     const { namespace } = task;
-    const unqueued = this.#unqueued.get(namespace) ?? 0;
+    const unqueued = this.#unqueued.of(namespace);
     if (unqueued >= limits.unqueuedRows) {
       const message = `${unqueued} tasks are committed and wait for Redis to come back`;
       throw new DroverError("too_many_unqueued", message, { retryAfterMs: 5_000 });
@@ -70,11 +72,8 @@ export class Enqueuer {
     const replies = await this.enqueue(tasks.map((task) => ({ task, origin: "submit" }) as const));
     const failed = tasks.filter((_, n) => replies[n] instanceof Failed);
     // The marker stays and the reconciler enqueues from it; here only the bound is kept.
-    for (const { namespace } of failed) {
-      this.#unqueued.set(namespace, (this.#unqueued.get(namespace) ?? 0) + 1);
-    }
+    this.#unqueued.note(tasks, failed);
     if (failed.length > 0) return;
-    this.#unqueued.clear();
     const left = tasks.filter((_, n) => isOutcome(replies[n], "too_many_lanes"));
     try {
       for (const task of left) await this.#lanes.ranOut(task.namespace, task.queue);
@@ -98,6 +97,46 @@ export class Enqueuer {
       if (eager) this.#demand.took(eager, leases);
       if ((leases?.length ?? 0) < items.length) this.#demand.nudge(lanes);
     }
+  }
+}
+
+const slotOfItem = ({ task }: EnqueueItem): number => slotOfId(task.id);
+
+/** DURABLE rows by namespace that a partition has not seen, since it last answered. */
+class Unqueued {
+  readonly #partitions: number;
+  readonly #counts = new Map<number, Map<string, number>>();
+
+  constructor(partitions: number) {
+    this.#partitions = partitions;
+  }
+
+  of(namespace: string): number {
+    let sum = 0;
+    for (const counts of this.#counts.values()) sum += counts.get(namespace) ?? 0;
+    return sum;
+  }
+
+  /** `failed`: those of the tasks that the broker did not take. */
+  note(tasks: readonly Task[], failed: readonly Task[]): void {
+    if (failed.length === 0 && this.#counts.size === 0) return;
+    const silent = new Set(failed.map((task) => this.#partitionOf(task)));
+    for (const task of tasks) {
+      const partition = this.#partitionOf(task);
+      if (!silent.has(partition)) this.#counts.delete(partition);
+    }
+    for (const task of failed) {
+      const partition = this.#partitionOf(task);
+      const counts = this.#counts.get(partition) ?? new Map<string, number>();
+      this.#counts.set(
+        partition,
+        counts.set(task.namespace, (counts.get(task.namespace) ?? 0) + 1),
+      );
+    }
+  }
+
+  #partitionOf(task: Task): number {
+    return partitionOfSlot(slotOfId(task.id), this.#partitions);
   }
 }
 

@@ -8,6 +8,7 @@ import type { Parts } from "./parts.js";
 import { notFound, type Reader } from "./reader.js";
 import type { Demand } from "./enqueuer.js";
 import { laneKey, laneOf } from "./lanes.js";
+import { storeTimes } from "./store-times.js";
 import type { Submitter } from "./submitter.js";
 
 /** Ended tasks of which one call may begin a new run, or be made anew from. */
@@ -31,7 +32,7 @@ export class Redriver {
 
   /** A new run of the same task; with a payload a new task, linked to it. */
   async retry(namespace: string, taskId: string, redrive?: Redrive): Promise<TaskView> {
-    const asOf = await this.#parts.broker.now();
+    const timeOf = await storeTimes(this.#parts.broker, [taskId]);
     const task = await this.#reader.find(namespace, taskId);
     if (!task) throw notFound(taskId);
     if (redrive) return this.#renew(task, redrive);
@@ -41,7 +42,7 @@ export class Redriver {
     const outcome = outcomes[0]!;
     if (outcome.kind === "unknown") throw notFound(taskId);
     if (outcome.kind !== "revived") throw notRetryable(outcome.task);
-    await this.#enqueue([outcome.task], marker, asOf);
+    await this.#enqueue([outcome.task], marker, timeOf);
     return this.#reader.view(outcome.task);
   }
 
@@ -78,17 +79,21 @@ export class Redriver {
   }
 
   async #revive(namespace: string, ids: readonly string[]): Promise<number> {
-    const asOf = await this.#parts.broker.now();
+    const timeOf = await storeTimes(this.#parts.broker, ids);
     const { outcomes, marker } = await this.#parts.history.revive(namespace, ids);
     const tasks = outcomes.flatMap((it) => (it.kind === "revived" ? [it.task] : []));
-    if (tasks.length > 0) await this.#enqueue(tasks, marker, asOf);
+    if (tasks.length > 0) await this.#enqueue(tasks, marker, timeOf);
     return tasks.length;
   }
 
   /** The marker stands until then: should this process die, another one enqueues them. */
-  async #enqueue(tasks: readonly Task[], marker: string | undefined, asOf: number): Promise<void> {
+  async #enqueue(
+    tasks: readonly Task[],
+    marker: string | undefined,
+    timeOf: (taskId: string) => number,
+  ): Promise<void> {
     await this.#parts.broker.enqueue(
-      tasks.map((task) => ({ task, origin: "restore" as const, asOf })),
+      tasks.map((task) => ({ task, origin: "restore" as const, asOf: timeOf(task.id) })),
     );
     if (marker) await this.#parts.history.clearMarkers([marker]).catch(() => undefined);
     const lanes = new Map(tasks.map((task) => [laneKey(laneOf(task)), laneOf(task)]));

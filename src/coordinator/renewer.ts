@@ -1,6 +1,7 @@
 import type { RenewVerdict } from "../broker/broker.js";
 import { limits } from "../limits.js";
-import { Batcher } from "./batcher.js";
+import { partitionOfSlot, slotOfLeaseToken } from "../task/ids.js";
+import { Batcher, Failed } from "./batcher.js";
 import type { Parts } from "./parts.js";
 import type { Opened, SessionOpener } from "./session-opener.js";
 import type { WorkerSession } from "./worker-session.js";
@@ -12,12 +13,24 @@ import type { WorkerSession } from "./worker-session.js";
 const gatherMs = 25;
 /** Between tries while the store does not answer, in ms. */
 const againMs = 250;
+/**
+ * Leases whose store has not answered for so long are taken back, before the worker gives up all it
+ * has: the others are renewed, and it need not.
+ */
+const patienceMs = limits.workerAbortMs - limits.heartbeatMs;
+
+interface Renewal {
+  /** Of the stores that answered. */
+  readonly verdict: RenewVerdict;
+  /** Partitions that did not, and where it holds leases. */
+  readonly unreached: readonly number[];
+}
 
 /** Renews the sessions whose heartbeats come together by one call per partition. */
 export class Renewer {
   readonly #parts: Parts;
   readonly #opener: SessionOpener;
-  readonly #batch: Batcher<WorkerSession, RenewVerdict>;
+  readonly #batch: Batcher<WorkerSession, Renewal>;
 
   constructor(parts: Parts, opener: SessionOpener) {
     this.#parts = parts;
@@ -33,10 +46,26 @@ export class Renewer {
 
   /** `failed`: the store did not answer; the session's lease runs on as it was. */
   async renew(session: WorkerSession): Promise<RenewVerdict | "failed"> {
+    const { clock } = this.#parts;
+    const askedAt = clock.monotonic();
     try {
-      return await this.#batch.push(session);
+      const { verdict, unreached } = await this.#batch.push(session);
+      if (unreached.length > 0 && verdict !== "superseded") {
+        if (clock.monotonic() - session.renewedAt < patienceMs) return "failed";
+        this.#takeBack(session, new Set(unreached));
+      }
+      session.renewedAt = askedAt;
+      return verdict;
     } catch {
       return "failed";
+    }
+  }
+
+  /** What its worker stops now is handed back once their store answers. */
+  #takeBack(session: WorkerSession, unreached: ReadonlySet<number>): void {
+    for (const { lease } of session.leases.values()) {
+      if (!unreached.has(this.#partitionOf(lease.token))) continue;
+      session.revoke(lease.token, "the store of its partition does not answer");
     }
   }
 
@@ -69,7 +98,7 @@ export class Renewer {
     );
   }
 
-  async #renew(sessions: WorkerSession[]): Promise<RenewVerdict[]> {
+  async #renew(sessions: WorkerSession[]): Promise<(Renewal | Failed)[]> {
     const byPartition = new Map<number, WorkerSession[]>();
     for (const session of sessions) {
       for (const partition of this.#partitionsOf(session)) {
@@ -79,21 +108,48 @@ export class Renewer {
       }
     }
     const worst = new Map<WorkerSession, RenewVerdict>();
+    const failed = new Map<WorkerSession, Failed>();
     const calls = [...byPartition].map(async ([partition, members]) => {
-      const renewals = members.map((session) => ({
-        sessionId: session.sessionId,
-        generation: session.generation,
-        leaseMs: limits.sessionLeaseMs,
-        info: session.info(),
-      }));
-      const verdicts = await this.#parts.broker.renewSessions(partition, renewals);
-      verdicts.forEach((verdict, index) => {
-        const session = members[index]!;
-        if (rank[verdict] > rank[worst.get(session) ?? "renewed"]) worst.set(session, verdict);
-      });
+      try {
+        const verdicts = await this.#renewIn(partition, members);
+        verdicts.forEach((verdict, index) => {
+          const session = members[index]!;
+          if (rank[verdict] >= rank[worst.get(session) ?? "renewed"]) worst.set(session, verdict);
+          // It may hold leases there that its worker has given up, or not be open there at all.
+          if (session.unreached.delete(partition)) session.unsure = true;
+        });
+      } catch (error) {
+        for (const session of members) {
+          session.unreached.add(partition);
+          failed.set(session, new Failed(error));
+        }
+      }
     });
     await Promise.all(calls);
-    return sessions.map((session) => worst.get(session) ?? "renewed");
+    return sessions.map((session) => {
+      const verdict = worst.get(session);
+      if (!verdict) return failed.get(session) ?? { verdict: "renewed", unreached: [] };
+      return { verdict, unreached: failed.has(session) ? this.#unreachedOf(session) : [] };
+    });
+  }
+
+  #renewIn(partition: number, members: readonly WorkerSession[]): Promise<RenewVerdict[]> {
+    const renewals = members.map((session) => ({
+      sessionId: session.sessionId,
+      generation: session.generation,
+      leaseMs: limits.sessionLeaseMs,
+      info: session.info(),
+    }));
+    return this.#parts.broker.renewSessions(partition, renewals);
+  }
+
+  #unreachedOf({ leases, unreached }: WorkerSession): number[] {
+    const held = [...leases.values()].map(({ lease }) => this.#partitionOf(lease.token));
+    return [...new Set(held)].filter((partition) => unreached.has(partition));
+  }
+
+  #partitionOf(token: Uint8Array): number {
+    return partitionOfSlot(slotOfLeaseToken(token) ?? 0, this.#parts.broker.partitions);
   }
 
   #partitionsOf(session: WorkerSession): number[] {

@@ -1,12 +1,13 @@
 import type { Lease } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
-import { slotOfLeaseToken } from "../task/ids.js";
-import { Batcher } from "./batcher.js";
+import { slotOfId, slotOfLeaseToken } from "../task/ids.js";
+import { Batcher, Failed } from "./batcher.js";
 import type { Dispatcher } from "./dispatcher.js";
 import type { GoAway, Heartbeat, SessionHello, SessionPort, WorkerFrame } from "./frames.js";
 import type { Notes } from "./notes.js";
 import type { Parts } from "./parts.js";
+import { partitionwise } from "./partitionwise.js";
 import { Renewer } from "./renewer.js";
 import type { ResultDesk } from "./results.js";
 import { SessionOpener } from "./session-opener.js";
@@ -16,6 +17,9 @@ import { type Held, type SessionOwner, tokenKey, WorkerSession } from "./worker-
 /** Leases looked up per heartbeat behind the lossy hints, and from which age on, in ms. */
 const verifyLeases = 100;
 const verifyAfterMs = 4_000;
+
+const slotOfDelivery = ({ held }: Delivery): number | undefined =>
+  slotOfLeaseToken(held.lease.token);
 
 /** A request to stop that went out. */
 interface Delivery {
@@ -55,7 +59,8 @@ export class SessionBook implements SessionOwner {
     this.#opener = new SessionOpener(parts);
     this.#renewer = new Renewer(parts, this.#opener);
     this.#deliveries = new Batcher({
-      run: (sent) => this.#noteDeliveries(sent),
+      run: (sent) =>
+        partitionwise(parts.broker, sent, slotOfDelivery, (some) => this.#noteDeliveries(some)),
       maxItems: limits.leaseBatch,
       maxInFlight: 2,
       maxWaiting: limits.slotsMax,
@@ -113,6 +118,7 @@ export class SessionBook implements SessionOwner {
     if (session.closed) return session;
     this.#supersede(this.#sessions.get(hello.sessionId));
     session.hold(opened.kept);
+    for (const partition of opened.unreached) session.unreached.add(partition);
     this.#sessions.set(hello.sessionId, session);
     for (const lease of opened.lostInTransit) this.handBack(lease);
     for (const lease of opened.kept) this.#parts.recorder.running(lease.task);
@@ -276,6 +282,7 @@ export class SessionBook implements SessionOwner {
     session.reopening = this.#renewer
       .reopen(session)
       .then((opened) => {
+        for (const partition of opened.unreached) session.unreached.add(partition);
         for (const token of opened.revoked)
           session.revoke(token, "the lease was lost with the store");
         for (const lease of opened.lostInTransit) {
@@ -308,9 +315,14 @@ export class SessionBook implements SessionOwner {
     }
     if (old.length === 0) return;
     const ids = old.map((held) => held.lease.task.id);
-    const tasks = await this.#parts.broker.get(ids).catch(() => undefined);
+    const { broker } = this.#parts;
+    const read = partitionwise(broker, ids, slotOfId, (some) => broker.get(some));
+    const tasks = await read.catch(() => undefined);
     if (!tasks || session.closed) return;
-    old.forEach((held, index) => this.#verifyOne(session, held, tasks[index]));
+    old.forEach((held, index) => {
+      const task = tasks[index];
+      if (!(task instanceof Failed)) this.#verifyOne(session, held, task);
+    });
   }
 
   #verifyOne(session: WorkerSession, held: Held, task: Lease["task"] | undefined): void {

@@ -5,6 +5,7 @@ import { decodeLeaseToken, partitionOfSlot, slotOfLeaseToken, slotOfQueue } from
 import { isFinal, type Task } from "../task/task.js";
 import type { Offer } from "./frames.js";
 import type { Parts } from "./parts.js";
+import { storeTimes } from "./store-times.js";
 
 export interface Opening {
   readonly namespace: string;
@@ -20,6 +21,8 @@ export interface Opened {
   readonly kept: Lease[];
   readonly revoked: Uint8Array[];
   readonly lostInTransit: Lease[];
+  /** Partitions whose store did not answer. */
+  readonly unreached: readonly number[];
 }
 
 /** How often, and for how long, an opening waits for a partition that is being rebuilt. */
@@ -76,12 +79,13 @@ export class SessionOpener {
   }
 
   async #restore(namespace: string, tokens: readonly Uint8Array[]): Promise<void> {
-    const asOf = await this.#parts.broker.now();
+    const { broker, history } = this.#parts;
     const ids = tokens.map((token) => decodeLeaseToken(token)!.taskId);
-    const stored = await this.#parts.history.get(namespace, ids);
+    const timeOf = await storeTimes(broker, ids);
+    const stored = await history.get(namespace, ids);
     const live = stored.filter((task): task is Task => task !== undefined && !isFinal(task.status));
     if (live.length === 0) return;
-    await this.#parts.broker.enqueue(live.map((task) => ({ task, origin: "restore", asOf })));
+    await broker.enqueue(live.map((task) => ({ task, origin: "restore", asOf: timeOf(task.id) })));
   }
 
   partitionsOf(namespace: string, offer: Offer, tokens: readonly Uint8Array[]): number[] {

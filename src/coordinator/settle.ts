@@ -4,6 +4,7 @@ import { partitionOfSlot, slotOfLeaseToken } from "../task/ids.js";
 import type { AttemptOutcome } from "../task/task.js";
 import { Batcher, Failed } from "./batcher.js";
 import type { Parts } from "./parts.js";
+import { partitionwise } from "./partitionwise.js";
 import type { SettleDesk } from "./settle-desk.js";
 import type { Waiters } from "./waiters.js";
 
@@ -30,7 +31,10 @@ export class Settler implements SettleDesk {
     this.#parts = parts;
     this.#waiters = waiters;
     this.#batch = new Batcher({
-      run: (settlements) => parts.broker.settle(settlements),
+      run: (settlements) =>
+        partitionwise(parts.broker, settlements, slotOfSettlement, (some) =>
+          parts.broker.settle(some),
+        ),
       maxItems: limits.leaseBatch,
       maxInFlight: 2,
       maxWaiting: limits.pendingSubmits,
@@ -222,6 +226,8 @@ export class Settler implements SettleDesk {
     });
   }
 }
+
+const slotOfSettlement = ({ token }: Settlement): number | undefined => slotOfLeaseToken(token);
 
 function outcomeOf(settlement: Settlement): Outcome {
   if (settlement.kind === "fail") return settlement.cause === "timeout" ? "timeout" : "fail";

@@ -1,6 +1,9 @@
 import { DroverError } from "../errors.js";
+import { slotOfId } from "../task/ids.js";
 import { isFinal, type Status, type Task } from "../task/task.js";
+import { Failed } from "./batcher.js";
 import type { Parts } from "./parts.js";
+import { partitionwise } from "./partitionwise.js";
 
 /** Tasks of one read of the broker. */
 const readItems = 500;
@@ -60,10 +63,13 @@ export class TaskLoader {
 
   async #read(asked: readonly [string, Asked][]): Promise<void> {
     const { broker } = this.#parts;
-    const live = await broker.get(asked.map(([id]) => id)).catch(() => []);
+    const ids = asked.map(([id]) => id);
+    const reads = partitionwise(broker, ids, slotOfId, (some) => broker.get(some));
+    const live = await reads.catch(() => []);
     const open: Open[] = [];
     await inTurns(asked, ([id, one], index) => {
-      const task = live[index];
+      const found = live[index];
+      const task = found instanceof Failed ? undefined : found;
       const shown = task && !(isFinal(task.status) && task.durability === "durable");
       if (shown) one.resolve(task);
       else open.push({ id, one, live: task });

@@ -2,11 +2,13 @@ import type { ReplaceItem, ReplaceReply, Transition } from "../broker/broker.js"
 import { DroverError } from "../errors.js";
 import type { InsertOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
+import { slotOfId } from "../task/ids.js";
 import { isFinal, type Task } from "../task/task.js";
 import { barred } from "./batch-errors.js";
 import { Batcher, Failed } from "./batcher.js";
 import type { SubmitOutcome } from "./coordinator.js";
 import type { Parts } from "./parts.js";
+import { partitionwise } from "./partitionwise.js";
 
 /**
  * History is told of the end of a holder within milliseconds, unless it is away, or whoever was to
@@ -16,6 +18,8 @@ const patienceMs = limits.outboxIdleMs + 5_000;
 const againMs = 50;
 /** Submissions that wait for their turn to replace a holder, of all keys. */
 const turnsMax = 2_000;
+
+const slotOfReplaced = ({ taskId }: ReplaceItem): number => slotOfId(taskId);
 
 /** How the desk commits and enqueues. */
 export interface UniqueDeskPorts {
@@ -38,7 +42,8 @@ export class UniqueDesk {
     this.#parts = parts;
     this.#ports = ports;
     this.#replacements = new Batcher({
-      run: (items) => parts.broker.replace(items),
+      run: (items) =>
+        partitionwise(parts.broker, items, slotOfReplaced, (some) => parts.broker.replace(some)),
       maxItems: limits.submitItems,
       maxInFlight: 2,
       maxWaiting: limits.pendingSubmits,

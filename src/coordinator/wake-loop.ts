@@ -6,6 +6,8 @@ import { laneKey } from "./lanes.js";
 
 /** Longest wait for a wake-up before the lanes are looked at anew. */
 const waitMs = 2_000;
+/** Pause while the store of the partition is away. */
+const awayMs = 250;
 /** Pause while nobody here has room: ended by the next free slot. */
 const parkedMs = 60_000;
 
@@ -54,6 +56,7 @@ export class WakeLoop {
   async #round(signal: AbortSignal): Promise<number> {
     const lanes = this.#dispatcher.wantedLanes(this.#partition);
     if (lanes.length === 0) return parkedMs;
+    if (!this.#parts.broker.serves(this.#partition)) return awayMs;
     this.#change = new AbortController();
     this.#waitingOn = new Set(lanes.map(laneKey));
     let lane: Lane | undefined;

@@ -61,6 +61,10 @@ export class WorkerSession implements Session {
    * A call of the store for it went unanswered: it may hold leases there that were never delivered.
    */
   unsure = false;
+  /** Partitions whose store did not answer when it was to be opened or renewed there. */
+  readonly unreached = new Set<number>();
+  /** Monotonic ms of the last time that it was renewed wherever it holds leases. */
+  renewedAt: number;
   lastHeartbeatAt: number;
   /** As `ended` says; asking a signal is dear, and every lease call asks each session. */
   #closed = false;
@@ -77,6 +81,7 @@ export class WorkerSession implements Session {
     this.port = port;
     this.#owner = owner;
     this.connectedAt = owner.wallNow();
+    this.renewedAt = owner.monotonic();
     this.lastHeartbeatAt = this.connectedAt;
   }
 

@@ -56,12 +56,17 @@ export function createCompare(options: CompareOptions): Compare {
   }
 
   async function next(): Promise<number> {
+    if (!broker.serves(partition)) return nextPartition();
     const page = await restorePage({ ...options, partition, afterId, limit: pageRows, prepare });
     report(page.restored.length);
     if (page.ids.length === pageRows) {
       afterId = page.ids.at(-1)!;
       return pageEveryMs;
     }
+    return nextPartition();
+  }
+
+  function nextPartition(): number {
     afterId = firstId;
     partition = (partition + 1) % broker.partitions;
     return partition === 0 ? passEveryMs : partitionEveryMs;
@@ -74,7 +79,7 @@ export function createCompare(options: CompareOptions): Compare {
     onError: (error, name) => events.emit("loop.failed", { loop: name, error }),
     async run(signal) {
       if (!broker.available || !history.available) return undefined;
-      const [wanted] = urgent;
+      const wanted = [...urgent].find((one) => broker.serves(one));
       return wanted === undefined ? next() : whole(wanted, signal);
     },
   });

@@ -1,8 +1,10 @@
-import type { Broker } from "../broker/broker.js";
+import type { Broker, EnqueueOutcome } from "../broker/broker.js";
 import type { Clock } from "../clock.js";
 import type { History } from "../history/history.js";
 import { limits } from "../limits.js";
 import { createLoop, type Loop } from "../service.js";
+import { partitionOfSlot, slotOfId } from "../task/ids.js";
+import type { Task } from "../task/task.js";
 import type { Events } from "../telemetry/events.js";
 import { restoreRows } from "./restore.js";
 
@@ -29,16 +31,21 @@ export function createMarkerRecovery(options: MarkerRecoveryOptions): Loop {
     onError: (error, loop) => events.emit("loop.failed", { loop, error }),
     async run() {
       if (!broker.available || !history.available) return undefined;
-      const asOf = await broker.now();
+      const looked = await history.staleMarkers(limits.commitMarkerIdleMs, markersAtOnce);
+      if (looked.length === 0) return undefined;
+      const times = await readTimes(
+        broker,
+        looked.flatMap(({ tasks }) => tasks),
+      );
+      // Read again: rows that are restored must be younger than the time they are restored with.
       const stale = await history.staleMarkers(limits.commitMarkerIdleMs, markersAtOnce);
-      if (stale.length === 0) return undefined;
       const done: string[] = [];
       let recovered = 0;
       for (const { marker, tasks } of stale) {
-        const outcomes = await restoreRows(broker, tasks, asOf);
-        const kinds = outcomes.map((outcome) => outcome.kind);
+        const kinds = await restoreAt(broker, tasks, times);
         recovered += kinds.filter((kind) => kind === "enqueued").length;
-        if (!kinds.some((kind) => kind === "too_old" || kind === "outbox_full")) done.push(marker);
+        const left = kinds.some((kind) => !kind || kind === "too_old" || kind === "outbox_full");
+        if (!left) done.push(marker);
       }
       if (recovered > 0) events.emit("commit.recovered", { tasks: recovered });
       if (done.length > 0) await history.clearMarkers(done);
@@ -46,3 +53,37 @@ export function createMarkerRecovery(options: MarkerRecoveryOptions): Loop {
     },
   });
 }
+
+/** The time of each partition that these tasks live in, where its store answers. */
+async function readTimes(broker: Broker, tasks: readonly Task[]): Promise<Map<number, number>> {
+  const times = new Map<number, number>();
+  const partitions = new Set(tasks.map((task) => partitionOf(broker, task)));
+  for (const partition of partitions) {
+    if (broker.serves(partition)) times.set(partition, await broker.now(partition));
+  }
+  return times;
+}
+
+/** Per task what the broker said; undefined where the store of its partition is away. */
+async function restoreAt(
+  broker: Broker,
+  tasks: readonly Task[],
+  times: ReadonlyMap<number, number>,
+): Promise<(EnqueueOutcome["kind"] | undefined)[]> {
+  const kinds = tasks.map((): EnqueueOutcome["kind"] | undefined => undefined);
+  for (const [partition, asOf] of times) {
+    const places = tasks.flatMap((task, at) =>
+      partitionOf(broker, task) === partition ? [at] : [],
+    );
+    const outcomes = await restoreRows(
+      broker,
+      places.map((at) => tasks[at]!),
+      asOf,
+    );
+    outcomes.forEach((outcome, nth) => (kinds[places[nth]!] = outcome.kind));
+  }
+  return kinds;
+}
+
+const partitionOf = ({ partitions }: Broker, { id }: Task): number =>
+  partitionOfSlot(slotOfId(id), partitions);

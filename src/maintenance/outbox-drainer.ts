@@ -48,6 +48,7 @@ export function createOutboxDrainer(options: OutboxDrainerOptions): OutboxDraine
       due.clear();
       if (!broker.available || !history.available) return undefined;
       for (const partition of partitions) {
+        if (!broker.serves(partition)) continue;
         await history.exclusively(`outbox-${partition}`, async (held) => {
           await drain(options, orphans, partition, AbortSignal.any([held, signal]));
         });

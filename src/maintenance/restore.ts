@@ -77,7 +77,7 @@ export async function restorePage(options: PageOptions): Promise<RestoredPage> {
   for (let tries = 1; ; tries += 1) {
     // Read before the rows: the broker refuses rows that were read too long ago, as they may have
     // ended since.
-    const asOf = await broker.now();
+    const asOf = await broker.now(partition);
     const rows = await history.liveTasks(partition, broker.partitions, afterId, limit);
     const outcomes = await restoreRows(broker, rows.map(options.prepare), asOf);
     const ids = rows.map((row) => row.id);

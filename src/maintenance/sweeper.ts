@@ -49,7 +49,7 @@ export function createSweeper(options: SweeperOptions): Loop {
     failureMaxMs: failurePauseMs,
     onError: (error, loop) => events.emit("loop.failed", { loop, error }),
     async run() {
-      if (!broker.available) return undefined;
+      if (!broker.serves(partition)) return undefined;
       const sweep = await broker.sweep(partition);
       if (sweep.outboxEntries > 0 || outboxSeen > 0) {
         const { outboxEntries: entries, oldestOutboxMs: oldestMs } = sweep;

@@ -93,7 +93,9 @@ function valueOf(name: string, text: string, isNumber: boolean): string | number
 const hostAndPort = /^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$/;
 
 function redisUrlOf(text: string): string {
-  if (hostAndPort.test(text)) return `redis://${text}`;
+  if (text.split(",").every((address) => hostAndPort.test(address.trim()))) {
+    return `redis://${text}`;
+  }
   throw new DroverError("config_invalid", "REDIS_ADDR: expected host:port", {
     field: "REDIS_ADDR",
     hint: "A URL, or one with user or password, goes into REDIS_URL.",

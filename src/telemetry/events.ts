@@ -21,8 +21,13 @@ export interface EventCatalog {
   "server.stopping": { coordinatorId: string; reason: string };
   "server.stopped": { coordinatorId: string };
   "loop.failed": { loop: string; error: unknown };
-  "store.unavailable": { store: "broker" | "history"; error: unknown };
-  "store.available": { store: "broker" | "history" };
+  /** `node`: of a Redis Cluster, host:port. */
+  "store.unavailable": {
+    store: "broker" | "history";
+    node?: string | undefined;
+    error: unknown;
+  };
+  "store.available": { store: "broker" | "history"; node?: string | undefined };
   "task.submitted": {
     namespace: string;
     queue: string;

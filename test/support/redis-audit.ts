@@ -1,7 +1,7 @@
 import type { Redis } from "ioredis";
 import { auditKeys, type AuditParts } from "../../src/broker/redis/audit.js";
 import { auditCounts } from "../../src/broker/redis/audit-counts.js";
-import { transmit } from "../../src/broker/redis/connection.js";
+import { type Argument, transmit } from "../../src/broker/redis/connection.js";
 import { createScripts } from "../../src/broker/redis/scripts.js";
 import { systemClock } from "../../src/clock.js";
 import { limits } from "../../src/limits.js";
@@ -13,11 +13,11 @@ export function auditParts(redis: Redis, prefix: string): AuditParts {
   const connection = {
     available: true,
     storeId: "",
+    inCluster: false,
     lastError: undefined,
     start: () => Promise.resolve(),
     stop: () => Promise.resolve(),
-    send: (name: string, args: readonly (string | Uint8Array)[]) =>
-      transmit(redis, systemClock, name, args),
+    send: (name: string, args: readonly Argument[]) => transmit(redis, systemClock, name, args),
     onReady: () => undefined,
     dedicated: () => redis,
   };

@@ -4,6 +4,7 @@ import { partitionKey } from "../../src/broker/redis/keys.js";
 import { createRedisBroker, type RedisBrokerOptions } from "../../src/broker/redis/redis-broker.js";
 import { systemClock } from "../../src/clock.js";
 import type { BrokerHarness, BrokerHarnessOptions } from "../conformance/broker-harness.js";
+import type { OwnCluster } from "./cluster.js";
 import { auditPartition } from "./redis-audit.js";
 import { createSeededRandom } from "./seeded-random.js";
 import { freshPrefix, sharedRedis } from "./stores.js";
@@ -16,14 +17,19 @@ export interface RedisHarness extends BrokerHarness {
 export interface RedisHarnessOptions extends BrokerHarnessOptions {
   /** Default: the shared Redis of the run. */
   readonly url?: string;
+  /** Instead of one Redis. */
+  readonly cluster?: OwnCluster;
   readonly more?: Partial<RedisBrokerOptions>;
 }
 
 export async function makeRedisBroker(options: RedisHarnessOptions = {}): Promise<RedisHarness> {
-  const { partitions = 1, bounds = {}, url = (await sharedRedis()).url } = options;
+  const { partitions = 1, bounds = {}, cluster } = options;
+  const url = cluster?.urls ?? options.url ?? (await sharedRedis()).url;
   const prefix = freshPrefix();
-  const redis = new Redis(url);
+  const redis = new Redis(typeof url === "string" ? url : url[0]!);
   redis.on("error", () => undefined);
+  const redisOf = async (partition: number): Promise<Redis> =>
+    cluster ? cluster.redises[await cluster.holderOf(partitionKey(prefix, partition))]! : redis;
   const started: Broker[] = [];
   let replaced = 0;
   let seed = 7;
@@ -53,15 +59,16 @@ export async function makeRedisBroker(options: RedisHarnessOptions = {}): Promis
     another,
     async advance(ms) {
       for (let p = 0; p < partitions; p += 1) {
-        await redis.incrby(`${partitionKey(prefix, p)}skew`, Math.round(ms));
+        await (await redisOf(p)).incrby(`${partitionKey(prefix, p)}skew`, Math.round(ms));
       }
     },
     async wipe() {
       for (let p = 0; p < partitions; p += 1) {
-        const skew = await redis.get(`${partitionKey(prefix, p)}skew`);
-        await dropKeys(redis, `{${prefix}:${p}}:*`);
+        const own = await redisOf(p);
+        const skew = await own.get(`${partitionKey(prefix, p)}skew`);
+        await dropKeys(own, `{${prefix}:${p}}:*`);
         // Time does not go back when a store loses its data.
-        if (skew) await redis.set(`${partitionKey(prefix, p)}skew`, skew);
+        if (skew) await own.set(`${partitionKey(prefix, p)}skew`, skew);
       }
     },
     async replace() {
@@ -69,7 +76,9 @@ export async function makeRedisBroker(options: RedisHarnessOptions = {}): Promis
     },
     async audit() {
       const numbers = Array.from({ length: partitions }, (_, p) => p);
-      const wrong = await Promise.all(numbers.map((p) => auditPartition(redis, prefix, p)));
+      const wrong = await Promise.all(
+        numbers.map(async (p) => auditPartition(await redisOf(p), prefix, p)),
+      );
       return wrong.flat();
     },
     async stop() {

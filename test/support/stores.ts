@@ -32,7 +32,11 @@ export async function sharedPostgres(): Promise<{ url: string }> {
 
 /** A Redis for one test or file alone. */
 export async function ownRedis(options?: OwnRedisOptions): Promise<OwnServer> {
-  const server = await startRedis(options);
+  return ownUntilStopped(await startRedis(options));
+}
+
+/** It is stopped after the file. */
+export function ownUntilStopped(server: OwnServer): OwnServer {
   own.push(server);
   return server;
 }

@@ -113,7 +113,7 @@ async function getChunk(
     const beside = [payloadKey(base, id), resultKey(base, id), checkpointKey(base, id)];
     return [recordKey(base, id), ...beside];
   });
-  const values = asList(await store.connection.send("MGET", keys));
+  const values = asList(await store.nodes.send(base, "MGET", keys));
   chunk.forEach(({ item, index }, i) => {
     const own = values.slice(i * 4, i * 4 + 4) as (Buffer | null)[];
     const [record, payload, result, checkpoint] = own;

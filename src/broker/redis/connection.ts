@@ -4,10 +4,18 @@ import { DroverError } from "../../errors.js";
 import { limits } from "../../limits.js";
 import type { Events } from "../../telemetry/events.js";
 
-export type Argument = string | Uint8Array;
+/**
+ * Stands in the place of the store id: what is sent tells the node that gets it of that node, also
+ * if it is sent again to another.
+ */
+export const ownStoreId = Symbol("store id");
+
+export type Argument = string | Uint8Array | typeof ownStoreId;
 
 export interface ConnectionOptions {
   readonly url: string;
+  /** Of a Cluster's node, in events and warnings. */
+  readonly node?: string | undefined;
   readonly clock: Clock;
   readonly random: Random;
   /** Settings of the store that endanger promises, in plain words. */
@@ -24,6 +32,8 @@ export interface Connection {
   readonly available: boolean;
   /** run_id of the Redis process, read at each connect; "" before the first. */
   readonly storeId: string;
+  /** It is a node of a Redis Cluster, by what it said at the last connect. */
+  readonly inCluster: boolean;
   /** Why there was no connection last time; undefined if that never happened. */
   readonly lastError: unknown;
   start(): Promise<void>;
@@ -55,19 +65,21 @@ function redisOptions(random: Random) {
 }
 
 export function createConnection(options: ConnectionOptions): Connection {
-  const { clock } = options;
+  const { clock, node } = options;
   const settings = redisOptions(options.random);
   const redis = new Redis(options.url, settings);
-  const listeners: (() => void)[] = [];
+  const listeners = new Set<() => void>();
   let storeId = "";
+  let inCluster = false;
   let available = false;
 
   async function greet(): Promise<void> {
     const info = String(await transmit(redis, clock, "INFO", []));
     storeId = options.testStoreId?.() ?? /^run_id:(\w+)/m.exec(info)?.[1] ?? "";
-    warnOfEviction(info, options.onWarning);
+    inCluster = /^cluster_enabled:1/m.test(info);
+    warnOfEviction(info, (text) => options.onWarning(node ? `node ${node}: ${text}` : text));
     available = true;
-    options.events?.emit("store.available", { store: "broker" });
+    options.events?.emit("store.available", { store: "broker", node });
     for (const listener of listeners) listener();
   }
   let lastError: unknown;
@@ -80,7 +92,9 @@ export function createConnection(options: ConnectionOptions): Connection {
     });
   });
   redis.on("close", () => {
-    if (available) options.events?.emit("store.unavailable", { store: "broker", error: lastError });
+    if (available) {
+      options.events?.emit("store.unavailable", { store: "broker", node, error: lastError });
+    }
     available = false;
   });
 
@@ -91,17 +105,16 @@ export function createConnection(options: ConnectionOptions): Connection {
     get storeId() {
       return options.testStoreId?.() ?? storeId;
     },
+    get inCluster() {
+      return inCluster;
+    },
     get lastError() {
       return lastError;
     },
     async start() {
-      const greeted = new Promise<void>((resolve) => listeners.push(resolve));
-      await redis.connect().catch(() => undefined);
+      if (redis.status === "wait") await redis.connect().catch(() => undefined);
       if (available) return;
-      const patience = new AbortController();
-      const gaveUp = clock.sleep(limits.storeCommandMs, patience.signal).catch(() => undefined);
-      await Promise.race([greeted, gaveUp]);
-      patience.abort();
+      await heardWithin(limits.storeCommandMs, clock, listeners);
     },
     async stop() {
       available = false;
@@ -109,10 +122,11 @@ export function createConnection(options: ConnectionOptions): Connection {
     },
     async send(name, args) {
       if (!available) throw unavailable("there is no connection");
-      return transmit(redis, clock, name, args);
+      const own = options.testStoreId?.() ?? storeId;
+      return transmit(redis, clock, name, args, limits.storeCommandMs, own);
     },
     onReady(listener) {
-      listeners.push(listener);
+      listeners.add(listener);
     },
     dedicated() {
       const own = new Redis(options.url, settings);
@@ -120,6 +134,15 @@ export function createConnection(options: ConnectionOptions): Connection {
       return own;
     },
   };
+}
+
+/** Resolves when a listener is called, or after so many ms. */
+async function heardWithin(ms: number, clock: Clock, listeners: Set<() => void>): Promise<void> {
+  const patience = new AbortController();
+  const listener = () => patience.abort();
+  listeners.add(listener);
+  await clock.sleep(ms, patience.signal).catch(() => undefined);
+  listeners.delete(listener);
 }
 
 /**
@@ -132,13 +155,15 @@ export function transmit(
   name: string,
   args: readonly Argument[],
   deadlineMs: number = limits.storeCommandMs,
+  storeId = "",
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const timer = clock.after(deadlineMs, () => {
       destroy(redis);
       reject(unavailable(`no answer in ${deadlineMs} ms`));
     });
-    const command = new Command(name, args.map(asSendable), { replyEncoding: null });
+    const sent = args.map((arg) => asSendable(arg, storeId));
+    const command = new Command(name, sent, { replyEncoding: null });
     command.promise.then(
       (reply) => {
         timer.cancel();
@@ -155,7 +180,8 @@ export function transmit(
 }
 
 /** ioredis would write any other byte array as text. */
-function asSendable(arg: Argument): string | Buffer {
+function asSendable(arg: Argument, storeId: string): string | Buffer {
+  if (arg === ownStoreId) return storeId;
   if (typeof arg === "string" || Buffer.isBuffer(arg)) return arg;
   return Buffer.from(arg.buffer, arg.byteOffset, arg.byteLength);
 }
@@ -165,7 +191,7 @@ function destroy(redis: Redis): void {
   stream?.destroy();
 }
 
-function unavailable(why: string, cause?: unknown): DroverError {
+export function unavailable(why: string, cause?: unknown): DroverError {
   return new DroverError("broker_unavailable", `Redis did not answer: ${why}`, {
     retryAfterMs: 1_000,
     cause,

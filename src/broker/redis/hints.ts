@@ -1,7 +1,8 @@
+import type { Redis } from "ioredis";
 import { uuidText } from "../../task/uuid.js";
 import type { Hint } from "../broker.js";
-import type { Connection } from "./connection.js";
 import { hintChannel, queueOfText } from "./keys.js";
+import type { Node, Nodes } from "./nodes.js";
 
 export interface Hints {
   start(): void;
@@ -11,32 +12,47 @@ export interface Hints {
 
 /**
  * News by pub/sub, on a connection of its own. Lossy by nature: whoever needs certainty sweeps or
- * asks.
+ * asks. Nodes of a Cluster pass on what is published on any of them, so one is listened to; another
+ * once it goes.
  */
-export function createHints(connection: Connection, prefix: string): Hints {
+export function createHints(nodes: Nodes, prefix: string): Hints {
   const listeners = new Set<(hint: Hint) => void>();
-  const redis = connection.dedicated();
+  let heard: { readonly node: Node; readonly redis: Redis } | undefined;
+  let stopped = false;
   const spread = (hint: Hint): void => {
     for (const listener of listeners) listener(hint);
   };
-  redis.on("messageBuffer", (_channel: Buffer, message: Buffer) => {
-    if (listeners.size > 0) readHints(message).forEach(spread);
-  });
-  // After each reconnect too: what was said meanwhile is lost, and whoever listens is told so.
-  redis.on("ready", () => {
-    const subscribed = redis.subscribe(hintChannel(prefix));
-    subscribed.then(
-      () => spread({ kind: "gap" }),
-      () => undefined,
-    );
-  });
+
+  function listenTo(node: Node): void {
+    const redis = node.connection.dedicated();
+    heard = { node, redis };
+    redis.on("messageBuffer", (_channel: Buffer, message: Buffer) => {
+      if (listeners.size > 0) readHints(message).forEach(spread);
+    });
+    // After each reconnect too: what was said meanwhile is lost, and whoever listens is told so.
+    redis.on("ready", () => {
+      const subscribed = redis.subscribe(hintChannel(prefix));
+      subscribed.then(
+        () => spread({ kind: "gap" }),
+        () => undefined,
+      );
+    });
+    redis.on("close", () => {
+      const other = stopped ? node : nodes.any();
+      if (other.address === node.address || heard?.redis !== redis) return;
+      redis.disconnect();
+      listenTo(other);
+    });
+    void redis.connect().catch(() => undefined);
+  }
 
   return {
     start() {
-      if (redis.status === "wait") void redis.connect().catch(() => undefined);
+      if (!heard) listenTo(nodes.any());
     },
     stop() {
-      redis.disconnect();
+      stopped = true;
+      heard?.redis.disconnect();
     },
     listen(listener) {
       listeners.add(listener);

@@ -2,7 +2,7 @@ import { limits } from "../../limits.js";
 import { uuidText } from "../../task/uuid.js";
 import { runEnd } from "../../task/times.js";
 import type { Lease, LeaseReply, LeaseRequest } from "../broker.js";
-import type { Argument } from "./connection.js";
+import { type Argument, ownStoreId } from "./connection.js";
 import { laneText } from "./keys.js";
 import { tokenOf, unpackTask } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
@@ -23,7 +23,7 @@ export function leaseArguments(store: Store, request: LeaseRequest): Argument[] 
   const lanes = request.lanes.slice(0, limits.laneBatch).map(laneText);
   const slots = sessions.reduce((sum, session) => sum + Math.max(0, session.slots), 0);
   const args: Argument[] = [
-    store.connection.storeId,
+    ownStoreId,
     String(store.fencing.highest(partition)),
     String(request.maxBytes),
     store.random.bytes(8 * Math.min(slots, limits.leaseBatch)),

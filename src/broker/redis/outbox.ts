@@ -27,15 +27,15 @@ export async function readOutbox(
   idleMs: number,
   limit: number,
 ): Promise<Transition[]> {
-  const until = (await now(store)) - idleMs;
+  const until = (await now(store, partition)) - idleMs;
   const base = store.base(partition);
   const due: ToldChange[] = [];
   for (let from = "-"; due.length < limit;) {
     const args = [outboxKey(base), from, "+", "COUNT", String(entriesRead)];
-    const rows = asList(await store.connection.send("XRANGE", args));
+    const rows = asList(await store.nodes.send(base, "XRANGE", args));
     if (rows.length === 0) break;
     const ids = rows.map((row) => asText(asList(row)[0]));
-    const held = asList(await store.connection.send("HMGET", [partlyKey(base), ...ids]));
+    const held = asList(await store.nodes.send(base, "HMGET", [partlyKey(base), ...ids]));
     const changes = rows.flatMap((row, i) => readEntry(partition, row, held[i]));
     due.push(...changes.filter((change) => change.at <= until));
     if (changes.some((change) => change.at > until) || rows.length < entriesRead) break;
@@ -118,7 +118,7 @@ async function withParts(
     };
   });
   if (keys.length === 0) return [...changes];
-  const values = asList(await store.connection.send("MGET", keys)) as (Buffer | null)[];
+  const values = asList(await store.nodes.send(base, "MGET", keys)) as (Buffer | null)[];
   const valueAt = (place: number | undefined) => (place === undefined ? undefined : values[place]);
   return changes.map((change, i) => {
     const payload = valueAt(places[i]!.payload);

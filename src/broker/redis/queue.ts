@@ -29,8 +29,8 @@ export async function lanes(store: Store, namespace: string, queue: string): Pro
 
 /** Puts a wake-up back that its taker could not use. */
 export async function wake(store: Store, lane: Lane): Promise<void> {
-  const key = markerKey(baseOfQueue(store, lane.namespace, lane.queue), laneText(lane));
-  await store.connection.send("ZADD", [key, "0", "1"]);
+  const base = baseOfQueue(store, lane.namespace, lane.queue);
+  await store.nodes.send(base, "ZADD", [markerKey(base, laneText(lane)), "0", "1"]);
 }
 
 export async function counts(store: Store, namespace: string): Promise<QueueCount[]> {

@@ -5,15 +5,15 @@ import type { Events } from "../../telemetry/events.js";
 import type { Broker } from "../broker.js";
 import { bury, cancel, get, promoteNow } from "./cancel.js";
 import { checkpoint } from "./checkpoint.js";
-import { createConnection } from "./connection.js";
 import { enqueue } from "./enqueue.js";
 import { createHints } from "./hints.js";
 import { checkPrefix } from "./keys.js";
 import { lease } from "./lease.js";
-import type { BrokerBounds } from "./lua-source.js";
+import { type BrokerBounds, readLibrary } from "./lua-source.js";
+import { Nodes } from "./nodes.js";
 import { readOutbox, recorded } from "./outbox.js";
 import { counts, lanes, setQueue, wake } from "./queue.js";
-import { createScripts } from "./scripts.js";
+import { createScripts, scriptNames } from "./scripts.js";
 import {
   announce,
   closeSession,
@@ -24,14 +24,17 @@ import {
 } from "./session.js";
 import { replace } from "./replace.js";
 import { delivered, progress, settle } from "./settle.js";
-import { createStore, type Store } from "./store.js";
+import { basesOf, createStore, type Store } from "./store.js";
 import { close, now, open, status, sweep } from "./sweep.js";
 import { createWaits } from "./wake.js";
 import { onWatched } from "./watch.js";
 
 export interface RedisBrokerOptions {
-  /** `redis://` or `rediss://` of a Redis 7 or Valkey. */
-  readonly url: string;
+  /**
+   * `redis://` or `rediss://` of a Redis 7 or Valkey, or of some nodes of one Redis Cluster: one is
+   * enough to find the others, more help while it is away.
+   */
+  readonly url: string | readonly string[];
   readonly clock: Clock;
   readonly random: Random;
   /** Starts every key and names the hint channel. Default `drover`. */
@@ -62,43 +65,45 @@ export function createRedisBroker(options: RedisBrokerOptions): Broker {
   const prefix = checkPrefix(options.prefix ?? "drover");
   const partitions = checkPartitions(options.partitions ?? 1);
   const { outboxEntries, outboxBytes, lanesPerQueue } = limits;
-  const connection = createConnection({
-    url: options.url,
+  const sources = {
+    bounds: { outboxEntries, outboxBytes, lanesPerQueue, ...options.bounds },
+    sweepGuardMs: options.sweepGuardMs ?? defaultSweepGuardMs,
+    testSkew: options.testSkew ?? false,
+  };
+  const library = readLibrary(scriptNames, sources);
+  const nodes = new Nodes({
+    urls: typeof options.url === "string" ? [options.url] : options.url,
+    bases: basesOf(prefix, partitions),
+    scriptsOf: (connection) => createScripts(connection, sources, library),
     clock,
     random,
     onWarning,
     events: options.events,
     testStoreId: options.testStoreId,
   });
-  const sources = {
-    bounds: { outboxEntries, outboxBytes, lanesPerQueue, ...options.bounds },
-    sweepGuardMs: options.sweepGuardMs ?? defaultSweepGuardMs,
-    testSkew: options.testSkew ?? false,
-  };
-  const scripts = createScripts(connection, sources, true);
-  const store = createStore({ prefix, partitions, connection, scripts, clock, random });
-  return compose(store);
+  return compose(createStore({ prefix, partitions, nodes, clock, random }));
 }
 
 function compose(store: Store): Broker {
-  const { connection, partitions } = store;
-  const hints = createHints(connection, store.prefix);
+  const { nodes, partitions } = store;
+  const hints = createHints(nodes, store.prefix);
   const waits = createWaits(store);
   return {
     partitions,
     get available() {
-      return connection.available;
+      return nodes.available;
     },
+    serves: (partition) => nodes.serves(store.base(partition)),
     async start() {
       hints.start();
-      await connection.start();
+      await nodes.start();
     },
     async stop() {
       waits.stop();
       hints.stop();
-      await connection.stop();
+      await nodes.stop();
     },
-    now: () => now(store),
+    now: (partition = 0) => now(store, partition),
     enqueue: (items, eager) => enqueue(store, items, eager),
     lease: (request) => lease(store, request),
     settle: (settlements) => settle(store, settlements),

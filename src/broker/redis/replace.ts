@@ -1,5 +1,5 @@
 import type { ReplaceItem, ReplaceReply } from "../broker.js";
-import type { Argument } from "./connection.js";
+import { type Argument, ownStoreId } from "./connection.js";
 import { namespaceText } from "./keys.js";
 import { idBytes } from "./record.js";
 import { asList, asNumber, asText, type Reply } from "./scripts.js";
@@ -40,7 +40,7 @@ async function replaceChunk(
   chunk: readonly Packed[],
   replies: ReplaceReply[],
 ): Promise<void> {
-  const args: Argument[] = [store.connection.storeId];
+  const args: Argument[] = [ownStoreId];
   for (const { item: packed } of chunk) {
     const { taskId, namespace, unstarted, reason } = packed.item;
     const flag = unstarted ? "1" : "0";

@@ -1,6 +1,6 @@
 import { DroverError } from "../../errors.js";
 import type { Argument, Connection } from "./connection.js";
-import { readLibrary, readScript, type Script, type SourceOptions } from "./lua-source.js";
+import { type Library, readScript, type Script, type SourceOptions } from "./lua-source.js";
 
 export const scriptNames = [
   "announce",
@@ -37,18 +37,20 @@ export interface Scripts {
 }
 
 /**
- * Reads all scripts at once, and loads them after every connect, and again when Redis has forgotten
- * them. With `asLibrary` they are functions of a library, which costs a call a fraction; where
- * Redis takes no library (an ACL, or maxmemory reached) they are scripts all the same.
+ * The scripts on one Redis. With a library they are loaded after every connect, and again when
+ * Redis has forgotten them, as functions of it, which costs a call a fraction; where Redis takes no
+ * library (an ACL, or maxmemory reached) they are scripts all the same.
  */
 export function createScripts(
   connection: Connection,
   options: SourceOptions,
-  asLibrary = false,
+  library?: Library,
 ): Scripts {
   const plain = createPlainScripts(connection, options);
-  if (!asLibrary) return plain;
-  const library = readLibrary(scriptNames, options);
+  return library ? createFunctions(connection, library, plain) : plain;
+}
+
+function createFunctions(connection: Connection, library: Library, plain: Scripts): Scripts {
   let refused = false;
   let loading: Promise<void> | undefined;
 

@@ -1,3 +1,4 @@
+import { DroverError } from "../../errors.js";
 import { limits } from "../../limits.js";
 import type {
   CoordinatorInfo,
@@ -28,15 +29,18 @@ export async function openSession(store: Store, open: SessionOpen): Promise<Sess
     if (!split) opened.revoked.push(token);
     else held.set(split.partition, [...(held.get(split.partition) ?? []), { token, split }]);
   }
-  const rows = await Promise.all(
+  const answers = await Promise.allSettled(
     Array.from(held, async ([partition, tokens]) => {
       const base = store.base(partition);
       return asList(await store.scripts.run("open_session", base, openArguments(open, tokens)));
     }),
   );
+  const unreached = unreachedOf(answers, [...held.keys()]);
   let resumed = false;
   for (const [i, tokens] of Array.from(held.values()).entries()) {
-    const [kind, first, time, kept, revoked, missing, inTransit] = rows[i]!;
+    const answer = answers[i]!;
+    if (answer.status === "rejected") continue;
+    const [kind, first, time, kept, revoked, missing, inTransit] = answer.value;
     if (asText(kind) === "superseded") return { kind: "superseded", generation: asNumber(first) };
     resumed ||= asNumber(first) === 1;
     opened.kept.push(...readOffered(kept, asNumber(time)));
@@ -44,7 +48,22 @@ export async function openSession(store: Store, open: SessionOpen): Promise<Sess
     opened.missing.push(...tokensAt(tokens, missing));
     lostInTransit.push(...readOffered(inTransit, asNumber(time)));
   }
-  return { kind: "opened", resumed, ...opened, lostInTransit };
+  return { kind: "opened", resumed, ...opened, lostInTransit, unreached };
+}
+
+/** Throws unless some partition has answered, or if one refused for another reason. */
+function unreachedOf(
+  answers: readonly PromiseSettledResult<unknown>[],
+  partitions: readonly number[],
+): number[] {
+  const unreached: number[] = [];
+  for (const [i, answer] of answers.entries()) {
+    if (answer.status === "fulfilled") continue;
+    unreached.push(partitions[i]!);
+    const away = DroverError.from(answer.reason).id === "broker_unavailable";
+    if (!away || unreached.length === answers.length) throw answer.reason;
+  }
+  return unreached;
 }
 
 const tokensAt = (tokens: readonly Held[], indexes: Reply | undefined): Uint8Array[] =>
@@ -69,6 +88,8 @@ export async function renewSessions(
   partition: number,
   sessions: readonly SessionRenewal[],
 ): Promise<RenewVerdict[]> {
+  // Nobody can lease there meanwhile, and whoever sweeps there next gives everybody time to renew.
+  if (store.nodes.isMoving(store.base(partition))) return sessions.map(() => "renewed" as const);
   const calls = Array.from(inChunks(sessions, limits.leaseBatch), async (chunk) => {
     const args = chunk.flatMap(({ sessionId, generation, leaseMs, info }) => [
       sessionId,

@@ -6,15 +6,16 @@ import {
   slotOfId,
   slotOfLeaseToken,
 } from "../../task/ids.js";
-import type { Connection } from "./connection.js";
 import { partitionKey } from "./keys.js";
+import type { Nodes } from "./nodes.js";
 import type { Scripts } from "./scripts.js";
 
 /** What every part of the broker works with. */
 export interface Store {
   readonly prefix: string;
   readonly partitions: number;
-  readonly connection: Connection;
+  /** Which Redis serves a partition. */
+  readonly nodes: Nodes;
   readonly scripts: Scripts;
   readonly clock: Clock;
   readonly random: Random;
@@ -32,13 +33,17 @@ export interface FencingMemory {
   saw(partition: number, fencingToken: number): void;
 }
 
+export const basesOf = (prefix: string, partitions: number): string[] =>
+  Array.from({ length: partitions }, (_, partition) => partitionKey(prefix, partition));
+
 export function createStore(
-  parts: Pick<Store, "prefix" | "partitions" | "connection" | "scripts" | "clock" | "random">,
+  parts: Pick<Store, "prefix" | "partitions" | "nodes" | "clock" | "random">,
 ): Store {
-  const bases = Array.from({ length: parts.partitions }, (_, p) => partitionKey(parts.prefix, p));
+  const bases = basesOf(parts.prefix, parts.partitions);
   const highest = new Float64Array(parts.partitions);
   return {
     ...parts,
+    scripts: parts.nodes,
     base: (partition) => bases[partition]!,
     partitionOf: (taskId) => partitionOfSlot(slotOfId(taskId), parts.partitions),
     fencing: {

@@ -1,13 +1,14 @@
 import { uuidText } from "../../task/uuid.js";
 import { overdueCause } from "../../task/times.js";
 import type { Lease, OverdueLease, PartitionStatus, SweepReply, Transition } from "../broker.js";
+import { type Argument, ownStoreId } from "./connection.js";
 import { readOffered } from "./lease.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { readTransition, type Told } from "./settle.js";
 import type { Store } from "./store.js";
 
 export async function sweep(store: Store, partition: number): Promise<SweepReply> {
-  const args = [store.connection.storeId];
+  const args: Argument[] = [ownStoreId];
   const row = asList(await store.scripts.run("sweep", store.base(partition), args));
   const [promoted, time, nextDue, nextEnd, entries, oldest] = row;
   const [lost, left, timedOut, overdue, ended, entry] = row.slice(6);
@@ -43,30 +44,28 @@ function msOrNone(reply: Reply | undefined): number | undefined {
   return ms < 0 ? undefined : ms;
 }
 
-export async function now(store: Store): Promise<number> {
-  return asNumber(await store.scripts.run("partition", store.base(0), ["now"]));
+export async function now(store: Store, partition: number): Promise<number> {
+  return asNumber(await store.scripts.run("partition", store.base(partition), ["now"]));
 }
 
 export async function status(store: Store, partition: number): Promise<PartitionStatus> {
-  const { storeId } = store.connection;
   const row = asList(
-    await store.scripts.run("partition", store.base(partition), ["status", storeId]),
+    await store.scripts.run("partition", store.base(partition), ["status", ownStoreId]),
   );
-  const [served, openedOn, epoch] = row;
+  const [served, openedOn, epoch, storeId] = row;
   return {
     cold: asNumber(served) !== 1,
-    storeId,
+    storeId: asText(storeId),
     openedOn: asText(openedOn),
     epoch: asNumber(epoch),
   };
 }
 
 export async function close(store: Store, partition: number, reason: string): Promise<void> {
-  const { storeId } = store.connection;
-  await store.scripts.run("partition", store.base(partition), ["close", storeId, reason]);
+  await store.scripts.run("partition", store.base(partition), ["close", ownStoreId, reason]);
 }
 
 export async function open(store: Store, partition: number, epoch: number): Promise<void> {
-  const { storeId } = store.connection;
-  await store.scripts.run("partition", store.base(partition), ["open", storeId, String(epoch)]);
+  const args: Argument[] = ["open", ownStoreId, String(epoch)];
+  await store.scripts.run("partition", store.base(partition), args);
 }

@@ -4,6 +4,7 @@ import { limits } from "../../limits.js";
 import type { Lane } from "../broker.js";
 import { transmit } from "./connection.js";
 import { laneText, markerKey } from "./keys.js";
+import type { Node } from "./nodes.js";
 import { wake } from "./queue.js";
 import { asList, asText } from "./scripts.js";
 import type { Store } from "./store.js";
@@ -24,20 +25,27 @@ export interface Waits {
   stop(): void;
 }
 
+/** A connection to the node that serves a partition. */
+interface Waiting {
+  readonly node: Node;
+  readonly redis: Redis;
+}
+
 /**
  * One connection per partition that is waited for: a blocking pop holds up everything behind it.
  */
 export function createWaits(store: Store): Waits {
-  const connections = new Map<number, Redis>();
+  const connections = new Map<number, Waiting>();
   let stopped = false;
 
-  function connectionOf(partition: number): Redis {
-    let redis = connections.get(partition);
-    if (!redis) {
-      redis = store.connection.dedicated();
-      connections.set(partition, redis);
-    }
-    return redis;
+  function connectionOf(partition: number): Waiting {
+    const node = store.nodes.nodeOf(store.base(partition));
+    const known = connections.get(partition);
+    if (known?.node === node) return known;
+    known?.redis.disconnect();
+    const waiting = { node, redis: node.connection.dedicated() };
+    connections.set(partition, waiting);
+    return waiting;
   }
 
   return {
@@ -46,22 +54,24 @@ export function createWaits(store: Store): Waits {
       const base = store.base(partition);
       const byKey = new Map(known.map((lane) => [markerKey(base, laneText(lane)), lane]));
       if (signal.aborted || stopped || byKey.size === 0) return undefined;
-      const redis = connectionOf(partition);
+      const waiting = connectionOf(partition);
       try {
-        await ready(store, redis, signal);
-        const key = await pop(store, redis, [...byKey.keys()], timeoutMs, signal);
+        await ready(store, waiting.redis, signal);
+        const key = await pop(store, waiting, [...byKey.keys()], timeoutMs, signal);
         const lane = key === undefined ? undefined : byKey.get(key);
         if (!lane || !signal.aborted) return lane;
         await wake(store, lane);
         return undefined;
       } catch (error) {
         if (signal.aborted || stopped) return undefined;
+        // The next wait is on the right node.
+        if (store.nodes.heed(base, waiting.node, error) === "moved") return undefined;
         throw error;
       }
     },
     stop() {
       stopped = true;
-      for (const redis of connections.values()) redis.disconnect();
+      for (const { redis } of connections.values()) redis.disconnect();
     },
   };
 }
@@ -83,7 +93,7 @@ async function ready(store: Store, redis: Redis, signal: AbortSignal): Promise<v
 /** The key of a marker that was popped. */
 async function pop(
   store: Store,
-  redis: Redis,
+  { node, redis }: Waiting,
   keys: readonly string[],
   timeoutMs: number,
   signal: AbortSignal,
@@ -96,7 +106,7 @@ async function pop(
   const ended = new AbortController();
   const unblock = async () => {
     while (!ended.signal.aborted) {
-      await store.connection.send("CLIENT", ["UNBLOCK", client]).catch(() => undefined);
+      await node.connection.send("CLIENT", ["UNBLOCK", client]).catch(() => undefined);
       await clock.sleep(unblockMs, ended.signal).catch(() => undefined);
     }
   };

@@ -149,7 +149,7 @@ export const sessionChecks: readonly Check[] = [
   }),
   check("B6", "says of a new session that it resumes nothing", async (kit) => {
     const reply = await kit.resume({ sessionId: "fresh", generation: 1 }, []);
-    const none = { kept: [], revoked: [], missing: [], lostInTransit: [] };
+    const none = { kept: [], revoked: [], missing: [], lostInTransit: [], unreached: [] };
     expect(reply).toEqual({ kind: "opened", resumed: false, ...none });
   }),
   check("B6", "keeps what a resumed session holds, and names what it never got", async (kit) => {

@@ -2,7 +2,7 @@
 -- Reads, opens or closes a partition (B13).
 -- KEYS  1 start of the partition's keys
 -- ARGV  1 'now' | 'status' | 'open' | 'close'  2 store id  3 epoch or reason
--- Returns the store's time; or { served here, opened on, epoch }; or 1 if it applied
+-- Returns the store's time; or { served here, opened on, epoch, store id }; or 1 if it applied
 -- @include base
 if ARGV[1] == 'now' then return digits(now_ms()) end
 if ARGV[1] == 'open' then
@@ -22,4 +22,4 @@ if ARGV[1] == 'close' then
   return 1
 end
 local row = call('HMGET', META, 'store', 'epoch')
-return { row[1] == ARGV[2] and 1 or 0, row[1] or '', row[2] or '0' }
+return { row[1] == ARGV[2] and 1 or 0, row[1] or '', row[2] or '0', ARGV[2] }
