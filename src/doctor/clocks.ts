@@ -29,7 +29,7 @@ const tolerableMs = 2_000;
 /** Redis decides about leases and due times, Postgres about retention, coordinators about ids. */
 export async function checkClocks(
   clock: Clock,
-  connection: Connection | undefined,
+  redises: readonly { readonly name: string; readonly connection: Connection }[],
   database: Database | undefined,
 ): Promise<Check[]> {
   const chart = createChart("clocks");
@@ -47,7 +47,7 @@ export async function checkClocks(
       });
     }
   };
-  if (connection) await compare("redis", () => redisTime(connection));
+  for (const { name, connection } of redises) await compare(name, () => redisTime(connection));
   if (database) await compare("postgres", () => postgresTime(database));
   return chart.checks;
 }

@@ -1,15 +1,18 @@
-import { createConnection, type Connection } from "../broker/redis/connection.js";
+import { Nodes } from "../broker/redis/nodes.js";
 import { createScripts } from "../broker/redis/scripts.js";
+import { basesOf } from "../broker/redis/store.js";
 import { type Clock, type Random, systemClock, systemRandom } from "../clock.js";
-import type { Config } from "../config.js";
+import { type Config, redisUrlsOf } from "../config.js";
 import { DroverError } from "../errors.js";
 import { createDatabase, type Database } from "../history/postgres/pool.js";
 import { limits } from "../limits.js";
 import type { Check } from "./check.js";
-import { checkClocks, redisTime } from "./clocks.js";
+import { checkClocks } from "./clocks.js";
+import { checkCluster } from "./cluster.js";
 import { checkPartitions } from "./partitions.js";
 import { checkPostgres, type HistoryFacts } from "./postgres.js";
-import { checkRedis, readRedis, redisUnreachable } from "./redis.js";
+import { checkRedis, redisUnreachable } from "./redis.js";
+import { readSlices, type Slice } from "./slices.js";
 import { checkStructures } from "./structures.js";
 import { checkWork } from "./work.js";
 
@@ -43,8 +46,7 @@ export async function runDoctor(
   }
   const { clock = systemClock, random = systemRandom } = options;
   const checks: Check[] = [];
-  const url = config.redis_url;
-  const connection = createConnection({ url, clock, random, onWarning: () => undefined });
+  const nodes = nodesOf(config, clock, random);
   const database = createDatabase({
     url: config.database_url,
     schema: config.database_schema,
@@ -54,22 +56,17 @@ export async function runDoctor(
   });
   try {
     const history = await lookAtPostgres(checks, config, database);
-    const redis =
-      config.broker === "redis" &&
-      (await lookAtRedis(checks, config, connection, {
-        clock,
-        facts: history,
-        full: options.full ?? false,
-      }));
-    checks.push(
-      ...(await checkClocks(
-        clock,
-        redis ? connection : undefined,
-        config.history === "postgres" && database.available ? database : undefined,
-      )),
-    );
+    const context = { clock, facts: history, full: options.full ?? false };
+    const slices =
+      config.broker === "redis" ? await lookAtRedis(checks, config, nodes, context) : [];
+    const several = slices.length > 1;
+    const redises = slices.map(({ address, connection }) => {
+      return { name: several ? `redis ${address}` : "redis", connection };
+    });
+    const asked = config.history === "postgres" && database.available ? database : undefined;
+    checks.push(...(await checkClocks(clock, redises, asked)));
   } finally {
-    await Promise.all([connection.stop(), database.stop()]);
+    await Promise.all([nodes.stop(), database.stop()]);
   }
   return { checks, verdict: verdictOf(checks) };
 }
@@ -91,39 +88,75 @@ interface RedisContext {
   readonly full: boolean;
 }
 
-/** False: it did not answer, at the start or at some time later. */
+function nodesOf(config: Config, clock: Clock, random: Random): Nodes {
+  const { outboxEntries, outboxBytes, lanesPerQueue } = limits;
+  const bounds = { outboxEntries, outboxBytes, lanesPerQueue };
+  return new Nodes({
+    urls: redisUrlsOf(config.redis_url),
+    bases: basesOf(config.redis_prefix, config.partitions),
+    scriptsOf: (connection) =>
+      createScripts(connection, { bounds, sweepGuardMs: 0, testSkew: false }),
+    clock,
+    random,
+    onWarning: () => undefined,
+  });
+}
+
+/** Returns what answered, at the start and at all times later. */
 async function lookAtRedis(
   checks: Check[],
   config: Config,
-  connection: Connection,
-  { clock, facts, full }: RedisContext,
-): Promise<boolean> {
+  nodes: Nodes,
+  context: RedisContext,
+): Promise<readonly Slice[]> {
+  const { redis_prefix: prefix, partitions } = config;
   try {
-    await connection.start();
-    const found = await readRedis(connection);
-    checks.push(...checkRedis(found, facts?.relaxedQueues));
-    const redisNow = await redisTime(connection);
-    const place = { prefix: config.redis_prefix, partitions: config.partitions };
-    const uptimeMs = Number(found.info.get("uptime_in_seconds")) * 1_000;
-    const common = { connection, ...place, redisNow };
-    checks.push(...(await checkPartitions({ ...common, epochs: facts?.epochs, uptimeMs })));
-    const { outboxEntries, outboxBytes, lanesPerQueue } = limits;
-    const bounds = { outboxEntries, outboxBytes, lanesPerQueue };
-    const scripts = createScripts(connection, { bounds, sweepGuardMs: 0, testSkew: false });
-    const parts = { prefix: config.redis_prefix, connection, scripts };
-    const stop = new AbortController();
-    const timer = full ? undefined : clock.after(keysMs, () => stop.abort());
-    const bound = full ? {} : { most: keysMost, signal: stop.signal };
-    const structures = await checkStructures(parts, config.partitions, bound);
-    timer?.cancel();
-    checks.push(...structures.checks);
-    const { tasks } = structures;
-    checks.push(...(await checkWork({ ...common, tasks, liveRows: facts?.liveTasks })));
-    return true;
+    await nodes.start();
+    const { slices, silent } = await readSlices(nodes, prefix, partitions);
+    for (const { address, connection, error } of silent) {
+      const found = redisUnreachable(connection, error);
+      checks.push(...(nodes.inCluster ? found.map((check) => at(address, check)) : found));
+    }
+    if (slices.length === 0) {
+      if (silent.length === 0) checks.push(...redisUnreachable(nodes, undefined));
+      return [];
+    }
+    for (const { address, facts } of slices) {
+      const found = checkRedis(facts, context.facts?.relaxedQueues);
+      checks.push(...(nodes.inCluster ? found.map((check) => at(address, check)) : found));
+    }
+    if (nodes.inCluster) {
+      checks.push(...(await checkCluster(nodes, slices, basesOf(prefix, partitions))));
+    }
+    await lookInside(checks, prefix, slices, context);
+    return slices;
   } catch (error) {
-    checks.push(...redisUnreachable(connection, error));
-    return false;
+    checks.push(...redisUnreachable(nodes, error));
+    return [];
   }
+}
+
+const at = (address: string, check: Check): Check => ({
+  ...check,
+  says: `${address}: ${check.says}`,
+});
+
+/** What Drover keeps there. */
+async function lookInside(
+  checks: Check[],
+  prefix: string,
+  slices: readonly Slice[],
+  { clock, facts, full }: RedisContext,
+): Promise<void> {
+  const common = { slices, prefix };
+  checks.push(...(await checkPartitions({ ...common, epochs: facts?.epochs })));
+  const stop = new AbortController();
+  const timer = full ? undefined : clock.after(keysMs, () => stop.abort());
+  const bound = full ? {} : { most: keysMost, signal: stop.signal };
+  const { checks: found, tasks } = await checkStructures(slices, prefix, bound);
+  timer?.cancel();
+  checks.push(...found);
+  checks.push(...(await checkWork({ ...common, tasks, liveRows: facts?.liveTasks })));
 }
 
 function verdictOf(checks: readonly Check[]): DoctorReport["verdict"] {

@@ -1,23 +1,21 @@
 import { asBytes, asList, asNumber, asText } from "../broker/redis/scripts.js";
 import { outboxKey, partitionKey } from "../broker/redis/keys.js";
-import type { Connection } from "../broker/redis/connection.js";
 import { limits } from "../limits.js";
 import { bytesText, type Chart, type Check, createChart } from "./check.js";
+import type { Slice } from "./slices.js";
 
 export interface PartitionContext {
-  readonly connection: Connection;
+  readonly slices: readonly Slice[];
   readonly prefix: string;
-  readonly partitions: number;
   /** Of Postgres, by partition; undefined: not known. */
   readonly epochs: ReadonlyMap<number, number> | undefined;
-  /** How long this Redis has been up: a partition opens some seconds after its start. */
-  readonly uptimeMs: number;
-  readonly redisNow: number;
 }
 
 interface Partition {
   readonly number: number;
   readonly openedOn: string;
+  /** It was opened on the Redis that serves it. */
+  readonly here: boolean;
   readonly epoch: number;
   readonly closed: string | undefined;
   readonly entries: number;
@@ -32,21 +30,22 @@ const outboxLateMs = 10_000;
 /** Open or cold, epochs against Postgres, and what history has not been told yet. */
 export async function checkPartitions(context: PartitionContext): Promise<Check[]> {
   const chart = createChart("partitions");
-  const { partitions, connection } = context;
   const found: Partition[] = [];
-  for (let number = 0; number < partitions; number += 1) {
-    found.push(await readPartition(context, number));
+  for (const slice of context.slices) {
+    for (const number of slice.partitions) {
+      found.push(await readPartition(context.prefix, slice, number));
+    }
   }
   const fresh = found.filter(({ openedOn, epoch }) => openedOn === "" && epoch === 0);
-  const cold = found.filter((one) => one.openedOn !== connection.storeId && !fresh.includes(one));
-  checkOpen(chart, context, fresh.length, cold);
+  const cold = found.filter((one) => !one.here && !fresh.includes(one));
+  checkOpen(chart, { context, found: found.length, fresh: fresh.length, cold });
   checkEpochs(chart, context, found);
   checkOutbox(chart, found);
   return chart.checks;
 }
 
-async function readPartition(context: PartitionContext, number: number): Promise<Partition> {
-  const { connection, prefix, redisNow } = context;
+async function readPartition(prefix: string, slice: Slice, number: number): Promise<Partition> {
+  const { connection, redisNow } = slice;
   const base = partitionKey(prefix, number);
   const fields = ["store", "epoch", "closed", "obn", "obb"];
   const [openedOn, epoch, closed, entries, bytes] = asList(
@@ -58,6 +57,7 @@ async function readPartition(context: PartitionContext, number: number): Promise
   return {
     number,
     openedOn: openedOn ? asText(openedOn) : "",
+    here: openedOn !== null && asText(openedOn) === connection.storeId,
     epoch: epoch ? asNumber(epoch) : 0,
     closed: closed ? asText(closed) : undefined,
     entries: entries ? asNumber(entries) : 0,
@@ -66,15 +66,18 @@ async function readPartition(context: PartitionContext, number: number): Promise
   };
 }
 
-function checkOpen(
-  chart: Chart,
-  { partitions, uptimeMs }: PartitionContext,
-  fresh: number,
-  cold: readonly Partition[],
-): void {
+interface Opened {
+  readonly context: PartitionContext;
+  readonly found: number;
+  readonly fresh: number;
+  readonly cold: readonly Partition[];
+}
+
+function checkOpen(chart: Chart, { context, found, fresh, cold }: Opened): void {
+  const uptimeMs = Math.min(...context.slices.map((slice) => slice.uptimeMs));
   if (cold.length === 0) {
     const rest = fresh === 0 ? "" : `, ${fresh} not opened yet: a coordinator does at its start`;
-    return chart.ok("open", `${partitions - fresh} of ${partitions} open${rest}`);
+    return chart.ok("open", `${found - fresh} of ${found} open${rest}`);
   }
   const [first] = cold;
   const why =

@@ -21,26 +21,33 @@ export async function readRedis(connection: Connection): Promise<RedisFacts> {
 
 async function readConfig(connection: Connection): Promise<Map<string, string>> {
   const config = new Map<string, string>();
-  for (const name of ["appendfsync", "min-replicas-to-write"]) {
+  for (const name of read) {
     const [key, value] = asList(await connection.send("CONFIG", ["GET", name]));
     if (key) config.set(asText(key), asText(value));
   }
   return config;
 }
 
+const read = ["appendfsync", "min-replicas-to-write", "cluster-require-full-coverage"];
+
 /** Why nothing more is known of it. */
-export const redisUnreachable = (connection: Connection, error: unknown): Check[] => {
+export const redisUnreachable = (
+  connection: Pick<Connection, "lastError">,
+  error: unknown,
+): Check[] => {
   const chart = createChart("redis");
   const refused = error instanceof DroverError && error.id !== "broker_unavailable";
-  if (refused) {
+  if (refused && error.id === "config_invalid") {
+    chart.fail("redis_url", error.message, { mend: error.hint });
+  } else if (refused) {
     const mend = "Does this user have the right to all commands and to the keys of redis_prefix?";
     chart.fail("commands", reasonOf(error), { mend });
-    return chart.checks;
+  } else {
+    chart.fail("reachable", `no answer: ${reasonOf(connection.lastError ?? error)}`, {
+      mend: "Start Redis, or mend redis_url (REDIS_URL, or REDIS_ADDR and REDIS_PASSWORD).",
+      unreachable: true,
+    });
   }
-  chart.fail("reachable", `no answer: ${reasonOf(connection.lastError ?? error)}`, {
-    mend: "Start Redis, or mend redis_url (REDIS_URL, or REDIS_ADDR and REDIS_PASSWORD).",
-    unreachable: true,
-  });
   return chart.checks;
 };
 
@@ -66,10 +73,6 @@ function checkVersion(chart: Chart, of: Info): void {
   const major = Number.parseInt(of("redis_version"), 10);
   if (major >= 7) chart.ok("version", shown);
   else chart.fail("version", `${shown}: 7.0 is needed`, { mend: "Upgrade to Redis 7 or Valkey." });
-  if (of("cluster_enabled") !== "1") return;
-  chart.warn("cluster", "this is a node of a Redis Cluster, which is not supported yet", {
-    mend: "Use a Redis that stands alone (with replicas if you like).",
-  });
 }
 
 const nearlyFull = 0.85;

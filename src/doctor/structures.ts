@@ -1,7 +1,8 @@
-import { auditKeys, type AuditOptions, type AuditParts } from "../broker/redis/audit.js";
+import { type Audit, auditKeys, type AuditOptions } from "../broker/redis/audit.js";
 import { auditCounts, type CountsAudit } from "../broker/redis/audit-counts.js";
 import type { Status } from "../task/task.js";
 import { type Check, createChart } from "./check.js";
+import type { Slice } from "./slices.js";
 
 export interface StructuresReport {
   readonly checks: Check[];
@@ -13,14 +14,17 @@ const shownMax = 5;
 
 /** The counts against what they count, and every key against its record (B1, B11). */
 export async function checkStructures(
-  parts: AuditParts,
-  partitions: number,
+  slices: readonly Slice[],
+  prefix: string,
   options: AuditOptions,
 ): Promise<StructuresReport> {
   const chart = createChart("structures");
-  const numbers = Array.from({ length: partitions }, (_, partition) => partition);
   const counts: CountsAudit[] = [];
-  for (const partition of numbers) counts.push(await auditCounts(parts, partition));
+  for (const { partitions, connection, scripts } of slices) {
+    for (const partition of partitions) {
+      counts.push(await auditCounts({ prefix, connection, scripts }, partition));
+    }
+  }
   const wrong = counts.flatMap(({ findings }) => findings);
   const skipped = counts.flatMap((one) => one.skipped);
   const queues = counts.reduce((sum, one) => sum + one.queues, 0);
@@ -31,7 +35,7 @@ export async function checkStructures(
       mend: "Stats and queue_size are off; no task is. Please report it as a defect of Drover.",
     });
   }
-  const keys = await auditKeys(parts, numbers, options);
+  const keys = await auditAllKeys(slices, prefix, options);
   const range = keys.complete ? "all" : "a part (--full looks at all)";
   if (keys.findings.length === 0) chart.ok("keys", `${keys.seen} looked at, ${range}`);
   else {
@@ -43,6 +47,22 @@ export async function checkStructures(
     });
   }
   return { checks: chart.checks, tasks: sum(counts) };
+}
+
+async function auditAllKeys(
+  slices: readonly Slice[],
+  prefix: string,
+  options: AuditOptions,
+): Promise<Audit> {
+  const audits: Audit[] = [];
+  for (const { partitions, connection, scripts } of slices) {
+    audits.push(await auditKeys({ prefix, connection, scripts }, partitions, options));
+  }
+  return {
+    findings: audits.flatMap(({ findings }) => findings),
+    seen: audits.reduce((all, { seen }) => all + seen, 0),
+    complete: audits.every(({ complete }) => complete),
+  };
 }
 
 function listed(items: readonly string[]): string {

@@ -1,14 +1,12 @@
-import type { Connection } from "../broker/redis/connection.js";
 import { partitionKey } from "../broker/redis/keys.js";
 import { asBytes, asList, asNumber } from "../broker/redis/scripts.js";
 import type { Status } from "../task/task.js";
 import { type Chart, type Check, createChart } from "./check.js";
+import type { Slice } from "./slices.js";
 
 export interface WorkContext {
-  readonly connection: Connection;
+  readonly slices: readonly Slice[];
   readonly prefix: string;
-  readonly partitions: number;
-  readonly redisNow: number;
   readonly tasks: Readonly<Partial<Record<Status, number>>>;
   /** Live rows in Postgres, at most 100,000; undefined: not known. */
   readonly liveRows: number | undefined;
@@ -45,9 +43,11 @@ const atMost = ({ liveRows = 0 }: WorkContext): string =>
 
 async function coordinatorsOf(context: WorkContext): Promise<number> {
   const key = `${partitionKey(context.prefix, 0)}co`;
-  const values = asList(await context.connection.send("HVALS", [key]));
+  const home = context.slices.find(({ partitions }) => partitions.includes(0));
+  if (!home) return 0;
+  const values = asList(await home.connection.send("HVALS", [key]));
   const fresh = values.filter(
-    (value) => context.redisNow - asBytes(value).readDoubleBE(0) < coordinatorMs,
+    (value) => home.redisNow - asBytes(value).readDoubleBE(0) < coordinatorMs,
   );
   return fresh.length;
 }
@@ -56,13 +56,15 @@ async function coordinatorsOf(context: WorkContext): Promise<number> {
 async function sessionsOf(context: WorkContext): Promise<{ alive: number; dead: number }> {
   let alive = 0;
   let dead = 0;
-  const now = String(Math.round(context.redisNow));
-  for (let partition = 0; partition < context.partitions; partition += 1) {
-    const key = `${partitionKey(context.prefix, partition)}sl`;
-    const living = await context.connection.send("ZCOUNT", [key, `(${now}`, "+inf"]);
-    const gone = await context.connection.send("ZCOUNT", [key, "-inf", now]);
-    alive = Math.max(alive, asNumber(living));
-    dead = Math.max(dead, asNumber(gone));
+  for (const { connection, redisNow, partitions } of context.slices) {
+    const now = String(Math.round(redisNow));
+    for (const partition of partitions) {
+      const key = `${partitionKey(context.prefix, partition)}sl`;
+      const living = await connection.send("ZCOUNT", [key, `(${now}`, "+inf"]);
+      const gone = await connection.send("ZCOUNT", [key, "-inf", now]);
+      alive = Math.max(alive, asNumber(living));
+      dead = Math.max(dead, asNumber(gone));
+    }
   }
   return { alive, dead };
 }

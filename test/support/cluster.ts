@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import { Redis } from "ioredis";
 import { systemClock } from "../../src/clock.js";
 import { startRedis } from "./servers.js";
@@ -125,9 +124,4 @@ async function moveKeys(source: Redis, slot: string, port: number, most: number)
 async function until(holds: () => Promise<boolean>): Promise<void> {
   const signal = AbortSignal.timeout(limitMs);
   while (!(await holds())) await systemClock.sleep(pollMs, signal);
-}
-
-/** Resolves when a connection to this node has come back. */
-export async function reconnected(redis: Redis): Promise<void> {
-  if (redis.status !== "ready") await once(redis, "ready");
 }

@@ -72,10 +72,11 @@ export function createConnection(options: ConnectionOptions): Connection {
   let storeId = "";
   let inCluster = false;
   let available = false;
+  const nameOf = (): string => options.testStoreId?.() ?? storeId;
 
   async function greet(): Promise<void> {
     const info = String(await transmit(redis, clock, "INFO", []));
-    storeId = options.testStoreId?.() ?? /^run_id:(\w+)/m.exec(info)?.[1] ?? "";
+    storeId = /^run_id:(\w+)/m.exec(info)?.[1] ?? "";
     inCluster = /^cluster_enabled:1/m.test(info);
     warnOfEviction(info, (text) => options.onWarning(node ? `node ${node}: ${text}` : text));
     available = true;
@@ -103,7 +104,7 @@ export function createConnection(options: ConnectionOptions): Connection {
       return available;
     },
     get storeId() {
-      return options.testStoreId?.() ?? storeId;
+      return nameOf();
     },
     get inCluster() {
       return inCluster;
@@ -112,7 +113,7 @@ export function createConnection(options: ConnectionOptions): Connection {
       return lastError;
     },
     async start() {
-      if (redis.status === "wait") await redis.connect().catch(() => undefined);
+      await redis.connect().catch(() => undefined);
       if (available) return;
       await heardWithin(limits.storeCommandMs, clock, listeners);
     },
@@ -122,17 +123,10 @@ export function createConnection(options: ConnectionOptions): Connection {
     },
     async send(name, args) {
       if (!available) throw unavailable("there is no connection");
-      const own = options.testStoreId?.() ?? storeId;
-      return transmit(redis, clock, name, args, limits.storeCommandMs, own);
+      return transmit(redis, clock, name, args, limits.storeCommandMs, nameOf());
     },
-    onReady(listener) {
-      listeners.add(listener);
-    },
-    dedicated() {
-      const own = new Redis(options.url, settings);
-      own.on("error", () => undefined);
-      return own;
-    },
+    onReady: (listener) => void listeners.add(listener),
+    dedicated: () => new Redis(options.url, settings).on("error", () => undefined),
   };
 }
 
