@@ -27,8 +27,8 @@ import { readAnswers, streamFrame } from "../../src/client/hot-frames.js";
 import type { Submission } from "../../src/client/submissions.js";
 import { systemClock } from "../../src/clock.js";
 import { opaque as opaqueTask } from "../../src/transport/opaque.js";
-import { succeeded } from "../../src/worker/outcome.js";
-import { readAnswer, requestOf, writeRequest } from "../../src/worker/hot-frames.js";
+import { resultOf, succeeded } from "../../src/worker/outcome.js";
+import { readAnswer, writeRequest } from "../../src/worker/hot-frames.js";
 import { createSeededRandom } from "../../test/support/seeded-random.js";
 import { createTaskFactory } from "../../test/support/task-factory.js";
 
@@ -77,8 +77,9 @@ const leases = all(() => ({
   timeoutMs: 900_000,
 }));
 const leaseFrame = Buffer.concat(writeFrame({ leases }));
-const results = all(() => succeeded(Buffer.alloc(34, 1), { ok: true }).result);
-const resultFrame = writeRequest(requestOf(results));
+const outcomes = all(() => succeeded("\x01".repeat(34), { ok: true }));
+const results = outcomes.map(resultOf);
+const resultFrame = writeRequest({ outcomes, rest: undefined });
 
 const submitMethod = opaqueMethod(TaskService.method.submitStream);
 const frameDesc = opaque(WorkResponseSchema);
@@ -134,7 +135,7 @@ const figures: readonly [string, () => unknown, () => unknown][] = [
   ["worker reads leases", () => readAnswer(leaseFrame), () => fromBinary(workerDesc, leaseFrame)],
   [
     "worker writes results",
-    () => writeRequest(requestOf(results)),
+    () => writeRequest({ outcomes, rest: undefined }),
     () => toBinary(WorkRequestSchema, create(WorkRequestSchema, { results })),
   ],
   [

@@ -40,21 +40,34 @@ export function encodeContent(value: unknown): Blob | undefined {
  * on what is no JSON.
  */
 export function decodeContent(value: Uint8Array, blob: Blob | undefined): unknown {
-  if (blob) {
-    if (blob.contentType !== json && !isJson(blob.contentType))
-      return { contentType: blob.contentType, data: blob.data };
-    return JSON.parse(textOf(blob.data)) as unknown;
+  const { buffer, byteOffset, byteLength } = blob ? blob.data : value;
+  if (!blob && byteLength === 0) return undefined;
+  const bytes = Buffer.from(buffer, byteOffset, byteLength);
+  return decodeSlice(blob?.contentType, bytes, 0, byteLength);
+}
+
+/** As `decodeContent`, of bytes inside a frame. `contentType` undefined: they are a Value. */
+export function decodeSlice(
+  contentType: string | undefined,
+  frame: Buffer,
+  from: number,
+  to: number,
+): unknown {
+  if (contentType === json || (contentType !== undefined && isJson(contentType))) {
+    return JSON.parse(textOf(frame, from, to)) as unknown;
   }
-  if (value.length === 0) return undefined;
-  const decoded = fromBinary(ValueSchema, value, { recursionLimit: valueRecursion });
+  const data = frame.subarray(from, to);
+  if (contentType !== undefined) return { contentType, data };
+  const decoded = fromBinary(ValueSchema, data, { recursionLimit: valueRecursion });
   return toJson(ValueSchema, decoded);
 }
 
 /** Throws on bytes that are no text. */
-function textOf(data: Uint8Array): string {
-  const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("utf8");
+function textOf(frame: Buffer, from: number, to: number): string {
+  const text = frame.toString("utf8", from, to);
   // Cheaper than the decoder, which knows whether such a character was there or stands for damage.
-  return text.includes("\uFFFD") || text.startsWith("\uFEFF") ? utf8.decode(data) : text;
+  const doubtful = text.includes("\uFFFD") || text.startsWith("\uFEFF");
+  return doubtful ? utf8.decode(frame.subarray(from, to)) : text;
 }
 
 function isJson(contentType: string): boolean {

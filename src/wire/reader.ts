@@ -115,6 +115,14 @@ export class Reader {
     return textOf(this.bytes, at, stop);
   }
 
+  /** Bytes as a key of maps: one letter each. */
+  key(): string {
+    const stop = this.stop();
+    const { at } = this;
+    this.at = stop;
+    return this.bytes.toString("latin1", at, stop);
+  }
+
   /** A text that comes again and again, such as a name: remembered, so that most cost no string. */
   name(): string {
     const stop = this.stop();
@@ -143,7 +151,8 @@ export class Reader {
     giveUp();
   }
 
-  private stop(): number {
+  /** Reads the length before bytes or a message: they end there. */
+  stop(): number {
     const length = this.uint32();
     const stop = this.at + length;
     return stop <= this.end ? stop : giveUp();

@@ -88,6 +88,14 @@ export class Writer {
     if (length > shortMax || !this.#ascii(text, length)) this.#utf8(text, length);
   }
 
+  /** Bytes that stand in a text, one letter each. */
+  latin1(field: number, text: string): void {
+    this.#tag(field, 2);
+    this.#room(text.length + 5);
+    this.#varint(text.length);
+    this.#at += this.#bytes.write(text, this.#at, "latin1");
+  }
+
   /** Fields that are encoded already. */
   raw(data: Uint8Array): void {
     this.#room(data.length);

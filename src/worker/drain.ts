@@ -58,7 +58,7 @@ function handBack({ leases, send }: DrainOptions): void {
   for (const lease of leases.running()) {
     const held = lease.standing === "held";
     leases.abort(lease, "shutdown", message, "over");
-    if (held) send(lease.taskId, released(lease.token));
+    if (held) send(lease.taskId, released(lease.key));
   }
 }
 

@@ -3,7 +3,10 @@ import type { BatchCallback, Client } from "../client/index.js";
 import type { Logger } from "./logger.js";
 import type { LogLevelName } from "./notes.js";
 
-/** What a handler knows of the task it runs. */
+/**
+ * What a handler knows of the task it runs. Its functions may be taken out of it, as in
+ * `{ progress, signal }`; a copy of the whole by spreading it holds nothing.
+ */
 export interface HandlerContext {
   readonly taskId: string;
   readonly type: string;
@@ -30,26 +33,30 @@ export interface HandlerContext {
    */
   readonly submit: Client["submit"];
   /** Left until the deadline, in ms; never below 0. */
-  remainingMs(): number;
+  readonly remainingMs: () => number;
   /** Aborted when the handler should stop; its reason is a TaskAbortedError that says why. */
   readonly signal: AbortSignal;
   /**
    * Says how far it is: 0 to 1, and a word for people of at most 1,024 characters. Only the
    * latest is sent.
    */
-  progress(fraction: number, message?: string): void;
+  readonly progress: (fraction: number, message?: string) => void;
   /**
    * Keeps a line with the task, where ListLogs and watchers find it. At most 1,000 an attempt and
    * 256 KiB; a message has 4 KiB, fields 4 KiB as JSON. What is beyond is dropped, and a marker
    * says how many were. Never waits, never throws.
    */
-  log(level: LogLevelName, message: string, fields?: Readonly<Record<string, unknown>>): void;
+  readonly log: (
+    level: LogLevelName,
+    message: string,
+    fields?: Readonly<Record<string, unknown>>,
+  ) => void;
   /**
    * Keeps what the next attempt needs to go on from here: JSON, or Content, of at most 256 KiB.
    * Replaces the one before. Resolves once it stands as safely as the task; rejects with a
    * TaskAbortedError if the lease is over by then, with a TypeError if it cannot be kept.
    */
-  checkpoint(value: unknown): Promise<void>;
+  readonly checkpoint: (value: unknown) => Promise<void>;
   /** The last checkpoint of an earlier attempt of this run; undefined if there is none. */
   readonly lastCheckpoint: unknown;
   /** Logs with the task's id, type and attempt. */

@@ -9,31 +9,40 @@ import { TaskAbortedError, type AbortCause } from "./errors.js";
 export type Standing = "held" | "lapsed" | "unknown" | "over";
 
 export interface RunningLease {
+  /** The lease token, see `tokenKey`. */
   readonly key: string;
-  readonly token: Uint8Array;
   readonly taskId: string;
   readonly standing: Standing;
+  /** Of the attempt, in ms; 0: it has no end. */
+  readonly timeoutMs: number;
+  /** Its end on the monotonic clock, in ms; Infinity: it has none. */
+  readonly dueAt: number;
   readonly signal: AbortSignal;
   /** Undefined until the handler was asked to stop. */
   readonly abortCause: AbortCause | undefined;
 }
 
+/** Lease tokens are known by this text: it costs no view of a frame, and maps take it as it is. */
 export const tokenKey: (token: Uint8Array) => string = bytesKey;
+
+export const tokenBytes = (key: string): Uint8Array => Buffer.from(key, "latin1");
 
 /** Most handlers never look at their signal: it is made when one does. */
 class HeldLease implements RunningLease {
   readonly key: string;
-  readonly token: Uint8Array;
   readonly taskId: string;
+  readonly timeoutMs: number;
+  readonly dueAt: number;
   standing: Standing = "held";
   abortCause: AbortCause | undefined = undefined;
   #reason: TaskAbortedError | undefined;
   #controller: AbortController | undefined;
 
-  constructor(key: string, token: Uint8Array, taskId: string) {
+  constructor(key: string, taskId: string, timeoutMs: number, now: number) {
     this.key = key;
-    this.token = token;
     this.taskId = taskId;
+    this.timeoutMs = timeoutMs;
+    this.dueAt = timeoutMs > 0 ? now + timeoutMs : Infinity;
   }
 
   get signal(): AbortSignal {
@@ -60,10 +69,9 @@ export class LeaseTable {
   #held = 0;
   #waiting: (() => void)[] = [];
 
-  /** Undefined if this token runs already. */
-  add(token: Uint8Array, taskId: string, key = tokenKey(token)): RunningLease | undefined {
-    if (this.#entries.has(key)) return undefined;
-    const entry = new HeldLease(key, token, taskId);
+  /** The token must not be running already. `now`: on the monotonic clock. */
+  add(key: string, taskId: string, timeoutMs: number, now: number): RunningLease {
+    const entry = new HeldLease(key, taskId, timeoutMs, now);
     this.#entries.set(key, entry);
     this.#held += 1;
     return entry;
@@ -73,8 +81,8 @@ export class LeaseTable {
     return this.#entries.has(key);
   }
 
-  get(token: Uint8Array): RunningLease | undefined {
-    return this.#entries.get(tokenKey(token));
+  get(key: string): RunningLease | undefined {
+    return this.#entries.get(key);
   }
 
   remove(lease: RunningLease): void {
@@ -104,8 +112,8 @@ export class LeaseTable {
 
   heldTokens(): Uint8Array[] {
     const tokens: Uint8Array[] = [];
-    for (const { standing, token } of this.#entries.values()) {
-      if (standing === "held") tokens.push(token);
+    for (const { standing, key } of this.#entries.values()) {
+      if (standing === "held") tokens.push(tokenBytes(key));
     }
     return tokens;
   }

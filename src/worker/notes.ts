@@ -14,7 +14,7 @@ import { limits } from "../limits.js";
 import { encodeContent } from "../transport/content.js";
 import { toTimestamp } from "../transport/times.js";
 import { TaskAbortedError } from "./errors.js";
-import { type RunningLease, tokenKey } from "./lease-table.js";
+import { type RunningLease, tokenBytes, tokenKey } from "./lease-table.js";
 import { messageOf } from "./outcome.js";
 
 export type LogLevelName = "debug" | "info" | "warn" | "error";
@@ -111,7 +111,7 @@ export class UnkeptNotes {
     if (lease.signal.aborted) return Promise.reject(lease.signal.reason as Error);
     const desk = this.#desk(lease);
     desk.checkpoints += 1;
-    const init = { leaseToken: lease.token, number: desk.checkpoints };
+    const init = { leaseToken: desk.token, number: desk.checkpoints };
     const message = create(TaskCheckpointSchema, blob ? { ...init, checkpointBlob: blob } : init);
     return new Promise((resolve, reject) => {
       const before = desk.checkpoint;
@@ -132,9 +132,8 @@ export class UnkeptNotes {
   }
 
   /** Nobody asks for the rest of this lease: its result is recorded, or it is over. */
-  drop(token: Uint8Array): void {
+  drop(key: string): void {
     if (this.#desks.size === 0) return;
-    const key = tokenKey(token);
     const desk = this.#desks.get(key);
     if (!desk) return;
     this.#desks.delete(key);
@@ -190,12 +189,12 @@ export class UnkeptNotes {
     return { logs, checkpoints };
   }
 
-  #desk({ key, token }: RunningLease): Desk {
+  #desk({ key }: RunningLease): Desk {
     const known = this.#desks.get(key);
     if (known) return known;
     const counts = { sent: 0, sequence: 0, entries: 0, bytes: 0, dropped: 0, told: 0 };
     const none = { checkpoints: 0, checkpoint: undefined, checkpointSent: false };
-    const desk: Desk = { token, lines: [], ...counts, ...none };
+    const desk: Desk = { token: tokenBytes(key), lines: [], ...counts, ...none };
     this.#desks.set(key, desk);
     return desk;
   }

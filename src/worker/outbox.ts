@@ -7,8 +7,7 @@ import {
   WorkRequestSchema,
 } from "../../gen/drover/v1/task_pb.js";
 import type { Clock, Timer } from "../clock.js";
-import { requestOf } from "./hot-frames.js";
-import { tokenKey } from "./lease-table.js";
+import { tokenBytes } from "./lease-table.js";
 import type { UnackedResults } from "./results.js";
 import type { UnkeptNotes } from "./notes.js";
 import type { WorkStream } from "./stream.js";
@@ -64,14 +63,14 @@ export class Outbox {
     this.poke();
   }
 
-  progress(token: Uint8Array, fraction: number, message: string): void {
-    const entry = create(TaskProgressSchema, { leaseToken: token, fraction, message });
-    this.#progress.set(tokenKey(token), entry);
+  progress(key: string, fraction: number, message: string): void {
+    const leaseToken = tokenBytes(key);
+    this.#progress.set(key, create(TaskProgressSchema, { leaseToken, fraction, message }));
     this.#progressTimer ??= this.#options.clock.after(progressMs, () => this.#flush());
   }
 
-  forgetProgress(token: Uint8Array): void {
-    if (this.#progress.size > 0) this.#progress.delete(tokenKey(token));
+  forgetProgress(key: string): void {
+    if (this.#progress.size > 0) this.#progress.delete(key);
   }
 
   /** Log entries wait for company, as progress does. */
@@ -83,7 +82,7 @@ export class Outbox {
   heartbeat(heartbeat: Heartbeat): boolean {
     const stream = this.#options.stream();
     if (!stream?.writable) return false;
-    stream.write(create(WorkRequestSchema, { heartbeat }));
+    stream.write({ outcomes: [], rest: create(WorkRequestSchema, { heartbeat }) });
     return true;
   }
 
@@ -118,15 +117,14 @@ export class Outbox {
       const { notes } = this.#options;
       const said = notes.waits ? notes.take() : undefined;
       // What a lease has to say stands before its result, in this frame or an earlier one.
-      const results = notes.waits ? [] : this.#options.results.take(stream.generation);
+      const outcomes = notes.waits ? [] : this.#options.results.take(stream.generation);
       if (!said && !this.#moreWaits()) {
-        stream.write(requestOf(results));
+        stream.write({ outcomes, rest: undefined });
         continue;
       }
       const offer = this.#offerDue ? { offer: this.#options.offer() } : {};
-      const frame = create(WorkRequestSchema, {
+      const rest = create(WorkRequestSchema, {
         ...said,
-        results,
         progress: [...this.#progress.values()],
         leaving: this.#leaveDue,
         ...offer,
@@ -136,7 +134,7 @@ export class Outbox {
       this.#progressTimer = undefined;
       this.#offerDue = false;
       this.#leaveDue = false;
-      stream.write(frame);
+      stream.write({ outcomes, rest });
     }
   }
 

@@ -1,20 +1,40 @@
 import { inspect } from "node:util";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import {
+  BlobSchema,
   type TaskResult,
   TaskResultSchema,
-  type TaskSuccess,
+  TaskSuccessSchema,
 } from "../../gen/drover/v1/task_pb.js";
 import { limits } from "../limits.js";
-import { encodeContent } from "../transport/content.js";
+import { isContent, json } from "../transport/content.js";
 import { toDuration } from "../transport/times.js";
 import { ReleaseError, TaskFailedError } from "./errors.js";
-import type { RunningLease } from "./lease-table.js";
+import { type RunningLease, tokenBytes } from "./lease-table.js";
 
-/** A result for the coordinator, with its rough size on the wire. */
+/** A result for the coordinator. */
 export interface Outcome {
-  readonly result: TaskResult;
+  /** The lease token, see `tokenKey`. */
+  readonly key: string;
+  /** Rough size on the wire. */
   readonly bytes: number;
+  /** What nearly all are: a success with this JSON, or without a value. */
+  readonly json: string | undefined;
+  /** Anything else. */
+  readonly other: TaskResult | undefined;
+}
+
+/** The whole message. */
+export function resultOf({ key, json: text, other }: Outcome): TaskResult {
+  if (other) return other;
+  const value = create(TaskSuccessSchema);
+  if (text !== undefined) {
+    value.resultBlob = create(BlobSchema, { contentType: json, data: Buffer.from(text) });
+  }
+  return create(TaskResultSchema, {
+    leaseToken: tokenBytes(key),
+    outcome: { case: "success", value },
+  });
 }
 
 /** Token, tags and lengths around what was measured. */
@@ -22,9 +42,11 @@ const frameOverhead = 64;
 
 type WireOutcome = NonNullable<MessageInitShape<typeof TaskResultSchema>["outcome"]>;
 
-const outcomeOf = (token: Uint8Array, outcome: WireOutcome, bytes: number): Outcome => ({
-  result: create(TaskResultSchema, { leaseToken: token, outcome }),
+const outcomeOf = (key: string, outcome: WireOutcome, bytes: number): Outcome => ({
+  key,
   bytes: bytes + frameOverhead,
+  json: undefined,
+  other: create(TaskResultSchema, { leaseToken: tokenBytes(key), outcome }),
 });
 
 interface Failure {
@@ -35,7 +57,7 @@ interface Failure {
   readonly retryAfterMs?: number | undefined;
 }
 
-export function failed(token: Uint8Array, failure: Failure): Outcome {
+export function failed(key: string, failure: Failure): Outcome {
   const message = failure.message.slice(0, limits.errorMessageLength);
   const stack = (failure.stack ?? "").slice(0, limits.errorStackLength);
   const value = {
@@ -47,72 +69,74 @@ export function failed(token: Uint8Array, failure: Failure): Outcome {
     nonRetryable: failure.retryable === false,
     ...(failure.retryAfterMs === undefined ? {} : { retryAfter: toDuration(failure.retryAfterMs) }),
   };
-  return outcomeOf(token, { case: "failure", value }, message.length + stack.length);
+  return outcomeOf(key, { case: "failure", value }, message.length + stack.length);
 }
 
-export function released(token: Uint8Array, delayMs = 0): Outcome {
+export function released(key: string, delayMs = 0): Outcome {
   const value = delayMs > 0 ? { delay: toDuration(delayMs) } : {};
-  return outcomeOf(token, { case: "release", value }, 0);
+  return outcomeOf(key, { case: "release", value }, 0);
 }
 
-function cancelled(token: Uint8Array): Outcome {
-  return outcomeOf(token, { case: "cancelled", value: {} }, 0);
+function cancelled(key: string): Outcome {
+  return outcomeOf(key, { case: "cancelled", value: {} }, 0);
 }
 
 /**
  * What the handler returned, as the lease's result; what cannot be carried fails the task for
  * good.
  */
-export function succeeded(token: Uint8Array, returned: unknown): Outcome {
-  let blob;
+export function succeeded(key: string, returned: unknown): Outcome {
+  if (isContent(returned)) {
+    const { contentType, data } = returned;
+    if (data.length > limits.payloadBytes) return tooLarge(key, data.length);
+    const resultBlob = { contentType, data };
+    return outcomeOf(key, { case: "success", value: { resultBlob } }, data.length);
+  }
+  let text;
   try {
-    blob = encodeContent(returned);
+    text = JSON.stringify(returned) as string | undefined;
   } catch (error) {
-    return failed(token, {
+    return failed(key, {
       code: "result_unencodable",
       message: `the result cannot be written as JSON: ${messageOf(error)}`,
       retryable: false,
     });
   }
-  const bytes = blob?.data.length ?? 0;
-  if (bytes > limits.payloadBytes) {
-    return failed(token, {
-      code: "result_too_large",
-      message:
-        `the result has ${bytes} bytes, at most ${limits.payloadBytes} are carried: ` +
-        "store it elsewhere and return a reference to it",
-      retryable: false,
-    });
-  }
-  // By hand: `create` looks at every field there is, for the one outcome that nearly all have.
-  const value: TaskSuccess = { $typeName: "drover.v1.TaskSuccess" };
-  if (blob) value.resultBlob = blob;
-  const outcome = { case: "success", value } as const;
-  const result: TaskResult = { $typeName: "drover.v1.TaskResult", leaseToken: token, outcome };
-  return { result, bytes: bytes + frameOverhead };
+  const bytes = text === undefined ? 0 : Buffer.byteLength(text);
+  if (bytes > limits.payloadBytes) return tooLarge(key, bytes);
+  return { key, bytes: bytes + frameOverhead, json: text, other: undefined };
 }
+
+const tooLarge = (key: string, bytes: number): Outcome =>
+  failed(key, {
+    code: "result_too_large",
+    message:
+      `the result has ${bytes} bytes, at most ${limits.payloadBytes} are carried: ` +
+      "store it elsewhere and return a reference to it",
+    retryable: false,
+  });
 
 /**
  * What a handler that threw means for its lease; undefined if nobody waits for an answer any
  * more.
  */
 export function thrown(lease: RunningLease, error: unknown): Outcome | undefined {
-  const { token } = lease;
+  const { key } = lease;
   if (lease.standing === "unknown") return undefined;
   switch (lease.abortCause) {
     case "cancelled":
-      return cancelled(token);
+      return cancelled(key);
     case "timeout":
-      return failed(token, { ...failureOf(error), code: "timeout", retryable: true });
+      return failed(key, { ...failureOf(error), code: "timeout", retryable: true });
     case "deadline":
-      return failed(token, { ...failureOf(error), code: "deadline", retryable: false });
+      return failed(key, { ...failureOf(error), code: "deadline", retryable: false });
     case "shutdown":
     case "lease_lost":
-      return released(token);
+      return released(key);
     case undefined:
   }
-  if (error instanceof ReleaseError) return released(token, error.delayMs);
-  return failed(token, failureOf(error));
+  if (error instanceof ReleaseError) return released(key, error.delayMs);
+  return failed(key, failureOf(error));
 }
 
 function failureOf(error: unknown): Failure {

@@ -1,12 +1,12 @@
 import type * as OpenTelemetry from "@opentelemetry/api";
 import type { Context, Link, Span } from "@opentelemetry/api";
-import type { Task } from "../../gen/drover/v1/task_pb.js";
 import { parseTraceparent, previousAttemptKey } from "../traceparent.js";
 import { openTelemetry } from "../transport/open-telemetry.js";
-import type { Outcome } from "./outcome.js";
+import type { Grant } from "./grant.js";
+import { type Outcome, resultOf } from "./outcome.js";
 
 type Api = typeof OpenTelemetry;
-type Traced = Pick<Task, "id" | "type" | "queue" | "attempt" | "traceContext">;
+type Traced = Pick<Grant, "taskId" | "type" | "queue" | "attempt" | "traceContext">;
 
 /** The span of one attempt. */
 export interface ProcessSpan {
@@ -32,7 +32,7 @@ function begin(api: Api, task: Traced): ProcessSpan {
     attributes: {
       "messaging.system": "drover",
       "messaging.destination.name": task.queue,
-      "messaging.message.id": task.id,
+      "messaging.message.id": task.taskId,
       "drover.task.type": task.type,
       "drover.task.attempt": task.attempt,
     },
@@ -63,7 +63,7 @@ function linksOf({ TraceFlags }: Api, carrier: Traced["traceContext"]): Link[] {
 
 /** Codes only: messages are the handler's, and may quote the payload. */
 function end({ SpanStatusCode }: Api, span: Span, outcome: Outcome | undefined): void {
-  const ended = outcome?.result.outcome;
+  const ended = outcome && resultOf(outcome).outcome;
   span.setAttribute("drover.outcome", ended?.case ?? "abandoned");
   if (ended?.case === "failure") {
     const code = ended.value.error?.code ?? "";

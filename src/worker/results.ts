@@ -1,14 +1,20 @@
-import { ResultStatus, type ResultAck, type TaskResult } from "../../gen/drover/v1/task_pb.js";
+import { ResultStatus } from "../../gen/drover/v1/task_pb.js";
 import { limits } from "../limits.js";
-import { tokenKey } from "./lease-table.js";
+import type { Ack } from "./hot-frames.js";
+import { tokenBytes } from "./lease-table.js";
+import type { Outcome } from "./outcome.js";
 
-interface Unacked {
-  readonly token: Uint8Array;
+class Unacked {
   readonly taskId: string;
-  readonly result: TaskResult;
-  readonly bytes: number;
+  readonly outcome: Outcome;
   /** Generation of the stream it was last sent on; 0: it waits to be sent. */
-  sentOn: number;
+  sentOn = 0;
+  gone = false;
+
+  constructor(taskId: string, outcome: Outcome) {
+    this.taskId = taskId;
+    this.outcome = outcome;
+  }
 }
 
 /** What an ack did: `kept` stays for the next stream, `ignored` was about nothing we have. */
@@ -25,7 +31,10 @@ const countCeiling = 16_000;
  */
 export class UnackedResults {
   readonly #entries = new Map<string, Unacked>();
-  readonly #unsent = new Set<Unacked>();
+  /** In order; those before `#next` were sent, those that are gone are passed over. */
+  #queue: Unacked[] = [];
+  #next = 0;
+  #unsent = 0;
   readonly #countLimit: number;
   #bytes = 0;
   #waiting: (() => void)[] = [];
@@ -35,16 +44,17 @@ export class UnackedResults {
     this.#countLimit = Math.min(countCeiling, wanted);
   }
 
-  add(taskId: string, result: TaskResult, bytes: number, key = tokenKey(result.leaseToken)): void {
-    const entry = { token: result.leaseToken, taskId, result, bytes, sentOn: 0 };
-    this.#entries.set(key, entry);
-    this.#unsent.add(entry);
-    this.#bytes += bytes;
+  add(taskId: string, outcome: Outcome): void {
+    const entry = new Unacked(taskId, outcome);
+    this.#entries.set(outcome.key, entry);
+    this.#queue.push(entry);
+    this.#unsent += 1;
+    this.#bytes += outcome.bytes;
   }
 
   /** Undefined when its result is acked, or there is none. */
-  taskOf(token: Uint8Array): string | undefined {
-    return this.#entries.get(tokenKey(token))?.taskId;
+  taskOf(key: string): string | undefined {
+    return this.#entries.get(key)?.taskId;
   }
 
   has(key: string): boolean {
@@ -52,28 +62,27 @@ export class UnackedResults {
   }
 
   /** `generation`: of the stream the ack came on. */
-  ack(ack: ResultAck, generation: number): AckEffect {
-    const key = tokenKey(ack.leaseToken);
+  ack({ key, status }: Ack, generation: number): AckEffect {
     const entry = this.#entries.get(key);
     if (!entry) return "ignored";
-    if (ack.status === ResultStatus.RETRY || ack.status === ResultStatus.UNSPECIFIED) {
+    if (status === ResultStatus.RETRY || status === ResultStatus.UNSPECIFIED) {
       // A late RETRY of an older stream says nothing about what was sent since.
       return entry.sentOn === generation ? "kept" : "ignored";
     }
-    this.#remove(key);
+    this.#remove(key, entry);
     return "settled";
   }
 
-  drop(token: Uint8Array): void {
-    this.#remove(tokenKey(token));
+  drop(key: string): void {
+    const entry = this.#entries.get(key);
+    if (entry) this.#remove(key, entry);
   }
 
-  #remove(key: string): void {
-    const entry = this.#entries.get(key);
-    if (!entry) return;
+  #remove(key: string, entry: Unacked): void {
     this.#entries.delete(key);
-    this.#unsent.delete(entry);
-    this.#bytes -= entry.bytes;
+    entry.gone = true;
+    if (entry.sentOn === 0) this.#unsent -= 1;
+    this.#bytes -= entry.outcome.bytes;
     if (this.#entries.size > 0) return;
     const resolvers = this.#waiting;
     this.#waiting = [];
@@ -81,43 +90,55 @@ export class UnackedResults {
   }
 
   tokens(): Uint8Array[] {
-    return [...this.#entries.values()].map((entry) => entry.token);
+    return [...this.#entries.keys()].map(tokenBytes);
   }
 
   /**
    * The next results for a stream, within the bounds of a frame; from then on they count as sent
    * there.
    */
-  take(generation: number): TaskResult[] {
-    const taken: TaskResult[] = [];
+  take(generation: number): Outcome[] {
+    const taken: Outcome[] = [];
     let bytes = 0;
-    for (const entry of this.#unsent) {
-      if (taken.length >= frameResults) break;
-      if (taken.length > 0 && bytes + entry.bytes > frameResultBytes) break;
-      this.#unsent.delete(entry);
-      entry.sentOn = generation;
-      bytes += entry.bytes;
-      taken.push(entry.result);
+    while (this.#next < this.#queue.length && taken.length < frameResults) {
+      const entry = this.#queue[this.#next]!;
+      if (!entry.gone) {
+        const { outcome } = entry;
+        if (taken.length > 0 && bytes + outcome.bytes > frameResultBytes) break;
+        entry.sentOn = generation;
+        this.#unsent -= 1;
+        bytes += outcome.bytes;
+        taken.push(outcome);
+      }
+      this.#next += 1;
+    }
+    if (this.#unsent === 0) this.#startQueue([]);
+    else if (this.#next >= frameResults) {
+      this.#queue.splice(0, this.#next);
+      this.#next = 0;
     }
     return taken;
   }
 
   /** A new stream stands: everything is sent again. */
   resendAll(): void {
-    this.#unsent.clear();
-    for (const entry of this.#entries.values()) {
-      entry.sentOn = 0;
-      this.#unsent.add(entry);
-    }
+    this.#startQueue([...this.#entries.values()]);
+    for (const entry of this.#queue) entry.sentOn = 0;
+  }
+
+  #startQueue(entries: Unacked[]): void {
+    this.#queue = entries;
+    this.#next = 0;
+    this.#unsent = entries.length;
   }
 
   get unsent(): number {
-    return this.#unsent.size;
+    return this.#unsent;
   }
 
   /** None is on its way to a coordinator. */
   get quiet(): boolean {
-    return this.#unsent.size === this.#entries.size;
+    return this.#unsent === this.#entries.size;
   }
 
   get size(): number {

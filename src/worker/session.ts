@@ -6,7 +6,6 @@ import {
   GoAwayReason,
   HelloSchema,
   type Offer,
-  type ResultAck,
   type Welcome,
   type WorkRequest,
   WorkRequestSchema,
@@ -24,16 +23,18 @@ import type { WorkerSettings } from "./options.js";
 import type { UnkeptNotes } from "./notes.js";
 import { Outbox } from "./outbox.js";
 import type { AckEffect, UnackedResults } from "./results.js";
-import { openWorkStream, type WireLease, type WorkAnswer, type WorkStream } from "./stream.js";
+import type { Grant } from "./grant.js";
+import type { Ack, WorkAnswer } from "./hot-frames.js";
+import { openWorkStream, type WorkStream } from "./stream.js";
 import { watchVitals } from "./vitals.js";
 
 export interface SessionEvents {
   offer(): Offer;
   /** Of running leases and of results not yet acked. */
   heldTokens(): Uint8Array[];
-  onLease(lease: WireLease): void;
+  onLease(grant: Grant): void;
   /** `generation`: of the stream it came on. */
-  onAck(ack: ResultAck, generation: number): AckEffect;
+  onAck(ack: Ack, generation: number): AckEffect;
   onCommand(command: Command): void;
   /** Held by us, not by the session: their handlers are to stop, their results stay. */
   onUnknown(tokens: readonly Uint8Array[]): void;
@@ -182,7 +183,7 @@ export class Session {
         },
       });
       this.#streams.set(stream, undefined);
-      stream.write(this.#helloFrame());
+      stream.write({ outcomes: [], rest: this.#helloFrame() });
     });
   }
 
@@ -225,7 +226,7 @@ export class Session {
     const current = stream === this.#current;
     if (current) this.#heartbeats.onFrame();
     if (stream.generation === this.#generation) {
-      for (const lease of frame.leases) events.onLease(lease);
+      for (const grant of frame.leases) events.onLease(grant);
     }
     let kept = 0;
     for (const ack of frame.acks) {

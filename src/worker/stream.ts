@@ -1,18 +1,9 @@
-import {
-  type Lease,
-  WorkerService,
-  type WorkRequest,
-  type WorkResponse,
-} from "../../gen/drover/v1/task_pb.js";
+import { WorkerService } from "../../gen/drover/v1/task_pb.js";
 import type { Channel } from "../transport/channel.js";
 import { type Duplex, openDuplex } from "../transport/duplex.js";
 import { handCodec } from "../transport/methods.js";
-import type { WireTask } from "../transport/opaque.js";
 import type { Refusal } from "../transport/status.js";
-import { readAnswer, writeRequest } from "./hot-frames.js";
-
-export type WireLease = Omit<Lease, "task"> & { task?: WireTask };
-export type WorkAnswer = Omit<WorkResponse, "leases"> & { leases: WireLease[] };
+import { type OutgoingFrame, readAnswer, type WorkAnswer, writeRequest } from "./hot-frames.js";
 
 export interface WorkStreamEvents {
   readonly onFrame: (frame: WorkAnswer) => void;
@@ -21,7 +12,7 @@ export interface WorkStreamEvents {
 }
 
 /** One Work stream on a connection of its own. */
-export interface WorkStream extends Duplex<WorkRequest> {
+export interface WorkStream extends Duplex<OutgoingFrame> {
   readonly address: string;
   readonly generation: number;
 }

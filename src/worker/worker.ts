@@ -3,7 +3,6 @@ import {
   type Command,
   type Offer,
   OfferSchema,
-  type ResultAck,
   ResultStatus,
 } from "../../gen/drover/v1/task_pb.js";
 import { limits } from "../limits.js";
@@ -18,7 +17,8 @@ import {
   type HandlerRegistry,
   type Middleware,
 } from "./handler.js";
-import { LeaseTable, type RunningLease } from "./lease-table.js";
+import type { Ack } from "./hot-frames.js";
+import { LeaseTable, type RunningLease, tokenKey } from "./lease-table.js";
 import { resolveWorkerOptions, type WorkerOptions, type WorkerSettings } from "./options.js";
 import { UnkeptNotes } from "./notes.js";
 import type { Outcome } from "./outcome.js";
@@ -107,7 +107,7 @@ class SessionWorker implements Worker {
       events: {
         offer: () => this.#offer(),
         heldTokens: () => [...this.#leases.heldTokens(), ...this.#results.tokens()],
-        onLease: (lease) => this.#runner.start(lease),
+        onLease: (grant) => this.#runner.start(grant),
         onAck: (ack, generation) => this.#onAck(ack, generation),
         onCommand: (command) => this.#onCommand(command),
         onUnknown: (tokens) => this.#onUnknown(tokens),
@@ -130,8 +130,8 @@ class SessionWorker implements Worker {
       finished: (key) => this.#results.has(key),
       onEnd: (lease, outcome) => this.#onEnd(lease, outcome),
       onRefused: (taskId, outcome) => this.#send(taskId, outcome),
-      onProgress: ({ token }, fraction, message) =>
-        this.#session.outbox.progress(token, fraction, message),
+      onProgress: ({ key }, fraction, message) =>
+        this.#session.outbox.progress(key, fraction, message),
       onLog: (lease, level, message, fields) => {
         this.#notes.log(lease, level, message, fields);
         this.#session.outbox.noted();
@@ -246,27 +246,27 @@ class SessionWorker implements Worker {
     if (this.#slots() !== this.#offeredSlots) this.#session.outbox.offerChanged();
   }
 
-  #send(taskId: string, { result, bytes }: Outcome, key?: string): void {
-    this.#results.add(taskId, result, bytes, key);
+  #send(taskId: string, outcome: Outcome): void {
+    this.#results.add(taskId, outcome);
     this.#session.outbox.poke();
     this.#refreshOffer();
   }
 
   #onEnd(lease: RunningLease, outcome: Outcome | undefined): void {
     this.#leases.remove(lease);
-    this.#session.outbox.forgetProgress(lease.token);
+    this.#session.outbox.forgetProgress(lease.key);
     if (outcome) this.#notes.end(lease);
-    else this.#notes.drop(lease.token);
-    if (outcome) this.#send(lease.taskId, outcome, lease.key);
+    else this.#notes.drop(lease.key);
+    if (outcome) this.#send(lease.taskId, outcome);
     else this.#refreshOffer();
   }
 
-  #onAck(ack: ResultAck, generation: number): AckEffect {
+  #onAck(ack: Ack, generation: number): AckEffect {
     const refused = ack.status !== ResultStatus.ACCEPTED && ack.status !== ResultStatus.DUPLICATE;
-    const taskId = refused ? this.#results.taskOf(ack.leaseToken) : undefined;
+    const taskId = refused ? this.#results.taskOf(ack.key) : undefined;
     const effect = this.#results.ack(ack, generation);
     if (effect === "ignored") return effect;
-    if (effect === "settled") this.#notes.drop(ack.leaseToken);
+    if (effect === "settled") this.#notes.drop(ack.key);
     if (refused) {
       const status = (ResultStatus[ack.status] ?? "unspecified").toLowerCase();
       const fields = { task_id: taskId, status, reason: ack.message };
@@ -278,7 +278,7 @@ class SessionWorker implements Worker {
 
   #onCommand({ command }: Command): void {
     if (command.case === "cancel") {
-      const lease = this.#leases.get(command.value.leaseToken);
+      const lease = this.#leases.get(tokenKey(command.value.leaseToken));
       const graceMs = command.value.grace ? durationMs(command.value.grace) : limits.cancelGraceMs;
       const message = `the task was cancelled; its lease ends in ${graceMs} ms`;
       if (lease) this.#leases.abort(lease, "cancelled", message);
@@ -294,14 +294,14 @@ class SessionWorker implements Worker {
   #onRevoked(tokens: readonly Uint8Array[], reason: string): void {
     for (const token of tokens) {
       this.#lose(token, "over", `the lease was revoked: ${reason}`);
-      this.#results.drop(token);
-      this.#notes.drop(token);
+      this.#results.drop(tokenKey(token));
+      this.#notes.drop(tokenKey(token));
     }
     this.#refreshOffer();
   }
 
   #lose(token: Uint8Array, standing: "unknown" | "over", message: string): void {
-    const lease = this.#leases.get(token);
+    const lease = this.#leases.get(tokenKey(token));
     if (!lease) return;
     this.#settings.logger.warn({ task_id: lease.taskId, reason: message }, "stopping a handler");
     this.#leases.abort(lease, "lease_lost", message, standing);

@@ -1,18 +1,12 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { fc, test } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
-import {
-  type TaskResult,
-  TaskResultSchema,
-  TaskSchema,
-  type WorkRequest,
-  WorkRequestSchema,
-  WorkResponseSchema,
-} from "../../gen/drover/v1/task_pb.js";
+import { WorkRequestSchema, WorkResponseSchema } from "../../gen/drover/v1/task_pb.js";
 import { opaque } from "../../src/transport/opaque.js";
-import { succeeded } from "../../src/worker/outcome.js";
-import { readAnswer, requestOf, writeRequest } from "../../src/worker/hot-frames.js";
-import type { WireLease, WorkAnswer } from "../../src/worker/stream.js";
+import { type Grant, grantOf, type WireLease } from "../../src/worker/grant.js";
+import { readAnswer, type WorkAnswer, writeRequest } from "../../src/worker/hot-frames.js";
+import { tokenKey } from "../../src/worker/lease-table.js";
+import { type Outcome, resultOf, succeeded } from "../../src/worker/outcome.js";
 import { encoded, rewritten, type FieldRates } from "../support/wire-arbitraries.js";
 
 const numRuns = process.env.DROVER_SOAK ? 20_000 : 400;
@@ -52,23 +46,54 @@ const valuesOf = (it: object, desc: { fields: readonly { localName: string }[] }
     desc.fields.map(({ localName }) => [localName, (it as Record<string, unknown>)[localName]]),
   );
 
-/** Field by field, as the defaults of what is rare stand in a prototype. */
-function plainLease(lease: WireLease): object {
-  const { task, ...rest } = lease;
-  return { ...rest, task: task && valuesOf(task, opaque(TaskSchema)) };
+type General = Omit<WorkAnswer, "leases" | "acks"> & {
+  leases: WireLease[];
+  acks: { leaseToken: Uint8Array; status: number; message: string }[];
+};
+
+const rareFields = ["deadline", "checkpoint", "checkpointBlob", "batchId", "batchCallback"];
+const rareNone = { checkpoint: Buffer.alloc(0), batchId: "" };
+
+/** What a worker asks a grant for; the payload last, as it can be taken once. */
+function asked(grant: Grant): object {
+  const { rare, ...plain } = grant;
+  const payload = outcomeOf(() => grant.takePayload());
+  const few = Object.fromEntries(
+    rareFields.map((name) => {
+      const value: unknown = ((rare ?? rareNone) as Record<string, unknown>)[name];
+      return [name, value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value];
+    }),
+  );
+  return { ...plain, ...few, payload };
 }
+
+const rest = (answer: WorkAnswer | General): object => {
+  const { leases: _, acks: __, ...others } = valuesOf(answer, answerDesc);
+  return others;
+};
+
+function generalAnswer(bytes: Uint8Array): object {
+  const answer = fromBinary(answerDesc, bytes) as unknown as General;
+  return {
+    ...rest(answer),
+    leases: answer.leases.flatMap((lease) => grantOf(lease) ?? []).map(asked),
+    acks: answer.acks.map(({ leaseToken, status, message }) => {
+      return { key: tokenKey(leaseToken), status, message };
+    }),
+  };
+}
+
 const plainAnswer = (answer: WorkAnswer): object => ({
-  ...valuesOf(answer, answerDesc),
-  leases: answer.leases.map(plainLease),
+  ...rest(answer),
+  leases: answer.leases.map(asked),
+  acks: answer.acks,
 });
 
 describe("what workers get is read as protobuf-es reads it", () => {
   const frames = rewritten(answerDesc, encoded(answerDesc, usual));
 
   test.prop([frames], { numRuns })("whatever the order, the splits and the damage", (bytes) => {
-    const general = outcomeOf(() =>
-      plainAnswer(fromBinary(answerDesc, bytes) as unknown as WorkAnswer),
-    );
+    const general = outcomeOf(() => generalAnswer(bytes));
     expect(outcomeOf(() => plainAnswer(readAnswer(bytes)))).toEqual(general);
   });
 
@@ -81,12 +106,15 @@ describe("what workers get is read as protobuf-es reads it", () => {
       Buffer.from(toBinary(WorkResponseSchema, frame)),
     );
     expect([acks.length, commands, welcome]).toEqual([1, [], undefined]);
-    expect(leases[0]!.task).toMatchObject({
-      id: "a",
-      progress: 0,
-      workerId: "",
-      requiredLabels: {},
+    expect(leases[0]).toMatchObject({
+      key: "t",
+      taskId: "a",
+      timeoutMs: 1_000,
+      contentType: undefined,
+      tags: [],
+      traceContext: {},
     });
+    expect(leases[0]!.takePayload()).toBeUndefined();
   });
 });
 
@@ -96,26 +124,19 @@ describe("what workers send is what protobuf-es writes, byte for byte", () => {
 
   test.prop([requests], { numRuns })("any request", (bytes) => {
     const request = fromBinary(WorkRequestSchema, bytes);
-    expect(hex(writeRequest(request))).toBe(hex(toBinary(WorkRequestSchema, request)));
+    const { results } = request;
+    const outcomes = request.hello
+      ? []
+      : results.map((other): Outcome => ({ key: "", bytes: 0, json: undefined, other }));
+    const whole = hex(toBinary(WorkRequestSchema, request));
+    if (!request.hello) request.results = [];
+    expect(hex(writeRequest({ outcomes, rest: request }))).toBe(whole);
   });
 
   test.prop([fc.array(fc.jsonValue(), { maxLength: 3 })], { numRuns })("results", (values) => {
-    const results = values.map(
-      (value, index): TaskResult => succeeded(Buffer.from(`token-${index}`), value).result,
-    );
-    const general = create(WorkRequestSchema, {
-      results: results.map((it) => fromBinary(TaskResultSchema, toBinary(TaskResultSchema, it))),
-    });
-    const request: WorkRequest = requestOf(results);
-    expect(hex(writeRequest(request))).toBe(hex(toBinary(WorkRequestSchema, general)));
-  });
-
-  it("results stay in their request, whatever else goes with them", () => {
-    const request = create(WorkRequestSchema, {
-      results: [{ leaseToken: Buffer.from("t"), outcome: { case: "success", value: {} } }],
-      leaving: true,
-    });
-    writeRequest(request);
-    expect(request.results).toHaveLength(1);
+    const outcomes = values.map((value, index) => succeeded(`token-\xff${index}`, value));
+    const general = create(WorkRequestSchema, { results: outcomes.map(resultOf) });
+    const written = writeRequest({ outcomes, rest: undefined });
+    expect(hex(written)).toBe(hex(toBinary(WorkRequestSchema, general)));
   });
 });

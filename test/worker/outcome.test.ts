@@ -41,8 +41,10 @@ describe("what a handler gets", () => {
       traceContext: { traceparent: "00-1" },
       labels: { zone: "a" },
     });
-    expect(context.remainingMs()).toBeGreaterThan(0);
-    expect(context.remainingMs()).toBeLessThanOrEqual(2_000);
+    const { remainingMs, progress, log } = context;
+    expect(remainingMs()).toBeGreaterThan(0);
+    expect(remainingMs()).toBeLessThanOrEqual(2_000);
+    expect(() => (progress(0.5, "half"), log("info", "line"))).not.toThrow();
     expect(context.signal.aborted).toBe(false);
   });
 

@@ -1,25 +1,23 @@
-import { create } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
-import {
-  ResultAckSchema,
-  ResultStatus,
-  type TaskResult,
-  TaskResultSchema,
-} from "../../gen/drover/v1/task_pb.js";
+import { ResultStatus } from "../../gen/drover/v1/task_pb.js";
+import { tokenKey } from "../../src/worker/lease-table.js";
+import type { Outcome } from "../../src/worker/outcome.js";
 import { UnackedResults } from "../../src/worker/results.js";
 import { startFakeCoordinator } from "../support/fake-coordinator.js";
 import { jsonLease, nameOf, quietLogger, testWorker, tokenOf } from "../support/worker-kit.js";
 
-const resultOf = (name: string): TaskResult =>
-  create(TaskResultSchema, { leaseToken: tokenOf(name) });
-const ackOf = (name: string, status: ResultStatus) =>
-  create(ResultAckSchema, { leaseToken: tokenOf(name), status });
+const outcomeOf = (name: string, bytes: number): Outcome => {
+  return { key: tokenKey(tokenOf(name)), bytes, json: undefined, other: undefined };
+};
+const ackOf = (name: string, status: ResultStatus) => {
+  return { key: tokenKey(tokenOf(name)), status, message: "" };
+};
 
 describe("results without an ack", () => {
   it("go out in frames of at most 200 and 256 KiB, each once per stream", () => {
     const results = new UnackedResults(10);
-    for (let n = 0; n < 250; n += 1) results.add("id", resultOf(`small-${n}`), 100);
-    for (let n = 0; n < 3; n += 1) results.add("id", resultOf(`large-${n}`), 200 * 1024);
+    for (let n = 0; n < 250; n += 1) results.add("id", outcomeOf(`small-${n}`, 100));
+    for (let n = 0; n < 3; n += 1) results.add("id", outcomeOf(`large-${n}`, 200 * 1024));
     const frames: number[] = [];
     while (results.unsent > 0) frames.push(results.take(1).length);
     expect(frames).toEqual([200, 51, 1, 1]);
@@ -30,29 +28,29 @@ describe("results without an ack", () => {
 
   it("fill up at 1,000 or 4 for each slot, or at 16 MiB", () => {
     const few = new UnackedResults(10);
-    for (let n = 0; n < 999; n += 1) few.add("id", resultOf(`${n}`), 10);
+    for (let n = 0; n < 999; n += 1) few.add("id", outcomeOf(`${n}`, 10));
     expect(few.full).toBe(false);
-    few.add("id", resultOf("last"), 10);
+    few.add("id", outcomeOf("last", 10));
     expect(few.full).toBe(true);
     few.ack(ackOf("last", ResultStatus.ACCEPTED), 1);
     expect(few.full).toBe(false);
 
     const many = new UnackedResults(500);
-    for (let n = 0; n < 1_999; n += 1) many.add("id", resultOf(`${n}`), 10);
+    for (let n = 0; n < 1_999; n += 1) many.add("id", outcomeOf(`${n}`, 10));
     expect(many.full).toBe(false);
-    many.add("id", resultOf("last"), 10);
+    many.add("id", outcomeOf("last", 10));
     expect(many.full).toBe(true);
 
     const large = new UnackedResults(10);
-    for (let n = 0; n < 63; n += 1) large.add("id", resultOf(`${n}`), 256 * 1024);
+    for (let n = 0; n < 63; n += 1) large.add("id", outcomeOf(`${n}`, 256 * 1024));
     expect(large.full).toBe(false);
-    large.add("id", resultOf("last"), 256 * 1024);
+    large.add("id", outcomeOf("last", 256 * 1024));
     expect(large.full).toBe(true);
   });
 
   it("heed a RETRY only if it is about the latest send", () => {
     const results = new UnackedResults(10);
-    results.add("id", resultOf("a"), 10);
+    results.add("id", outcomeOf("a", 10));
     results.take(1);
     expect(results.ack(ackOf("a", ResultStatus.RETRY), 1)).toBe("kept");
     results.resendAll();
