@@ -211,14 +211,20 @@ export class Unpacker {
  * array).
  */
 export class PackedStrings {
+  readonly count: number;
   readonly #packed: Buffer;
   #at: number;
 
   constructor(packed: Buffer) {
     this.#packed = packed;
     const kind = packed[0]!;
-    if (kind === 0xdc) this.#at = 3;
-    else this.#at = kind === 0xdd ? 5 : 1;
+    if (kind === 0xdc) {
+      this.count = packed.readUInt16BE(1);
+      this.#at = 3;
+    } else {
+      this.count = kind === 0xdd ? packed.readUInt32BE(1) : kind & 0x0f;
+      this.#at = kind === 0xdd ? 5 : 1;
+    }
   }
 
   next(): Buffer {

@@ -2,10 +2,12 @@ import { limits } from "../../limits.js";
 import { uuidText } from "../../task/uuid.js";
 import { runEnd } from "../../task/times.js";
 import type { Lease, LeaseReply, LeaseRequest } from "../broker.js";
+import { PackedStrings } from "./bytes.js";
 import { type Argument, ownStoreId } from "./connection.js";
 import { laneText } from "./keys.js";
 import { tokenOf, unpackTask } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
+import { noBytes } from "./sections.js";
 import type { Store } from "./store.js";
 
 export async function lease(store: Store, request: LeaseRequest): Promise<LeaseReply> {
@@ -38,25 +40,36 @@ export function leaseArguments(store: Store, request: LeaseRequest): Argument[] 
 }
 
 export function readLeases(store: Store, request: LeaseRequest, reply: unknown): LeaseReply {
-  const [kind, more, lost, ids, records, aparts] = asList(reply);
+  const [kind, more, lost, granted, aparts] = asList(reply);
   const { sessions } = request;
   const payloads = payloadsByPlace(asList(aparts));
-  const recs = asList(records);
   return {
     kind: asText(kind) as LeaseReply["kind"],
     more: asNumber(more) === 1,
     lostSessions: asList(lost).map((index) => sessions[asNumber(index)]!.sessionId),
-    leases: asList(ids).map((id, n) => {
-      const payload = payloads.get(n);
-      const granted = readLease(asBytes(id), asBytes(recs[n]), undefined, payload);
-      store.fencing.saw(request.partition, granted.task.fencingToken);
-      return granted;
-    }),
+    leases: readGranted(store, request.partition, asBytes(granted ?? noBytes), payloads),
   };
 }
 
-/** Of the leases at these places; the others have theirs in the record. */
-function payloadsByPlace(pairs: readonly Reply[]): Map<number, Buffer> {
+/** By turns id and record; empty if nothing was granted. */
+function readGranted(
+  store: Store,
+  partition: number,
+  packed: Buffer,
+  payloads: ReadonlyMap<number, Buffer>,
+): Lease[] {
+  if (packed.length === 0) return [];
+  const strings = new PackedStrings(packed);
+  return Array.from({ length: strings.count / 2 }, (_, n) => {
+    const id = strings.next();
+    const lease = readLease(id, strings.next(), undefined, payloads.get(n));
+    store.fencing.saw(partition, lease.task.fencingToken);
+    return lease;
+  });
+}
+
+/** Of the tasks at these places; the others have theirs in the record. */
+export function payloadsByPlace(pairs: readonly Reply[]): Map<number, Buffer> {
   const payloads = new Map<number, Buffer>();
   for (let i = 0; i + 1 < pairs.length; i += 2) {
     payloads.set(asNumber(pairs[i]), asBytes(pairs[i + 1]));

@@ -42,7 +42,8 @@ export function readScript(name: string, options: SourceOptions): Script {
   const wanted = new Set(lines.map((line) => include.exec(line)?.[1]));
   const parts = partNames.filter((part) => wanted.has(part)).map((part) => fileOf(`parts/${part}`));
   const body = lines.filter((line) => !include.test(line));
-  const text = [...parts, "start_call()", ...body].join("\n");
+  // A function of its own, as in the library: Lua allows one only 200 locals.
+  const text = [...parts, "start_call()", "return (function()", ...body, "end)()"].join("\n");
   const source = `${shebang}\n${finish(text, options)}`;
   return { source, sha: shaOf(source) };
 }

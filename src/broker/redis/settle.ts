@@ -9,9 +9,10 @@ import type {
   Settlement,
   Transition,
 } from "../broker.js";
-import { Packer } from "./bytes.js";
+import { PackedStrings, Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
 import { placeIn } from "./keys.js";
+import { payloadsByPlace } from "./lease.js";
 import { hasPayloadApart, unpackTask } from "./record.js";
 import { unpackSuccessor } from "./successor.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
@@ -65,26 +66,35 @@ async function settleChunk(
   replies: SettleReply[],
 ): Promise<void> {
   const reply = await store.scripts.run("settle", store.base(partition), settleArguments(chunk));
-  const [entry, time, verdicts, accepted] = asList(reply);
-  const told = { partition, entry: asText(entry), at: asNumber(time) };
-  const rows = asList(accepted);
+  const [entry, time, verdicts, packed, aparts] = asList(reply);
+  const at = asNumber(time);
+  const entryId = asText(entry);
+  const strings = new PackedStrings(asBytes(packed));
+  const payloads = payloadsByPlace(asList(aparts));
   const codesOf = asBytes(verdicts);
-  let row = 0;
+  let place = 0;
   for (const [nth, { item, index }] of chunk.entries()) {
     const verdict = codesOf[nth]!;
     if (verdict !== codes.accepted) {
       replies[index] = verdict === codes.stale ? stale : duplicate(verdict === codes.recorded);
       continue;
     }
-    const id = uuidText(item.token, leaseTokenIdAt);
-    const transition = readTransition(told, id, kindCode(item), rows, row, resultOf(item));
+    const about = strings.next();
+    const transition = transitionOf({
+      partition,
+      id: uuidText(item.token, leaseTokenIdAt),
+      outboxId: placeIn(entryId, place),
+      at,
+      outcome: kindCode(item),
+      payloadOmitted: about[1] === 1,
+      snapshot: strings.next(),
+      payload: payloads.get(place),
+      result: item.kind === "complete" ? item.result : undefined,
+    });
     replies[index] = { verdict: "accepted", transition, recorded: false };
-    row += 4;
+    place += 1;
   }
 }
-
-const resultOf = (settlement: Settlement): Payload | undefined =>
-  settlement.kind === "complete" ? settlement.result : undefined;
 
 const codes = { accepted: 97, recorded: 114, stale: 115 } as const;
 
@@ -173,7 +183,6 @@ export function readTransition(
   outcome: number,
   row: readonly Reply[],
   from: number,
-  result?: Payload,
 ): Transition {
   const snapshot = asBytes(row[from + 2]!);
   const payload = hasPayloadApart(snapshot) ? asBytes(row[from + 3]!) : undefined;
@@ -186,7 +195,7 @@ export function readTransition(
     payloadOmitted: asNumber(row[from + 1]) === 1,
     snapshot,
     payload,
-    result,
+    result: undefined,
   });
 }
 

@@ -310,7 +310,7 @@ local function eager()
   local found, lost = find_sessions(sessions, now)
   local run = new_run(found, tonumber(ARGV[at + 2]), tonumber(ARGV[at + 1]), ARGV[at + 3], now)
   local more = serve(run, names)
-  return { 'ok', more and 1 or 0, lost, run.ids, run.recs, run.aparts }
+  return granted_reply(run, lost, more)
 end
 
 local leased = eager()

@@ -6,8 +6,8 @@
 -- random bytes a grant
 --       5 number of lanes  6 number of sessions  then lane names, then per session: id, generation,
 --       slots
--- Returns { 'ok' | 'cold' | 'outbox_full', more, indexes of lost sessions, ids, records, payloads
--- apart: place of the lease (from 0), payload }
+-- Returns { 'ok' | 'cold' | 'outbox_full', more, indexes of lost sessions, packed list of ids and
+-- records by turns ('': none), payloads apart: place of the lease (from 0), payload }
 -- @include base
 -- @include record
 -- @include book
@@ -27,4 +27,4 @@ local more = serve(run, names)
 close_shelves()
 close_holds()
 close_books(now)
-return { 'ok', more and 1 or 0, lost, run.ids, run.recs, run.aparts }
+return granted_reply(run, lost, more)

@@ -6,9 +6,9 @@
 --       in ARGV from 2; 0: none), the result or the error, packed; then (0 pending 1 quarantine 2
 --       poison), delay in ms (-1: none)
 --       then sessions
--- Returns { outbox entry, time, verdicts, accepted }: a byte per item, 'a' accepted, 'd' duplicate,
---       'r' duplicate that is recorded, 's' stale; and for each accepted one: place in the entry,
---       payload omitted, snapshot, payload apart
+-- Returns { outbox entry, time, verdicts, told, payloads apart }: a byte per item ('a' accepted,
+--       'd' duplicate, 'r' duplicate that is recorded, 's' stale), of the accepted ones what the
+--       entry tells, and by turns the place in it of a payload apart, and that payload
 -- @include base
 -- @include record
 -- @include tomb
@@ -100,12 +100,7 @@ local function keep(n, rec)
   end
 end
 
-local accepted = {}
-local function accept(place, omitted, snap, apart)
-  local n = #accepted
-  accepted[n + 1], accepted[n + 2], accepted[n + 3], accepted[n + 4] = place, omitted, snap, apart
-  return 'a'
-end
+local aparts = {}
 
 -- Nil where it is not plain.
 local function apply_plain(n, rec)
@@ -117,8 +112,8 @@ local function apply_plain(n, rec)
   gather(unheld, sessions[n], id)
   undue[#undue + 1] = id
   keep(n, after)
-  local place, snap = tell_of(id, after, DONE, flags, spec_bytes, payload_bytes, COMPLETE, 0)
-  return accept(place, flags % 2, snap, '')
+  tell_of(id, after, DONE, flags, spec_bytes, payload_bytes, COMPLETE, 0)
+  return 'a'
 end
 
 local function apply(n, rec, t, session)
@@ -135,7 +130,9 @@ local function apply(n, rec, t, session)
   t[SETTLED_BY], t[SETTLED_AT] = kind, t[VERSION]
   local after = assemble(rec, t, x)
   keep(n, after)
-  return accept(announce(id, after, t, kind))
+  local place, _, _, apart = announce(id, after, t, kind)
+  if apart ~= '' then aparts[#aparts + 1], aparts[#aparts + 2] = place, apart end
+  return 'a'
 end
 
 local function from_tombstone(n)
@@ -170,4 +167,5 @@ count_plain()
 set_all(writes)
 close_shelves()
 close_holds()
-return { close_books(now), digits(now), table.concat(verdicts), accepted }
+local entry = close_books(now)
+return { entry, digits(now), table.concat(verdicts), told_list, aparts }

@@ -1,9 +1,9 @@
 -- Needs base, record. What a script owes the shared books, gathered while it runs and written by
 -- `close_books`.
-local counted, live, woken, told, told_bytes, told_packed, told_count
+local counted, live, woken, told, told_bytes, told_packed, told_count, told_list
 each_call(function()
   counted, live, woken, told, told_bytes = {}, {}, {}, {}, 0
-  told_packed, told_count = nil, 0
+  told_packed, told_count, told_list = nil, 0, ''
 end)
 
 -- One cell per priority and status: a number, as forming a text for each task is dear.
@@ -72,7 +72,8 @@ local function close_outbox(now)
     entry = call('XADD', K .. 'ob', '*', 'h', head, 'p', told_packed)
   else
     -- One string at once: table.concat makes longer and longer ones, and each is hashed whole.
-    entry = call('XADD', K .. 'ob', '*', 'h', head, 'm', cmsgpack.pack(told))
+    told_list = cmsgpack.pack(told)
+    entry = call('XADD', K .. 'ob', '*', 'h', head, 'm', told_list)
   end
   -- Which of them history holds: see recorded.lua.
   if n > 1 then call('HSET', K .. 'oc', entry, string.rep('0', n)) end

@@ -59,3 +59,9 @@ local function is_live(session, now)
   local expires = call('ZSCORE', K .. 'sl', session)
   return expires and tonumber(expires) > now
 end
+
+-- What lease.lua answers.
+local function granted_reply(run, lost, more)
+  local granted = run.used > 0 and cmsgpack.pack(run.granted) or ''
+  return { 'ok', more and 1 or 0, lost, granted, run.aparts }
+end

@@ -55,7 +55,7 @@ local function new_run(sessions, max_bytes, seen, secrets, now)
     sessions = sessions, at = 1, now = now, bytes = max_bytes,
     room = math.min(room, LEASE_BATCH, #secrets / 8),
     counter = math.max(own().fencing, base, seen), secrets = secrets, used = 0, ghosts = 0,
-    ids = {}, recs = {}, aparts = {}, store = {}, queues = {}, barren = {},
+    granted = {}, aparts = {}, store = {}, queues = {}, barren = {},
   }
 end
 
@@ -110,7 +110,7 @@ local function give(run, id, key, rec, t, s, timeout)
     after = grant_plain(id, rec, s, run.counter, secret, run.now, timeout)
   end
   run.store[used * 2 + 1], run.store[used * 2 + 2] = key, after
-  run.ids[used + 1], run.recs[used + 1] = id, has_more and whole(id, after) or after
+  run.granted[used * 2 + 1], run.granted[used * 2 + 2] = id, has_more and whole(id, after) or after
   if is_apart then
     run.aparts[#run.aparts + 1] = used
     run.aparts[#run.aparts + 1] = call('GET', K .. 'p:' .. id)
