@@ -7,8 +7,11 @@ export interface DialerOptions {
   clock: Clock;
   random: Random;
   addresses: readonly string[];
-  /** Opens a stream there; throws when that does not succeed. */
-  readonly dial: (address: string) => Promise<void>;
+  /**
+   * Opens a stream there; throws when that does not succeed. `ifServed`: only if sessions can be
+   * renewed there; false: they cannot, and nothing has changed.
+   */
+  readonly dial: (address: string, ifServed: boolean) => Promise<boolean>;
   readonly onFailure: (address: string, error: unknown, failures: number) => void;
 }
 
@@ -25,6 +28,8 @@ export class Dialer {
   #dialedBefore = false;
   #stopped = false;
   #failures = 0;
+  /** What was asked for while a dial was under way that may already bring it. */
+  #plannedMeanwhile = Infinity;
 
   constructor(options: DialerOptions) {
     this.#options = options;
@@ -33,7 +38,11 @@ export class Dialer {
 
   /** The soonest plan counts: a broken stream does not wait for a leisurely move. */
   plan(delayMs: number): void {
-    if (this.#stopped || this.#dialing) return;
+    if (this.#stopped) return;
+    if (this.#dialing) {
+      this.#plannedMeanwhile = Math.min(this.#plannedMeanwhile, delayMs);
+      return;
+    }
     const { clock } = this.#options;
     const at = clock.monotonic() + delayMs;
     if (at >= this.#at) return;
@@ -56,26 +65,54 @@ export class Dialer {
     this.plan(fullJitter(this.#options.random, Math.max(0, this.#failures - 1)));
   }
 
+  /**
+   * Asks one address after the other, the present one last, and opens a stream where that helps.
+   * Does nothing while a dial is under way or planned.
+   */
+  async seek(): Promise<void> {
+    if (this.#stopped || this.#dialing || this.#at !== Infinity) return;
+    await this.#exclusively(async () => {
+      for (let asked = 0; asked < this.#ring.size; asked += 1) {
+        const address = this.#ring.next();
+        if (await this.#attempt(address, true)) return true;
+      }
+      return false;
+    });
+  }
+
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();
   }
 
   async #dial(): Promise<void> {
-    const { dial, onFailure, random } = this.#options;
     this.#at = Infinity;
-    this.#dialing = true;
     const address = this.#dialedBefore ? this.#ring.next() : this.#ring.current;
     this.#dialedBefore = true;
+    await this.#exclusively(() => this.#attempt(address, false));
+  }
+
+  /** `work` says whether a stream was opened: then what was asked for meanwhile is met. */
+  async #exclusively(work: () => Promise<boolean>): Promise<void> {
+    this.#dialing = true;
+    const met = await work();
+    this.#dialing = false;
+    const delayMs = this.#plannedMeanwhile;
+    this.#plannedMeanwhile = Infinity;
+    if (!met && delayMs !== Infinity) this.plan(delayMs);
+  }
+
+  /** A failure is reported and plans the next dial. */
+  async #attempt(address: string, ifServed: boolean): Promise<boolean> {
+    const { dial, onFailure, random } = this.#options;
     try {
-      await dial(address);
-      this.#dialing = false;
+      return await dial(address, ifServed);
     } catch (error) {
-      this.#dialing = false;
-      if (this.#stopped) return;
+      if (this.#stopped) return false;
       this.#failures += 1;
       onFailure(address, error, this.#failures);
-      this.plan(fullJitter(random, this.#failures));
+      this.#plannedMeanwhile = fullJitter(random, this.#failures);
+      return false;
     }
   }
 }

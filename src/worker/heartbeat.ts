@@ -11,6 +11,8 @@ export interface HeartbeatEvents {
   inventory(): Uint8Array[];
   /** The peer answers no more: another stream is needed. */
   onSilence(reason: string): void;
+  /** The peer answers, but could not renew the session. */
+  onRefused(): void;
   /** No renewal for too long: whatever runs may have been given to somebody else. */
   onLapse(): void;
   /** After a lapse: the session is renewed, leases may come again. */
@@ -85,6 +87,7 @@ export class HeartbeatKeeper {
       this.#answerTimer = undefined;
     }
     if (ack.renewed) this.#renew(sentAt);
+    else this.#options.events.onRefused();
   }
 
   /** One that was answered with no may be answered again, once the store is back. */

@@ -19,6 +19,7 @@ import { type Refusal, refusalText } from "../transport/status.js";
 import { durationMs } from "../transport/times.js";
 import { Dialer } from "./dialer.js";
 import { HeartbeatKeeper } from "./heartbeat.js";
+import { servesWorkers } from "./health-probe.js";
 import type { WorkerSettings } from "./options.js";
 import type { UnkeptNotes } from "./notes.js";
 import { Outbox } from "./outbox.js";
@@ -99,7 +100,7 @@ export class Session {
       clock,
       random,
       addresses,
-      dial: (address) => this.#dial(address),
+      dial: (address, ifServed) => this.#dial(address, ifServed),
       onFailure: (address, error, failures) =>
         this.#report(error, { address, failures }, "could not open a stream"),
     });
@@ -111,6 +112,7 @@ export class Session {
         send: (heartbeat) => this.outbox.heartbeat(heartbeat),
         inventory: () => events.heldTokens(),
         onSilence: (reason) => this.#silent(reason),
+        onRefused: () => this.#refused(),
         onLapse: () => events.onLapse(),
         onRenewed: () => events.onRenewed(),
       },
@@ -142,11 +144,13 @@ export class Session {
   }
 
   /** The connection stands before the hello is sent: until then the present stream stays in use. */
-  async #dial(address: string): Promise<void> {
+  async #dial(address: string, ifServed: boolean): Promise<boolean> {
     const channel = openChannel(address, this.#settings);
     try {
-      await channel.connect(this.#stopping.signal);
-      this.#stopping.signal.throwIfAborted();
+      if (!(await this.#canGreet(channel, ifServed))) {
+        channel.close();
+        return false;
+      }
     } catch (error) {
       channel.close();
       throw error;
@@ -156,6 +160,20 @@ export class Session {
     if (before) this.#retire(before);
     // Several parts of one tick may have come: welcomed, and lost again.
     if (stream.closed) throw new Error("the stream broke as soon as it stood");
+    return true;
+  }
+
+  /** False instead of an error where a stream would only have been better than the present one. */
+  async #canGreet(channel: Channel, ifServed: boolean): Promise<boolean> {
+    const { signal } = this.#stopping;
+    try {
+      await channel.connect(signal);
+      signal.throwIfAborted();
+      return !ifServed || (await servesWorkers(channel, this.#settings.clock, signal));
+    } catch (error) {
+      if (!ifServed) throw error;
+      return false;
+    }
   }
 
   #hello(channel: Channel): Promise<WorkStream> {
@@ -254,6 +272,16 @@ export class Session {
     const { logger } = this.#settings;
     logger.warn({ address: this.#current?.address, reason }, "no answer; dialing again");
     this.#dialer.planSoon();
+  }
+
+  /**
+   * Its coordinator has lost the broker, and another may have it. Only one that says so is worth a
+   * hello: after that, leases on the present stream are not ours to take.
+   */
+  #refused(): void {
+    const { logger } = this.#settings;
+    logger.warn({ address: this.#current?.address }, "the session was not renewed");
+    void this.#dialer.seek();
   }
 
   /** Its acks may still come for a while; a deaf peer would keep it open for ever. */

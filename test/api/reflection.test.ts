@@ -115,4 +115,13 @@ describe("health", () => {
     doors.coordinator.reason = undefined;
     watch.call.cancel();
   });
+
+  it("says of the service of workers alone that it misses the broker", async () => {
+    const check = (service: string) => client.unary(Health.method.check, { service });
+    doors.coordinator.trouble = "the broker does not answer";
+    expect(await check("drover.v1.WorkerService")).toMatchObject({ status: Serving.NOT_SERVING });
+    expect(await check("drover.v1.TaskService")).toMatchObject({ status: Serving.SERVING });
+    doors.coordinator.trouble = undefined;
+    expect(await check("drover.v1.WorkerService")).toMatchObject({ status: Serving.SERVING });
+  });
 });

@@ -106,6 +106,45 @@ it.concurrent.each(links)(
   600_000,
 );
 
+it.concurrent("workers leave the coordinator that alone has lost Redis, before they must stop", async () => {
+  const stores = await storyStores();
+  const url = new URL(stores.env.REDIS_URL!);
+  const proxy = await startTcpProxy(url.host);
+  url.host = proxy.address;
+  const near = await startCoordinator(stores.env);
+  const far = await startCoordinator({ ...stores.env, REDIS_URL: url.href });
+  const addresses = [near.grpc, far.grpc];
+  const workers = await Promise.all([0, 1].map(() => startWorker(addresses)));
+  // Where both are with one coordinator, one of them is asked to move.
+  const onFar = async () => sessionsOf(far).size > 0 && sessionsOf(far);
+  const streams = await until("the far one has a stream", onFar, 60_000);
+  const client = storyClient([near.grpc]);
+  const sleepers = await Promise.all(
+    Array.from({ length: 10 }, () => client.submit("sleep", { ms: 20_000 })),
+  );
+  const ids = sleepers.map(({ id }) => id);
+  await Promise.all(ids.map((id) => startOf(workers, id)));
+
+  const cutAt = systemClock.now();
+  proxy.blackhole("up");
+  for (const id of streams) {
+    const moved = await near.events.next(
+      "moved session",
+      ({ msg, sessionId, time }) => msg === "session.opened" && sessionId === id && time >= cutAt,
+      limits.workerAbortMs + 10_000,
+    );
+    expect(moved.time - cutAt).toBeLessThan(limits.workerAbortMs);
+    expect(moved["resumed"]).toBe(true);
+  }
+  const ledger = openLedger(stores);
+  await drained(ledger, ids.length);
+  proxy.pass();
+  const rows = await ledger.tasks();
+  expect(rows.filter((row) => row.attempt !== 1 || row.lease_losses > 0)).toEqual([]);
+  await Promise.all(workers.map((worker) => worker.stop()));
+  await expectAgreement({ ledger, acknowledged: new Set(ids), workers });
+}, 120_000);
+
 const startOf = (workers: readonly WorkerProcess[], id: string) =>
   Promise.any(workers.map((worker) => worker.started(({ taskId }) => taskId === id)));
 

@@ -24,6 +24,10 @@ import {
   WorkResponseSchema,
 } from "../../gen/drover/v1/task_pb.js";
 import { fromBinary, toBinary, type DescMessage, type DescMethod } from "@bufbuild/protobuf";
+import {
+  Health,
+  HealthCheckResponse_ServingStatus as Serving,
+} from "../../gen/grpc/health/v1/health_pb.js";
 import { createInbox, type Inbox } from "./inbox.js";
 
 type Answer = MessageInitShape<typeof WorkResponseSchema>;
@@ -73,6 +77,8 @@ export interface FakeOptions {
    * FakeStatus.
    */
   unary?: Record<string, UnaryScript>;
+  /** What it says of its health. Default: Health is UNIMPLEMENTED. */
+  serving?: () => boolean;
   /** False: SubmitStream is UNIMPLEMENTED. Default true. */
   submitStream?: boolean;
   port?: number;
@@ -116,6 +122,7 @@ export async function startFakeCoordinator(options: FakeOptions = {}): Promise<F
   });
   addService(server, QueueService.method, unaryHandlers(options));
   addService(server, AdminService.method, unaryHandlers(options));
+  if (options.serving) addService(server, Health.method, { check: healthHandler(options.serving) });
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync(
       `127.0.0.1:${options.port ?? 0}`,
@@ -182,6 +189,13 @@ function unaryHandlers(options: FakeOptions): Record<string, unknown> {
     };
   }
   return handlers;
+}
+
+function healthHandler(serving: () => boolean) {
+  return (_call: unknown, reply: sendUnaryData<unknown>): void => {
+    const status = serving() ? Serving.SERVING : Serving.NOT_SERVING;
+    reply(null, create(Health.method.check.output, { status }));
+  };
 }
 
 type WorkCall = ServerDuplexStream<WorkRequest, unknown>;

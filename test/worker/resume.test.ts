@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { GoAwayReason, ResultStatus } from "../../gen/drover/v1/task_pb.js";
+import { createInbox } from "../support/inbox.js";
 import { startFakeCoordinator } from "../support/fake-coordinator.js";
 import { createManualClock } from "../support/manual-clock.js";
 import {
@@ -184,5 +185,65 @@ describe("a worker that is asked to move", () => {
     await clock.advance(1_000);
     expect((await reach(clock, after)).hello.generation).toBe(2n);
     await reach(clock, before.ended);
+  });
+});
+
+/** Three coordinators; the first renews nothing, and each tells when it was asked of its health. */
+async function notRenewed(serving: { second: boolean; third: boolean }) {
+  const clock = createManualClock();
+  const asked = createInbox<string>((name) => name);
+  const says = (name: string, serves: boolean) => () => {
+    asked.push(name);
+    return serves;
+  };
+  const heartbeats = () => ({ renewed: false });
+  const first = await startFakeCoordinator({ heartbeats, serving: says("first", false) });
+  const second = await startFakeCoordinator({ serving: says("second", serving.second) });
+  const third = await startFakeCoordinator({ serving: says("third", serving.third) });
+  const address = [first.address, second.address, third.address];
+  const worker = testWorker({ address, clock });
+  const tasks = gate();
+  worker.handle("task", tasks.handler);
+  await reach(clock, worker.start());
+  const stream = await first.nextStream();
+  stream.lease(jsonLease("a", "task", "a"));
+  await reach(clock, tasks.running("a"));
+  return { clock, asked, first, second, third, stream, tasks };
+}
+
+describe("a worker whose coordinator cannot renew it", () => {
+  it("moves to one that says it can, and its handler runs on", async () => {
+    const { clock, asked, second, third, tasks } = await notRenewed({ second: false, third: true });
+    await clock.advance(4_500);
+    const after = await reach(clock, third.nextStream());
+    expect(asked.all).toEqual(["second", "third"]);
+    expect(after.hello.generation).toBe(2n);
+    expect(namesOf(after.hello.heldLeaseTokens)).toEqual(["a"]);
+    expect(second.streams.all).toEqual([]);
+    expect(tasks.aborts.size).toBe(0);
+    await tasks.finish("a");
+    expect(nameOf((await reach(clock, after.settle())).leaseToken)).toBe("a");
+  });
+
+  it("stays if nobody can, and takes tasks there", async () => {
+    const { clock, asked, first, second, third, stream, tasks } = await notRenewed({
+      second: false,
+      third: false,
+    });
+    third.stop();
+    for (const beat of ["one", "two"]) {
+      await clock.advance(4_500);
+      // Last in the circle, so that the others have been asked by then.
+      await reach(
+        clock,
+        asked.next(beat, (name) => name === "first"),
+      );
+    }
+    await tasks.finish("a");
+    stream.lease(jsonLease("b", "task", "b"));
+    await reach(clock, tasks.running("b"));
+    await tasks.finish("b");
+    expect(first.streams.all).toHaveLength(1);
+    expect([...second.streams.all, ...third.streams.all]).toEqual([]);
   });
 });
