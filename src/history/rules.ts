@@ -19,18 +19,36 @@ export interface TaskTransitions {
 
 /** In the order of their ids. */
 export function groupByTask(transitions: readonly Transition[]): TaskTransitions[] {
-  const order = transitions.map((_, place) => place);
-  order.sort((a, b) => compareIds(transitions[a]!.task.id, transitions[b]!.task.id) || a - b);
   const groups: TaskTransitions[] = [];
   let group: TaskTransitions | undefined;
-  for (const place of order) {
+  let sorted = true;
+  for (let place = 0; place < transitions.length; place += 1) {
     const transition = transitions[place]!;
     const { id } = transition.task;
-    if (group?.id !== id) groups.push((group = { id, transitions: [], places: [] }));
+    if (group === undefined || group.id !== id) {
+      if (group !== undefined && group.id > id) sorted = false;
+      groups.push((group = { id, transitions: [], places: [] }));
+    }
     group.transitions.push(transition);
     group.places.push(place);
   }
-  return groups;
+  return sorted ? groups : united(groups);
+}
+
+/** Sorted, and of several groups of one task one. */
+function united(groups: TaskTransitions[]): TaskTransitions[] {
+  groups.sort((a, b) => compareIds(a.id, b.id) || a.places[0]! - b.places[0]!);
+  const all: TaskTransitions[] = [];
+  for (const group of groups) {
+    const last = all.at(-1);
+    if (last?.id === group.id) {
+      last.transitions.push(...group.transitions);
+      last.places.push(...group.places);
+    } else {
+      all.push(group);
+    }
+  }
+  return all;
 }
 
 const compareIds = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -2,8 +2,10 @@ import type pg from "pg";
 import { beforeAll, expect, test } from "vitest";
 import { systemClock, systemRandom } from "../../src/clock.js";
 import type { History } from "../../src/history/history.js";
+import { copyBorn } from "../../src/history/postgres/copied.js";
 import { createDatabase } from "../../src/history/postgres/pool.js";
 import { createPostgresHistory } from "../../src/history/postgres/postgres-history.js";
+import { record } from "../../src/history/postgres/record.js";
 import { sql } from "../../src/history/postgres/sql.js";
 import type { Task } from "../../src/task/task.js";
 import { attemptOf, ended, told } from "../conformance/history-harness.js";
@@ -141,3 +143,55 @@ test.each(["record_tasks", "change_tasks"])(
     expect(plan).not.toMatch(/Seq Scan on (tasks|attempts)|id_slot_idx|Bitmap|Materialize/);
   },
 );
+
+const bornOf = (tasks: readonly Task[]) => tasks.map((task) => ({ task, payload: task.payload }));
+
+test("a copy that fails leaves its connection fit for the next", async () => {
+  const { url } = await sharedPostgres();
+  const database = createDatabase({ url, schema, statementMs: 20_000, maxConnections: 1 });
+  const then = { then: sql("mark_copied"), values: [null, "{}"] };
+  const backend = { name: "backend", text: "SELECT pg_backend_pid() AS pid" };
+  const before = await database.rows(backend);
+  const [known, ...fresh] = Array.from({ length: 4 }, () => factory.task());
+  await history.insert([known!]);
+  expect(await copyBorn(database, bornOf([...fresh, known!]), then)).toBe(false);
+  expect(await copyBorn(database, bornOf(fresh), then)).toBe(true);
+  expect(await copyBorn(database, bornOf(fresh), then)).toBe(false);
+  expect(await history.get("default", [known!.id, fresh[0]!.id])).toEqual([known, fresh[0]]);
+  expect(await database.rows(backend)).toEqual(before);
+  await database.stop();
+});
+
+test("what was copied ended by the clock of the store", async () => {
+  const tasks = Array.from({ length: 3 }, () => factory.task());
+  const now = async () => (await client.query<{ now: number }>(sql("store_now").text)).rows[0]!.now;
+  const before = await now();
+  const whole = { payloadOmitted: false };
+  await history.record(tasks.map((task) => ended(task, "completed", {}, whole)));
+  const { rows } = await client.query<{ ended_at: number; purge_at: number }>(
+    "SELECT ended_at, purge_at FROM tasks WHERE id = ANY ($1)",
+    [tasks.map(({ id }) => id)],
+  );
+  expect(rows).toHaveLength(3);
+  for (const { ended_at, purge_at } of rows) {
+    expect(ended_at).toBeGreaterThanOrEqual(before - 100);
+    expect(ended_at).toBeLessThanOrEqual((await now()) + 100);
+    expect(purge_at - ended_at).toBe(tasks[0]!.retentionMs);
+  }
+});
+
+test("a database behind something that takes no copy is written to all the same", async () => {
+  const { url } = await sharedPostgres();
+  const database = createDatabase({ url, schema, statementMs: 20_000 });
+  let tried = 0;
+  const cutting = Object.create(database, {
+    copy: { value: () => Promise.reject(new Error(`cut ${(tried += 1)}`)) },
+  }) as typeof database;
+  const told = [factory.task()].map((task) =>
+    ended(task, "completed", {}, { payloadOmitted: false }),
+  );
+  await expect(record(cutting, told, 0)).rejects.toThrow("cut 1");
+  expect(await record(cutting, told, 0)).toEqual(["applied"]);
+  expect(tried).toBe(1);
+  await database.stop();
+});

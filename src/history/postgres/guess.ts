@@ -1,4 +1,5 @@
 import type { Transition } from "../../broker/broker.js";
+import { mayBecome } from "../../task/status.js";
 import type { Attempt, Payload, Task } from "../../task/task.js";
 import type { RecordOutcome } from "../history.js";
 import {
@@ -24,10 +25,53 @@ export interface Guess {
   readonly above: number;
   /** To be written with a change. */
   readonly attempt: Attempt | undefined;
-  readonly outcomes: readonly RecordOutcome[];
+  /** Undefined: all are applied. */
+  readonly outcomes: readonly RecordOutcome[] | undefined;
 }
 
 export function guess(group: TaskTransitions): Guess {
+  return straight(group) ?? careful(group);
+}
+
+/**
+ * Nearly all: each transition follows from the one given before it, and the last row tells of all
+ * attempts. Undefined: it is not so simple.
+ */
+function straight(group: TaskTransitions): Guess | undefined {
+  const { transitions } = group;
+  const first = transitions[0]!;
+  const born = !first.payloadOmitted;
+  const oldest = first.task;
+  let task = oldest;
+  if (!born && !mayBecome("pending", task.status)) return undefined;
+  for (let nth = 0; nth < transitions.length; nth += 1) {
+    const { task: next, payloadOmitted, successor } = transitions[nth]!;
+    if (successor || (nth > 0 && !payloadOmitted)) return undefined;
+    if (nth > 0 && !follows(task, next)) return undefined;
+    task = next;
+  }
+  if (born && task.idempotencyKey !== "") return undefined;
+  for (let nth = 0; nth < transitions.length; nth += 1) {
+    const { attempt } = transitions[nth]!;
+    if (attempt && !isToldByTask(attempt, task)) return undefined;
+  }
+  return {
+    group,
+    kind: born ? "born" : "changed",
+    task,
+    payload: born ? oldest.payload : undefined,
+    above: oldest.version,
+    attempt: undefined,
+    outcomes: undefined,
+  };
+}
+
+const follows = (before: Task, after: Task): boolean =>
+  after.run === before.run &&
+  after.version > before.version &&
+  mayBecome(before.status, after.status);
+
+function careful(group: TaskTransitions): Guess {
   const { transitions } = group;
   const isBorn = transitions.some(({ payloadOmitted }) => !payloadOmitted);
   const oldest = transitions[byAge(transitions)[0]!]!.task;

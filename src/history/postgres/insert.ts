@@ -2,6 +2,7 @@ import { limits } from "../../limits.js";
 import { isFinal, type Task } from "../../task/task.js";
 import type { InsertOutcome } from "../history.js";
 import { barredTasks } from "./batch-joins.js";
+import { copyBorn } from "./copied.js";
 import { addCounts, countsOf } from "./counts.js";
 import { plainArray, restored, storable, textArray } from "./literals.js";
 import type { Database, Queryable } from "./pool.js";
@@ -26,6 +27,7 @@ const keyHolders = sql("key_holders");
 const giveBackKeys = sql("give_back_keys");
 const insertTasks = sql("insert_tasks");
 const knownIds = sql("known_ids");
+const markCopied = sql("mark_copied");
 
 /** `written` null: all of them. */
 export interface WrittenRow {
@@ -46,11 +48,22 @@ export async function insert(
   const alone = tasks.length <= limits.submitItems && chunks(rows).length === 1;
   return withRowTypes(database, async (types) => {
     if (alone && !tasks.some(isKeyed)) {
+      if (await copyAlone(database, rows, marker)) return { outcomes: tasks.map(asNew), marker };
       const inserted = await insertRows(database, types, rows, marker);
       return replyOf(tasks, noLosers, inserted, marker);
     }
     return insertKeyed(database, types, rows, marker, shard);
   });
+}
+
+const inserted: InsertOutcome = { kind: "inserted" };
+const asNew = (): InsertOutcome => inserted;
+
+/** False: nothing is written; some row stands already, or came twice. */
+function copyAlone(database: Database, rows: readonly Born[], marker: string): Promise<boolean> {
+  const sorted = rows.toSorted(byId);
+  const values = [marker, plainArray(sorted.map(({ task }) => task.id))];
+  return copyBorn(database, sorted, { then: markCopied, values });
 }
 
 const isKeyed = (task: Task): boolean =>
@@ -253,7 +266,7 @@ function replyOf(
     }
     if (!inserted.has(task.id) || told.has(task.id)) return { kind: "known" };
     told.add(task.id);
-    return { kind: "inserted" };
+    return asNew();
   });
   return { outcomes, marker: inserted.size > 0 ? marker : undefined };
 }

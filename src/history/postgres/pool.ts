@@ -3,6 +3,7 @@ import { type Clock, systemClock, type Timer } from "../../clock.js";
 import { DroverError } from "../../errors.js";
 import { limits } from "../../limits.js";
 import type { Events } from "../../telemetry/events.js";
+import { type Copying, CopyQuery } from "./copy.js";
 import { failureOf, isUsableAfter, mayRepeat } from "./failures.js";
 import type { Statement } from "./sql.js";
 
@@ -39,8 +40,11 @@ export interface Database extends Queryable {
    */
   readonly available: boolean;
   readonly schema: string;
+  readonly clock: Clock;
   /** Planned for the values given, where they decide which index is the right one. */
   planned<R>(statement: Statement, values: readonly unknown[]): Promise<R[]>;
+  /** Not repeated after deadlocks. Answers the number that the statement behind the COPY does. */
+  copy(copying: Copying): Promise<number>;
   /** Repeats `work` after deadlocks. A rejection at COMMIT leaves the outcome unknown. */
   transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>;
   /** A connection outside the pool; the caller ends it. */
@@ -118,6 +122,7 @@ export function createDatabase(options: DatabaseOptions): Database {
       return health.available;
     },
     schema,
+    clock,
     rows,
     planned: <R>(statement: Statement, values: readonly unknown[]) =>
       withClient((client) =>
@@ -126,6 +131,7 @@ export function createDatabase(options: DatabaseOptions): Database {
           return tx.rows<R>(statement, values);
         }),
       ),
+    copy: (copying) => withClient((client) => copied(client, copying)),
     transaction: (work) => repeated(() => withClient((client) => inTransaction(client, work))),
     connect: (statementMs) => connectAlone(config, schema, statementMs),
     async stop() {
@@ -170,6 +176,13 @@ const queryable = (client: pg.ClientBase): Queryable => ({
   rows: async <R>({ name, text }: Statement, values: readonly unknown[] = []) =>
     (await client.query({ name, text, values: [...values] })).rows as R[],
 });
+
+const copied = (client: pg.ClientBase, copying: Copying): Promise<number> =>
+  new Promise((resolve, reject) => {
+    client.query(
+      new CopyQuery(copying, (error, answer) => (error ? reject(error) : resolve(Number(answer)))),
+    );
+  });
 
 async function inTransaction<T>(
   client: pg.PoolClient,

@@ -13,24 +13,16 @@ import {
 } from "../rules.js";
 import { addCounts, type CountChange, countsOf } from "./counts.js";
 import { isBadRow, StartAnew } from "./failures.js";
-import { guess, type Guess } from "./guess.js";
-import { chunks, insertRows, winKeys, type WrittenRow } from "./insert.js";
+import { guess } from "./guess.js";
+import { answer, recordAsGuessed } from "./guessed.js";
+import { chunks, insertRows, winKeys } from "./insert.js";
 import { plainArray, restored } from "./literals.js";
 import type { Database, Queryable } from "./pool.js";
 import { sql } from "./sql.js";
 import { withRowTypes } from "./types.js";
 import { claimUniqueKeys } from "./unique.js";
-import {
-  attemptParameters,
-  type Born,
-  replacing,
-  type RowTypes,
-  taskChanges,
-  wholeTasks,
-} from "./written.js";
+import { attemptParameters, type Born, replacing, type RowTypes, taskChanges } from "./written.js";
 
-const recordTasks = sql("record_tasks");
-const changeTasks = sql("change_tasks");
 const freeKeys = sql("free_keys");
 const lockTasks = sql("lock_tasks");
 const updateTasks = sql("update_tasks");
@@ -38,69 +30,21 @@ const upsertAttempts = sql("upsert_attempts");
 
 /**
  * H2 and H3. Nearly every transition finds history as it should be: no row yet of a whole task, a
- * live row of an older version otherwise. So a batch is written in one statement that leaves alone
- * what is not so; only that is looked at with care.
+ * live row of an older version otherwise. So a batch is written as if it were so; only what is not
+ * so is looked at with care.
  */
 export async function record(
   database: Database,
   transitions: readonly Transition[],
   shard: number,
 ): Promise<RecordOutcome[]> {
-  const outcomes: RecordOutcome[] = [];
+  const outcomes: RecordOutcome[] = Array.from({ length: transitions.length }, () => "missing");
   const guesses = groupByTask(transitions).map(guess);
   for (const batch of chunks(guesses, limits.recordBatch)) {
     const left = await recordAsGuessed(database, batch, shard, outcomes);
     if (left.length > 0) await recordWithCare(database, left, shard, outcomes);
   }
   return outcomes;
-}
-
-/** Returns what is not written by it. */
-async function recordAsGuessed(
-  database: Database,
-  guesses: readonly Guess[],
-  shard: number,
-  outcomes: RecordOutcome[],
-): Promise<TaskTransitions[]> {
-  const born = guesses.filter(({ kind }) => kind === "born");
-  const changed = guesses.filter(({ kind }) => kind === "changed");
-  const sure = [...born, ...changed];
-  const unsure = guesses.filter(({ kind }) => kind === "unsure").map(({ group }) => group);
-  if (sure.length === 0) return unsure;
-  const written = await writeAsGuessed(database, born, changed, shard);
-  for (const one of sure) {
-    if (!written || written.has(one.group.id)) answer(one.group, one.outcomes, outcomes);
-    else unsure.push(one.group);
-  }
-  return unsure.sort((a, b) => (a.id < b.id ? -1 : 1));
-}
-
-/** Ids of what is written; undefined for all. */
-async function writeAsGuessed(
-  database: Database,
-  born: readonly Guess[],
-  changed: readonly Guess[],
-  shard: number,
-): Promise<Set<string> | undefined> {
-  try {
-    const [row] = await withRowTypes(database, (types) => {
-      const values = [wholeTasks(types, born), taskChanges(types, changed), shard];
-      const statement = born.length > 0 ? recordTasks : changeTasks;
-      return database.rows<WrittenRow>(statement, values);
-    });
-    return row?.written ? new Set(row.written) : undefined;
-  } catch (error) {
-    if (!isBadRow(error)) throw error;
-    return new Set();
-  }
-}
-
-function answer(
-  { places }: TaskTransitions,
-  given: readonly RecordOutcome[],
-  outcomes: RecordOutcome[],
-): void {
-  for (const [nth, place] of places.entries()) outcomes[place] = given[nth]!;
 }
 
 /**

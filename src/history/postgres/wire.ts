@@ -3,9 +3,9 @@ import { writeText } from "../../short-text.js";
 import { writeUuid } from "../../task/uuid.js";
 
 /**
- * Rows as one parameter: an array of a composite type in Postgres's binary form (record_recv and
- * array_recv of its sources). Nothing is written as text and parsed again, which halves what a row
- * costs on either side.
+ * Rows in Postgres's binary form: as one parameter, an array of a composite type (record_recv and
+ * array_recv of its sources), or as the data of a COPY (the same without the types of the columns).
+ * Nothing is written as text and parsed again, which halves what a row costs on either side.
  */
 
 const oids = {
@@ -22,27 +22,34 @@ const oids = {
 const firstBytes = 64 * 1024;
 /** A larger buffer is not kept for the next batch. */
 const keptBytes = 1024 * 1024;
-const headerBytes = 20;
+const arrayHeaderBytes = 20;
+/** A CopyData message begins, and in it the data. */
+const copyHeader = Buffer.from("d\0\0\0\0PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0", "latin1");
+/** No more rows; and the message CopyDone. */
+const copyEnd = Buffer.from("\xff\xffc\0\0\0\x04", "latin1");
+const copyDoneBytes = 5;
 
 let kept: Buffer | undefined;
 
 const viewOf = (bytes: Buffer): DataView =>
   new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-/** Begun with `rowsOf`; columns are written in the order of the type's attributes. */
+/** Columns are written in the order of the type's attributes, or as the COPY names them. */
 export class RowWriter {
   #buffer: Buffer;
   /** Of the buffer: its writers of numbers cost a fraction of Buffer's. */
   #view: DataView;
-  #at = headerBytes;
+  #at: number;
   #rowAt = 0;
   #rows = 0;
-  readonly #typeOid: number;
+  /** Undefined: of a COPY. */
+  readonly #typeOid: number | undefined;
   readonly #columns: number;
 
-  constructor(typeOid: number, columns: number) {
+  constructor(typeOid: number | undefined, columns: number) {
     this.#typeOid = typeOid;
     this.#columns = columns;
+    this.#at = typeOid === undefined ? copyHeader.length : arrayHeaderBytes;
     this.#buffer = kept ?? Buffer.allocUnsafe(firstBytes);
     this.#view = viewOf(this.#buffer);
     kept = undefined;
@@ -51,29 +58,47 @@ export class RowWriter {
   begin(): void {
     this.#room(8);
     this.#rowAt = this.#at;
+    if (this.#typeOid === undefined) {
+      this.#view.setInt16(this.#at, this.#columns);
+      this.#at += 2;
+      return;
+    }
     this.#view.setInt32(this.#at + 4, this.#columns);
     this.#at += 8;
   }
 
   end(): void {
-    this.#view.setInt32(this.#rowAt, this.#at - this.#rowAt - 4);
     this.#rows += 1;
+    if (this.#typeOid === undefined) return;
+    this.#view.setInt32(this.#rowAt, this.#at - this.#rowAt - 4);
   }
 
-  /** The parameter; the writer must not be used afterwards. */
+  /** The parameter, or the messages of a COPY; the writer must not be used afterwards. */
   finish(): Buffer {
-    const { length } = this.#buffer;
+    const end = this.#typeOid === undefined ? this.#endCopy() : this.#endArray(this.#typeOid);
+    // Copied, because the driver may still be sending when the next batch is written.
+    const rows = Buffer.from(this.#buffer.subarray(0, end));
+    if (this.#buffer.length <= keptBytes) kept = this.#buffer;
+    return rows;
+  }
+
+  #endCopy(): number {
+    this.#room(copyEnd.length);
+    copyHeader.copy(this.#buffer);
+    copyEnd.copy(this.#buffer, this.#at);
+    const end = this.#at + copyEnd.length;
+    this.#view.setInt32(1, end - copyDoneBytes - 1);
+    return end;
+  }
+
+  #endArray(typeOid: number): number {
     const dimensions = this.#rows === 0 ? 0 : 1;
     this.#view.setInt32(0, dimensions);
     this.#view.setInt32(4, 0);
-    this.#view.setInt32(8, this.#typeOid);
+    this.#view.setInt32(8, typeOid);
     this.#view.setInt32(12, this.#rows);
     this.#view.setInt32(16, 1);
-    const end = dimensions === 0 ? 12 : this.#at;
-    // Copied, because the driver may still be sending when the next batch is written.
-    const parameter = Buffer.from(this.#buffer.subarray(0, end));
-    if (length <= keptBytes) kept = this.#buffer;
-    return parameter;
+    return dimensions === 0 ? 12 : this.#at;
   }
 
   int8(value: number | undefined): void {
@@ -125,22 +150,20 @@ export class RowWriter {
   /** Undefined for none. */
   texts(values: readonly string[] | undefined): void {
     if (values === undefined || values.length === 0) return this.#null(oids.textArray);
-    this.#head(oids.textArray, headerBytes);
+    this.#head(oids.textArray, arrayHeaderBytes);
     const start = this.#at;
     const header = [1, 0, oids.text, values.length, 1];
     for (const [index, word] of header.entries()) {
       this.#view.setInt32(start + 4 * index, word);
     }
-    this.#at += headerBytes;
+    this.#at += arrayHeaderBytes;
     for (const value of values) this.#counted(value);
     this.#view.setInt32(start - 4, this.#at - start);
   }
 
   #string(oid: number, value: string | undefined): void {
     if (value === undefined) return this.#null(oid);
-    this.#room(4);
-    this.#view.setInt32(this.#at, oid);
-    this.#at += 4;
+    this.#type(oid);
     this.#counted(value);
   }
 
@@ -156,10 +179,17 @@ export class RowWriter {
   }
 
   #head(oid: number, length: number): void {
-    this.#room(8 + Math.max(0, length));
+    this.#type(oid);
+    this.#room(4 + Math.max(0, length));
+    this.#view.setInt32(this.#at, length);
+    this.#at += 4;
+  }
+
+  #type(oid: number): void {
+    if (this.#typeOid === undefined) return;
+    this.#room(4);
     this.#view.setInt32(this.#at, oid);
-    this.#view.setInt32(this.#at + 4, length);
-    this.#at += 8;
+    this.#at += 4;
   }
 
   #room(bytes: number): void {

@@ -1,5 +1,5 @@
 import { slotOfId } from "../../task/ids.js";
-import type { Attempt, Payload, Task } from "../../task/task.js";
+import { type Attempt, isFinal, type Payload, type Task } from "../../task/task.js";
 import {
   bigint,
   int,
@@ -30,36 +30,54 @@ export interface Born {
 /** A `whole_task[]`. */
 export function wholeTasks(types: RowTypes, rows: readonly Born[]): Buffer {
   const writer = new RowWriter(types.wholeTask, wholeTaskColumns);
-  for (const { task, payload } of rows) {
+  for (const row of rows) {
     writer.begin();
-    writer.uuid(task.id);
-    writer.int8(bigint(task.version));
-    writer.int8(bigint(task.fencingToken));
-    writer.int8(bigint(task.createdAt));
-    writeTimes(writer, task);
-    writer.int8(bigint(task.retentionMs));
-    writeCounts(writer, task);
-    writer.int2(slotOfId(task.id));
-    writer.int2(smallint(task.priority));
-    writer.text(task.status);
-    writer.text(storable(task.namespace));
-    writer.text(storable(task.queue));
-    writer.text(storable(task.type));
-    writer.text(storable(task.sessionId));
-    writer.text(storable(task.workerId));
-    writer.text(task.idempotencyKey ? storable(task.idempotencyKey) : undefined);
-    writer.texts(task.tags.map(storable));
-    writer.json(specColumn(task));
-    writer.json(json(task.error));
-    writer.json(json(task.progress));
-    writePayload(writer, payload);
-    writePayload(writer, task.result);
-    writer.uuid(task.terms?.batchId);
-    writer.text(task.terms?.schedule && storable(task.terms.schedule));
-    writer.json(extraColumn(task));
+    writeWhole(writer, row);
     writer.end();
   }
   return writer.finish();
+}
+
+/** Data of copy_tasks.sql: those that have ended did so `now`, by the store's clock. */
+export function copiedTasks(rows: readonly Born[], now: number): Buffer {
+  const writer = new RowWriter(undefined, wholeTaskColumns + 2);
+  for (const row of rows) {
+    const endedAt = isFinal(row.task.status) ? now : undefined;
+    writer.begin();
+    writeWhole(writer, row);
+    writer.int8(endedAt);
+    writer.int8(endedAt && endedAt + bigint(row.task.retentionMs));
+    writer.end();
+  }
+  return writer.finish();
+}
+
+function writeWhole(writer: RowWriter, { task, payload }: Born): void {
+  writer.uuid(task.id);
+  writer.int8(bigint(task.version));
+  writer.int8(bigint(task.fencingToken));
+  writer.int8(bigint(task.createdAt));
+  writeTimes(writer, task);
+  writer.int8(bigint(task.retentionMs));
+  writeCounts(writer, task);
+  writer.int2(slotOfId(task.id));
+  writer.int2(smallint(task.priority));
+  writer.text(task.status);
+  writer.text(storable(task.namespace));
+  writer.text(storable(task.queue));
+  writer.text(storable(task.type));
+  writer.text(storable(task.sessionId));
+  writer.text(storable(task.workerId));
+  writer.text(task.idempotencyKey ? storable(task.idempotencyKey) : undefined);
+  writer.texts(task.tags.map(storable));
+  writer.json(specColumn(task));
+  writer.json(json(task.error));
+  writer.json(json(task.progress));
+  writePayload(writer, payload);
+  writePayload(writer, task.result);
+  writer.uuid(task.terms?.batchId);
+  writer.text(task.terms?.schedule && storable(task.terms.schedule));
+  writer.json(extraColumn(task));
 }
 
 /** What becomes of a row whose version is below `above`. */

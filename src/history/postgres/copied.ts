@@ -1,0 +1,72 @@
+import { isBadRow, mayRepeat, sqlState } from "./failures.js";
+import type { Copying } from "./copy.js";
+import type { Database } from "./pool.js";
+import { sql } from "./sql.js";
+import { type Born, copiedTasks } from "./written.js";
+
+const copyTasks = sql("copy_tasks");
+const storeNow = sql("store_now");
+
+/** What is known of a database: its time, as it told it last, and whether it takes a COPY. */
+interface Known {
+  toldMs: number;
+  /** Monotonic ms. */
+  toldAt: number;
+  restsUntil: number;
+}
+
+const knownOf = new WeakMap<Database, Known>();
+
+/** Its clock may be set anew: what it told longer ago is asked again. */
+const staleMs = 60_000;
+/** A COPY whose outcome is unknown may never work, as behind some proxies. */
+const restMs = 60_000;
+
+function known(database: Database): Known {
+  const stands = knownOf.get(database);
+  if (stands) return stands;
+  const none = Number.NEGATIVE_INFINITY;
+  const fresh = { toldMs: 0, toldAt: none, restsUntil: none };
+  knownOf.set(database, fresh);
+  return fresh;
+}
+
+/**
+ * Writes rows none of which should stand yet, in id order, and runs a statement behind them, which
+ * answers the store's time; in one transaction. It is a first try, which costs half of what a look
+ * at each row does. False: nothing is written, because a row stands already or is refused.
+ */
+export async function copyBorn(
+  database: Database,
+  rows: readonly Born[],
+  then: Pick<Copying, "then" | "values">,
+): Promise<boolean> {
+  const state = known(database);
+  if (database.clock.monotonic() < state.restsUntil) return false;
+  const now = await nowOf(database, state);
+  try {
+    const data = copiedTasks(rows, now);
+    tell(database, state, await database.copy({ ...then, copy: copyTasks, rows: data }));
+    return true;
+  } catch (error) {
+    if (isBadRow(error) || mayRepeat(error)) return false;
+    if (!isAnswer(error)) state.restsUntil = database.clock.monotonic() + restMs;
+    throw error;
+  }
+}
+
+const isAnswer = (error: unknown): boolean =>
+  sqlState(error instanceof Error && error.cause ? error.cause : error) !== undefined;
+
+async function nowOf(database: Database, state: Known): Promise<number> {
+  if (database.clock.monotonic() - state.toldAt > staleMs) {
+    const [row] = await database.rows<{ now: number }>(storeNow);
+    tell(database, state, row!.now);
+  }
+  return Math.floor(state.toldMs + database.clock.monotonic() - state.toldAt);
+}
+
+function tell(database: Database, state: Known, now: number): void {
+  state.toldMs = now;
+  state.toldAt = database.clock.monotonic();
+}

@@ -1,0 +1,78 @@
+import type pg from "pg";
+import type { Statement } from "./sql.js";
+
+/** A COPY, and a statement behind it in the same transaction; one round trip in all. */
+export interface Copying {
+  readonly copy: Statement;
+  /** Messages of the protocol: the rows and their end. */
+  readonly rows: Buffer;
+  readonly then: Statement;
+  readonly values: readonly (string | null)[];
+}
+
+type Answered = (error: Error | null, answer?: string | null) => void;
+
+/** Names under which statements are prepared on a connection. */
+const prepared = new WeakMap<pg.Connection, Map<Statement, string>>();
+let uses = 0;
+
+/**
+ * A query of its own kind, as pg takes them: all is sent at once, without waiting for the server to
+ * ask for the rows. If the COPY fails, the server reads past the rest.
+ */
+export class CopyQuery implements pg.Submittable {
+  /** With the first column of what `then` answered. pg wraps it, for its deadline. */
+  callback: Answered;
+  readonly #copying: Copying;
+  readonly #fresh = new Map<Statement, string>();
+  #known = new Map<Statement, string>();
+  #answer: string | null | undefined;
+  #failed = false;
+
+  constructor(copying: Copying, callback: Answered) {
+    this.#copying = copying;
+    this.callback = callback;
+  }
+
+  submit(connection: pg.Connection): void {
+    const { copy, rows, then, values } = this.#copying;
+    this.#known = prepared.get(connection) ?? this.#known;
+    prepared.set(connection, this.#known);
+    connection.stream.cork();
+    this.#execute(connection, copy, []);
+    connection.stream.write(rows);
+    this.#execute(connection, then, values);
+    connection.sync();
+    connection.stream.uncork();
+  }
+
+  #execute(connection: pg.Connection, statement: Statement, values: Copying["values"]): void {
+    let name = this.#known.get(statement);
+    if (name === undefined) {
+      // After a failure nobody knows what was prepared: the next one takes another name.
+      name = `${statement.name}/${(uses += 1)}`;
+      this.#fresh.set(statement, name);
+      connection.parse({ name, text: statement.text, types: [] }, true);
+    }
+    connection.bind({ statement: name, values: [...values] }, true);
+    connection.execute(null, true);
+  }
+
+  handleDataRow({ fields }: { fields: (string | null)[] }): void {
+    this.#answer = fields[0];
+  }
+
+  handleError(error: Error): void {
+    this.#failed = true;
+    this.callback(error);
+  }
+
+  handleReadyForQuery(): void {
+    if (this.#failed) return;
+    for (const [statement, name] of this.#fresh) this.#known.set(statement, name);
+    this.callback(null, this.#answer);
+  }
+
+  handleCopyInResponse(): void {}
+  handleCommandComplete(): void {}
+}
