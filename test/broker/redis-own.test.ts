@@ -418,6 +418,40 @@ describe("shared sweeps", () => {
   });
 });
 
+describe("the births of tasks that came together", () => {
+  it("are known from the outbox entry that told of them, not from each record", async () => {
+    await withBroker(async (broker, { redis, prefix }) => {
+      await holding(broker);
+      const tasks = Array.from({ length: 3 }, () => factory.task({ durability: "relaxed" }));
+      const { outcomes } = await submit(broker, ...tasks);
+      const births = outcomes.map((outcome, n) => {
+        const outboxId = (outcome.kind === "enqueued" && outcome.outboxId) || "";
+        return { partition: 0, outboxId, taskId: tasks[n]!.id, version: 1 };
+      });
+      const drained = await broker.readOutbox(0, 0, 10);
+      expect(drained.map(({ outboxId }) => outboxId)).toEqual(births.map((one) => one.outboxId));
+      await broker.recorded(births.slice(0, 2));
+      const { leases } = await broker.lease(request(tasks, 3));
+      const replies = await broker.settle([
+        ...leases
+          .slice(1)
+          .map(({ token }) => ({ token, sessionId, kind: "complete", result: undefined }) as const),
+        { token: leases[0]!.token, sessionId, kind: "release", delayMs: 0 },
+      ]);
+      const told = replies.map(({ transition }) => transition!);
+      expect(told.map(({ payloadOmitted }) => payloadOmitted)).toEqual([true, false, true]);
+      const ends = told.map(({ outboxId, task }) => {
+        return { partition: 0, outboxId: outboxId!, taskId: task.id, version: task.version };
+      });
+      await broker.recorded([births[2]!, ...ends]);
+      expect(await broker.readOutbox(0, 0, 10)).toEqual([]);
+      expect(await redis.exists(`${partitionKey(prefix, 0)}oc`)).toBe(0);
+      const [left, ...gone] = await broker.get(tasks.map(({ id }) => id));
+      expect([left?.status, ...gone]).toEqual(["pending", undefined, undefined]);
+    });
+  });
+});
+
 describe("a large checkpoint", () => {
   it("stands beside its record, which stays small, and goes with it", async () => {
     await withBroker(async (broker, { redis, prefix }) => {

@@ -51,6 +51,22 @@ export const outboxKey = (base: string): string => `${base}ob`;
  */
 export const placeIn = (entry: string, place: number): string => `${entry}/${place}`;
 
+/** As `write_outbox` and `tell_as_came` in lua/parts/book.lua make it. */
+export function nameOfEntry(id: string, total: number, bytes: number, asCame: boolean): string {
+  const number = Number(id.slice(id.indexOf("-") + 1));
+  const tells = asCame && total > 1 && total <= 256 && number <= 31;
+  return `${id}/${total}/${bytes}${tells ? "/p" : ""}`;
+}
+
+/**
+ * Whether the records of the tasks that came with this entry say where it tells of them, so that
+ * they need not learn that history holds it.
+ */
+export const tellsBirths = (entry: string): boolean => entry.endsWith("/p");
+
+/** The parts of its name that scripts take: id, transitions, bytes. */
+export const partsOfEntry = (entry: string): string[] => entry.split("/", 3);
+
 /** Whether it names a transition of this entry; "" is none. */
 export const isPlaceIn = (entry: string, outboxId: string): boolean =>
   entry !== "" && outboxId.charCodeAt(entry.length) === 0x2f && outboxId.startsWith(entry);

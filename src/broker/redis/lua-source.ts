@@ -124,6 +124,8 @@ function numbersOf({ bounds, sweepGuardMs }: SourceOptions): Record<string, numb
     GROUP_STRIDE: limits.groupStride,
     GROUP_FINISH_MS: 3_600_000,
     FENCING_UNIT: fencingEpochUnit,
+    // Times since then fit into 40 bits for some 34 years more.
+    BIRTH_EPOCH_MS: 2 ** 40,
     TOMBSTONE_MS: limits.tombstoneMs,
     TOMB_BUCKET_MS: tombBucketMs,
     OLDER_TOMBS: Math.ceil(limits.tombstoneMs / tombBucketMs),

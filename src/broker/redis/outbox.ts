@@ -3,7 +3,17 @@ import { uuidText } from "../../task/uuid.js";
 import type { RecordedItem, Transition } from "../broker.js";
 import { PackedStrings, Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
-import { isPlaceIn, outboxKey, partlyKey, payloadKey, placeIn, resultKey } from "./keys.js";
+import {
+  isPlaceIn,
+  nameOfEntry,
+  outboxKey,
+  partlyKey,
+  partsOfEntry,
+  payloadKey,
+  placeIn,
+  resultKey,
+  tellsBirths,
+} from "./keys.js";
 import { hasPayloadApart, hasResultApart, idBytes, packedSize } from "./record.js";
 import { asBytes, asList, asText, type Reply } from "./scripts.js";
 import { unpackResult } from "./sections.js";
@@ -53,8 +63,9 @@ function readEntry(partition: number, row: Reply, held: Reply | undefined): Told
   const [, head, kind, packed] = asList(fields);
   const about = asBytes(head);
   const total = about.readUInt16BE(4);
-  const name = `${asText(id)}/${total}/${about.readUInt32BE(0)}`;
-  const told = (asText(kind) === "p" ? newTasks : transitions)(asBytes(packed), total);
+  const asCame = asText(kind) === "p";
+  const name = nameOfEntry(asText(id), total, about.readUInt32BE(0), asCame);
+  const told = (asCame ? newTasks : transitions)(asBytes(packed), total);
   return told.flatMap((part, place) =>
     held && asBytes(held)[place] === heldMark
       ? []
@@ -156,24 +167,27 @@ function recordedArguments(chunk: readonly Placed<RecordedItem>[]): Argument[] {
   packer.reset();
   for (const { item } of chunk) {
     const { outboxId } = item;
-    packer.uuid(item.taskId);
-    packer.uint32(item.version);
     // Most are of the entry before them.
-    if (!isPlaceIn(entry, outboxId)) {
-      const end = outboxId.lastIndexOf("/");
-      if (end < 0) continue;
+    const isSame = isPlaceIn(entry, outboxId);
+    const end = isSame ? entry.length : outboxId.lastIndexOf("/");
+    if (!isSame && end >= 0) {
       entry = outboxId.slice(0, end);
       known = places.get(entry) ?? [];
       places.set(entry, known);
     }
-    known.push(numberAt(outboxId, entry.length + 1));
+    const isBirth = end >= 0 && item.version === 1 && tellsBirths(entry);
+    if (!isBirth) {
+      packer.uuid(item.taskId);
+      packer.uint32(item.version);
+    }
+    if (end >= 0) known.push(numberAt(outboxId, end + 1));
   }
   const tasks = packer.take();
   const args: Argument[] = [String(places.size)];
   for (const [entry, list] of places) {
     packer.reset();
     for (const place of new Set(list)) packer.uint16(place);
-    args.push(...entry.split("/"), packer.take());
+    args.push(...partsOfEntry(entry), packer.take());
   }
   args.push(tasks);
   return args;

@@ -22,8 +22,8 @@ import { packSpec, unpackSpec } from "./spec.js";
  * lua/parts/record.lua holds the same layout; both change together, with the version in the first
  * byte.
  */
-export const recordVersion = 2;
-export const headBytes = 119;
+export const recordVersion = 3;
+export const headBytes = 126;
 
 /**
  * Payloads and results up to this many bytes stand in the record, larger ones in a key of their
@@ -58,25 +58,25 @@ const at = {
   status: 1,
   flags: 2,
   priority: 3,
-  version: 18,
-  attempt: 22,
-  token: 27,
-  started: 43,
-  completed: 49,
-  cancel: 55,
-  releases: 61,
-  tailBytes: 67,
-  run: 71,
-  leaseLosses: 73,
-  retryCount: 75,
-  groupBytes: 79,
-  ready: 85,
-  timeout: 91,
-  expire: 95,
-  deadline: 101,
-  heartbeat: 107,
-  specBytes: 111,
-  payloadBytes: 115,
+  version: 25,
+  attempt: 29,
+  token: 34,
+  started: 50,
+  completed: 56,
+  cancel: 62,
+  releases: 68,
+  tailBytes: 74,
+  run: 78,
+  leaseLosses: 80,
+  retryCount: 82,
+  groupBytes: 86,
+  ready: 92,
+  timeout: 98,
+  expire: 102,
+  deadline: 108,
+  heartbeat: 114,
+  specBytes: 118,
+  payloadBytes: 122,
 } as const;
 
 const alone = new Packer();
@@ -132,10 +132,10 @@ export function appendTask(packer: Packer, task: Task, options: PackOptions): vo
 
 /**
  * On its way to the store a record holds the number of bytes that follow where the last four of its
- * place stand later.
+ * birth stand later.
  */
-const sizeAt = 14;
-const sizeEnd = 18;
+const sizeAt = 21;
+const sizeEnd = 25;
 
 /** Of the record that starts at `start`, once it is packed. */
 export const packSize = (packer: Packer, start: number): void =>

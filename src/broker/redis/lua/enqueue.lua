@@ -6,7 +6,7 @@
 --       then the items, packed one after another: bits (1 restore, 2 claims its key, 4 a payload
 --       apart, 8 in history, 16 plain), lane index, id; unless it is plain also run, time read
 --       before history was, time it waits for, idempotency key; then the record, which says in
---       its bytes 15 to 18 how many follow them
+--       its bytes 22 to 25 how many follow them
 --       then payloads apart, and their number before them
 --       then, for the eager half, as lease.lua's ARGV from 1; nothing without it
 -- Returns { outbox entry, refusals: place (from 0), outcome, holder's id; lease.lua's reply or nil
@@ -33,7 +33,7 @@ local packed = ARGV[at]
 at = at + 2
 local function next_item(n, from)
   local bits, lane, id, run, as_of, wait, key, to = read('>BI2c16I4dI6I2c0', packed, from)
-  local last = to + 17 + read('>I4', packed, to + 14)
+  local last = to + 24 + read('>I4', packed, to + 21)
   ids[n] = id
   items[n] = {
     id = id, rec = sub(packed, to, last), key = key, run = run, as_of = as_of, wait = wait,
@@ -208,6 +208,7 @@ local function open_lane(lane)
   lane.was_empty = call('EXISTS', lane_key(lane.id)) == 0
 end
 
+local births_at = as_came and #ids > 0 and tell_as_came(ids, packed, now) or 0
 local writes = {}
 local shelves = {}
 -- Where a call's plain tasks of one lane and priority go.
@@ -229,8 +230,9 @@ local function admit_plain(n)
   local order, last = clock.n + 1, #list
   clock.n, shelf.came = order, shelf.came + 1
   list[last + 1], list[last + 2] = order, id
+  local birth = births_at > 0 and births_at + n - 1 or 0
   local rec = pack(PLAIN_RECORD, record_version, PENDING, flags, priority, shelf.lane,
-    shelf.queue, order, plain.rest[n])
+    shelf.queue, order, birth, plain.rest[n])
   writes[#writes + 1], writes[#writes + 2] = keys[n], rec
   return rec, flags
 end
@@ -247,8 +249,8 @@ end
 local function admit(item, key, known)
   local id, lane = item.id, item.lane
   if not lane.id then open_lane(lane) end
-  local t = parse(item.rec)
-  t[LANE], t[QUEUE] = lane.id, lane.queue_id
+  local t = { read(HEAD, item.rec) }
+  t[LANE], t[QUEUE], t[BIRTH] = lane.id, lane.queue_id, 0
   t[ORDER] = next_sequence(lane.id)
   -- History may show it running, or past its wait: here it waits, for its time or for a worker.
   if item.wait > now then
@@ -286,12 +288,11 @@ for n = 1, #ids do
   elseif not is_refused[n] then
     local rec, flags = admit_plain(n)
     if not as_came and flags % 2 ~= IN_HISTORY then
-      local spec_bytes, payload_bytes = read('>I4I4', rec, 112)
+      local spec_bytes, payload_bytes = read('>I4I4', rec, SIZES_AT)
       tell_of(ids[n], rec, PENDING, flags, spec_bytes, payload_bytes, 0, 0)
     end
   end
 end
-if as_came and #ids > 0 then tell_as_came(ids, packed) end
 close_plain()
 set_all(writes)
 close_shelves()

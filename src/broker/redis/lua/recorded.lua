@@ -3,7 +3,8 @@
 -- KEYS  1 start of the partition's keys
 -- ARGV  1 number of outbox entries, each: id, transitions, bytes, places of those that history
 --       holds now (two bytes each)  then entries...
---       then the tasks, packed one after another: id, version
+--       then the tasks, packed one after another: id, version; without those whose records say
+--       where the outbox told of their birth, of which no more is known than that
 -- Returns how many records became tombstones
 -- @include base
 -- @include record
@@ -70,8 +71,8 @@ local recs, keys = read_records(ids)
 local dropped, buried = {}, 0
 
 -- As parts/record.lua places them; the grant's settling and token stand as they do in a tombstone.
-local STATE = '>xBBxxxxxxxxxxxxxxxI4'
-local RECORDED_AT, SETTLED_FROM, TOKEN_TO, TAIL_AT, RUN_AT, SIZES_AT = 82, 27, 43, 68, 72, 112
+local STATE = '>xBBxxxxxxxxxxxxxxxxxxxxxxI4'
+local RECORDED_AT, SETTLED_FROM, TOKEN_TO, TAIL_AT, RUN_AT = 89, 34, 50, 75, 79
 
 local function bury(id, key, rec, flags)
   local session, run = '', read('>I2', rec, RUN_AT)

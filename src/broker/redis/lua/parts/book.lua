@@ -1,9 +1,9 @@
 -- Needs base, record. What a script owes the shared books, gathered while it runs and written by
 -- `close_books`.
-local counted, live, woken, told, told_bytes, told_packed, told_count, told_list
+local counted, live, woken, told, told_bytes, told_list, told_entry
 each_call(function()
   counted, live, woken, told, told_bytes = {}, {}, {}, {}, 0
-  told_packed, told_count, told_list = nil, 0, ''
+  told_list, told_entry = '', ''
 end)
 
 -- One cell per priority and status: a number, as forming a text for each task is dear.
@@ -47,10 +47,28 @@ local function tell(id, rec, t, outcome, apart)
   return tell_of(id, rec, t[STATUS], t[FLAGS], spec_bytes, payload_bytes, outcome, apart)
 end
 
--- All that a script tells: new tasks, packed as enqueue.lua gets its plain items.
-local function tell_as_came(ids, packed)
-  told_packed, told_count, told_bytes = packed, #ids, #packed + #ids * 128
-  for i = 1, #ids do news[i] = ids[i] end
+-- One entry of the outbox. One string at once: table.concat makes longer and longer ones, and each
+-- is hashed whole.
+local function write_outbox(n, kind, packed, now)
+  local mine = own()
+  mine.owed, mine.owed_bytes, mine.told = mine.owed + n, mine.owed_bytes + told_bytes, true
+  local entry = call('XADD', K .. 'ob', '*', 'h', pack('>I4I2d', told_bytes, n, now), kind, packed)
+  -- Which of them history holds: see recorded.lua.
+  if n > 1 then call('HSET', K .. 'oc', entry, string.rep('0', n)) end
+  told_entry = entry .. '/' .. n .. '/' .. digits(told_bytes)
+  return entry
+end
+
+-- All that a script tells: new tasks, packed as enqueue.lua gets its plain items. Answers the birth
+-- of the first; those of the others follow. Where they have any, the entry's name says so.
+local function tell_as_came(ids, packed, now)
+  local n = #ids
+  told_bytes = #packed + n * 128
+  for i = 1, n do news[i] = ids[i] end
+  local entry = write_outbox(n, 'p', packed, now)
+  local birth = n > 1 and n <= 256 and birth_of(entry) or 0
+  if birth > 0 then told_entry = told_entry .. '/p' end
+  return birth
 end
 
 -- Puts more behind the snapshot told last.
@@ -62,22 +80,12 @@ end
 
 -- Answers the outbox entry: its id, transitions, bytes; or '' if there was nothing to tell.
 local function close_outbox(now)
-  local n = told_packed and told_count or #told / 2
-  if n == 0 then return '' end
-  local mine = own()
-  mine.owed, mine.owed_bytes, mine.told = mine.owed + n, mine.owed_bytes + told_bytes, true
-  local head = pack('>I4I2d', told_bytes, n, now)
-  local entry
-  if told_packed then
-    entry = call('XADD', K .. 'ob', '*', 'h', head, 'p', told_packed)
-  else
-    -- One string at once: table.concat makes longer and longer ones, and each is hashed whole.
+  local n = #told / 2
+  if n > 0 then
     told_list = cmsgpack.pack(told)
-    entry = call('XADD', K .. 'ob', '*', 'h', head, 'm', told_list)
+    write_outbox(n, 'm', told_list, now)
   end
-  -- Which of them history holds: see recorded.lua.
-  if n > 1 then call('HSET', K .. 'oc', entry, string.rep('0', n)) end
-  return entry .. '/' .. n .. '/' .. digits(told_bytes)
+  return told_entry
 end
 
 local function close_books(now)

@@ -2,13 +2,13 @@
 -- attempt, ungrouped, without terms or trouble, which completes. They read and write only the
 -- fields that change, where the others unpack all into a table; whatever differs in any way is left
 -- to those.
-local PLAIN_ITEM = '>xI2c16BxBBxxxxxxxxxxI4c0'
-local PLAIN_RECORD = '>BBBBI4I4I6c0'
-local GRANT = '>BBBBI4I4I6I4I4Bdc8I6I6I6I2I4I4c0c0'
+local PLAIN_ITEM = '>xI2c16BxBBxxxxxxxxxxxxxxxxxI4c0'
+local PLAIN_RECORD = '>BBBBI4I4I6I7c0'
+local GRANT = '>BBBBI4I4I6I7I4I4Bdc8I6I6I6I2I4I4c0c0'
 -- From STARTED on: that, CANCEL, TAIL_BYTES, TIMEOUT, EXPIRE, DEADLINE, HEARTBEAT.
 local WAIT = '>I6xxxxxxI6xxxxxxI4xxxxxxxxxxxxxxxxxxxxI4I6I6I4'
-local STARTED_AT = 44
-local RUNS = '>BBBBI4I4I6I4I4xc16I6xxxxxxI6xxxxxxI4'
+local STARTED_AT = 51
+local RUNS = '>BBBBI4I4I6I7I4I4xc16I6xxxxxxI6xxxxxxI4'
 local COMPLETED_HOT = HOT .. 'c0'
 local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0'
 
@@ -41,35 +41,38 @@ end
 
 -- The record after the grant.
 local function grant_plain(id, rec, s, counter, secret, now, timeout)
-  local a, _, flags, priority, lane, queue, order, version, attempt = read('>BBBBI4I4I6I4I4', rec)
+  local a, _, flags, priority, lane, queue, order, birth, version, attempt =
+    read('>BBBBI4I4I6I7I4I4', rec)
   local cell = queue * 4 + priority
   granted[cell] = (granted[cell] or 0) + 1
   hold_plain(id, s.id, now + timeout)
   return pack(GRANT, a, RUNNING, band(flags, AFTER_GRANT), priority, lane, queue, order,
-    version + 1, attempt + 1, 0, counter, secret, now, 0, 0, 0, 0, #s.tail, sub(rec, 72), s.tail)
+    birth, version + 1, attempt + 1, 0, counter, secret, now, 0, 0, 0, 0, #s.tail,
+    sub(rec, REST_AT), s.tail)
 end
 
 -- The record after a running attempt completed, its session, and the bytes of spec and payload; nil
 -- where the plain way is none.
 local function complete_plain(rec, token, session, data, now)
-  local a, status, flags, priority, lane, queue, order, version, attempt, held_by, started,
+  local a, status, flags, priority, lane, queue, order, birth, version, attempt, held_by, started,
     cancel, tail = read(RUNS, rec)
   if status ~= RUNNING or held_by ~= token or cancel > 0 then return nil end
   if band(flags, QUARANTINE + LOST + PAYLOAD_APART) ~= 0 or #data > INLINE_BYTES then return nil end
-  local spec_bytes, payload_bytes = read('>I4I4', rec, 112)
+  local spec_bytes, payload_bytes = read('>I4I4', rec, SIZES_AT)
   if read('>I4c0', rec, HEAD_BYTES + spec_bytes + payload_bytes + 1) ~= session then return nil end
   -- Neither a result nor what stands behind it.
   if sub(rec, -12) ~= NONE then return nil end
+  if birth > 0 and flags % 2 == 0 and is_born(birth) then flags = flags + IN_HISTORY end
   local cell = queue * 4 + priority
   completed[cell] = (completed[cell] or 0) + 1
   live[lane] = (live[lane] or 0) - 1
   local rest
   if data == '' then
-    rest = sub(rec, 72)
+    rest = sub(rec, REST_AT)
   else
-    rest = sub(rec, 72, -13) .. pack('>I4c0I4I4', #data, data, 0, 0)
+    rest = sub(rec, REST_AT, -13) .. pack('>I4c0I4I4', #data, data, 0, 0)
   end
-  local after = pack(COMPLETED_HOT, a, DONE, flags, priority, lane, queue, order, version + 1,
-    attempt, 1, held_by, started, now, 0, 0, version + 1, tail + #data, rest)
+  local after = pack(COMPLETED_HOT, a, DONE, flags, priority, lane, queue, order, birth,
+    version + 1, attempt, 1, held_by, started, now, 0, 0, version + 1, tail + #data, rest)
   return after, flags, spec_bytes, payload_bytes
 end

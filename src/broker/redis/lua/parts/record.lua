@@ -1,22 +1,24 @@
 -- The packed record: header, spec, payload, tail. record.ts holds the same layout; both change
 -- together, with the version. What every grant and end changes stands first, so that hot paths read
 -- and write that much only.
-local HOT = '>BBBBI4I4I6I4I4Bc16I6I6I6I2I4I4'
+local HOT = '>BBBBI4I4I6I7I4I4Bc16I6I6I6I2I4I4'
 local HEAD = HOT .. 'I2I2I4I2I4I6I4I6I6I4I4I4'
-local HEAD_BYTES = 119
-local HEAD_FIELDS = 29
+local HEAD_BYTES = 126
+local HEAD_FIELDS = 30
+-- Where what a grant leaves alone starts, and where the last two numbers of the header stand.
+local REST_AT, SIZES_AT = 79, 119
 local SMALL_PAYLOAD = 256
 local TAIL = '>I4c0I4c0I4c0I4c0I4c0I4c0I4c0'
 -- Places in the unpacked header.
 local STATUS, FLAGS, PRIORITY, LANE, QUEUE, ORDER = 2, 3, 4, 5, 6, 7
-local VERSION, ATTEMPT, SETTLED_BY, TOKEN = 8, 9, 10, 11
-local STARTED, COMPLETED, CANCEL, RELEASES = 12, 13, 14, 15
-local SETTLED_AT, TAIL_BYTES = 16, 17
-local RUN, LOSSES, RETRIES, GROUP_BYTES = 18, 19, 20, 21
-local RECORDED, READY, TIMEOUT = 22, 23, 24
+local BIRTH, VERSION, ATTEMPT, SETTLED_BY, TOKEN = 8, 9, 10, 11, 12
+local STARTED, COMPLETED, CANCEL, RELEASES = 13, 14, 15, 16
+local SETTLED_AT, TAIL_BYTES = 17, 18
+local RUN, LOSSES, RETRIES, GROUP_BYTES = 19, 20, 21, 22
+local RECORDED, READY, TIMEOUT = 23, 24, 25
 -- 0: none.
-local EXPIRE, DEADLINE, HEARTBEAT = 25, 26, 27
-local SPEC_BYTES, PAYLOAD_BYTES = 28, 29
+local EXPIRE, DEADLINE, HEARTBEAT = 26, 27, 28
+local SPEC_BYTES, PAYLOAD_BYTES = 29, 30
 
 local SCHEDULED, PENDING, RUNNING, RETRYING = 1, 2, 3, 4
 local DONE, FAILED, CANCELLED, EXPIRED = 5, 6, 7, 8
@@ -24,8 +26,8 @@ local DONE, FAILED, CANCELLED, EXPIRED = 5, 6, 7, 8
 local IN_HISTORY, RELAXED, QUARANTINE, LOST = 1, 2, 4, 8
 local PAYLOAD_APART, RESTORED, RESULT_APART, SEEN_RUNNING = 16, 32, 64, 128
 
-local RECORDS
-each_call(function() RECORDS = K .. 't:' end)
+local RECORDS, births
+each_call(function() RECORDS, births = K .. 't:', {} end)
 local function record_key(id) return RECORDS .. id end
 
 -- The keys of some tasks, and what stands there.
@@ -43,8 +45,34 @@ local function read_records(ids)
   return recs, keys
 end
 
+-- Where the outbox told of tasks that came together: the time of its entry, the number after it,
+-- the place there. 0: told alone, or not at all.
+local function birth_of(entry)
+  local ms, number = string.match(entry, '^(%d+)-(%d+)$')
+  if tonumber(number) > 31 then return 0 end
+  return ((ms - BIRTH_EPOCH_MS) * 32 + number) * 256
+end
+
+-- Whether history holds what was told at a birth: recorded.lua notes that with the entry, not in
+-- each record.
+local function is_born(birth)
+  local place = birth % 256
+  local entry = (birth - place) / 256
+  local held = births[entry]
+  if held == nil then
+    local number = entry % 32
+    local id = digits((entry - number) / 32 + BIRTH_EPOCH_MS) .. '-' .. number
+    held = call('HGET', K .. 'oc', id)
+    births[entry] = held
+  end
+  return not held or string.byte(held, place + 1) == 49
+end
+
 local function parse(rec)
-  return { read(HEAD, rec) }
+  local t = { read(HEAD, rec) }
+  local birth = t[BIRTH]
+  if birth > 0 and t[FLAGS] % 2 == 0 and is_born(birth) then t[FLAGS] = t[FLAGS] + IN_HISTORY end
+  return t
 end
 
 local function head_of(t)
