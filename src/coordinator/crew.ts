@@ -16,9 +16,15 @@ export interface CrewPartition {
   again: boolean;
   /** The last call found nothing more: a wake-up, not a freed slot, is the reason to ask again. */
   empty: boolean;
+  /** The last call failed, and the next one waits a while. */
+  away: boolean;
   /** Where the next call starts in `lanes`. */
   start: number;
 }
+
+/** It has, or may have, work, and no call for it is under way: it found no free slot. */
+export const isHungry = (part: CrewPartition): boolean =>
+  !part.empty && !part.leasing && !part.away && part.lanes.length > 0;
 
 /**
  * Sessions that can run the same things (equal subscriptions and labels) share their lease calls.
@@ -33,6 +39,7 @@ export class Crew {
   readonly #subscriptions: Offer["subscriptions"];
   readonly #partitionCount: number;
   #turn = 0;
+  #first = 0;
 
   constructor(key: string, session: WorkerSession, partitionCount: number) {
     this.key = key;
@@ -99,6 +106,7 @@ export class Crew {
         leasing: false,
         again: false,
         empty: false,
+        away: false,
       };
       part = { partition, start: 0, ...none };
       this.partitions.set(partition, part);
@@ -116,6 +124,24 @@ export class Crew {
     let free = 0;
     for (const session of this.sessions) free += session.free;
     return free;
+  }
+
+  /** All partitions, beginning with another one each time, so that none takes all free slots. */
+  inTurn(): CrewPartition[] {
+    const all = [...this.partitions.values()];
+    if (all.length <= 1) return all;
+    this.#first = (this.#first + 1) % all.length;
+    return [...all.slice(this.#first), ...all.slice(0, this.#first)];
+  }
+
+  /** Slots that a partition may take: they share what is free with those that wait for some. */
+  share(part: CrewPartition): number {
+    if (this.partitions.size === 1) return limits.leaseBatch;
+    let hungry = 1;
+    for (const other of this.partitions.values()) {
+      if (other !== part && isHungry(other)) hungry += 1;
+    }
+    return Math.max(1, Math.ceil(Math.min(limits.leaseBatch, this.#free()) / hungry));
   }
 
   /**

@@ -2,7 +2,7 @@ import type { Lane, Lease, LeaseReply, LeaseRequest } from "../broker/broker.js"
 import { limits } from "../limits.js";
 import { partitionOfSlot, slotOfQueue } from "../task/ids.js";
 import type { Task } from "../task/task.js";
-import { Crew, type CrewPartition } from "./crew.js";
+import { Crew, type CrewPartition, isHungry } from "./crew.js";
 import type { Parts } from "./parts.js";
 import { laneKey } from "./lanes.js";
 import type { Demand } from "./enqueuer.js";
@@ -85,7 +85,7 @@ export class Dispatcher implements Demand {
   demandChanged(session: WorkerSession): void {
     const crew = this.#crewOf.get(session);
     if (!crew || session.free === 0) return;
-    for (const part of crew.partitions.values()) {
+    for (const part of crew.inTurn()) {
       if (part.empty) this.onUnmet(part.partition);
       else this.#pump(crew, part);
     }
@@ -162,6 +162,14 @@ export class Dispatcher implements Demand {
     if (!asked) return;
     if (!leases) markUnsure(asked.reserved);
     this.#deliver(asked, leases ?? []);
+    const crew = this.#crewOf.get(asked.reserved[0]!.session);
+    if (crew) this.#pumpHungry(crew);
+  }
+
+  /** Slots came back from a call: those that found none before may have them. */
+  #pumpHungry(crew: Crew): void {
+    if (crew.partitions.size === 1) return;
+    for (const part of crew.inTurn()) if (isHungry(part)) this.#pump(crew, part);
   }
 
   #pump(crew: Crew, part: CrewPartition): void {
@@ -170,9 +178,10 @@ export class Dispatcher implements Demand {
       return;
     }
     if (part.lanes.length === 0) return;
+    part.away = false;
     // What is reserved for a store that is away is missing where there is work.
     if (!this.#parts.broker.serves(part.partition)) return this.#pumpLater(crew, part);
-    const reserved = crew.reserve(limits.leaseBatch);
+    const reserved = crew.reserve(crew.share(part));
     if (reserved.length === 0) return;
     part.leasing = true;
     part.again = false;
@@ -203,6 +212,7 @@ export class Dispatcher implements Demand {
     }
     if (!reply || reply.kind !== "ok" || reply.lostSessions.length > 0) {
       this.#pumpLater(crew, part);
+      this.#pumpHungry(crew);
       return;
     }
     const asked = reserved.reduce((sum, { slots }) => sum + slots, 0);
@@ -213,6 +223,7 @@ export class Dispatcher implements Demand {
       part.empty = true;
       if (crew.hasFree) this.onUnmet(part.partition);
     }
+    this.#pumpHungry(crew);
   }
 
   #deliver({ reserved, at }: Asked, leases: readonly Lease[]): void {
@@ -256,6 +267,7 @@ export class Dispatcher implements Demand {
   }
 
   #pumpLater(crew: Crew, part: CrewPartition): void {
+    part.away = true;
     this.#later.set(part, crew);
     this.#timer ??= this.#parts.clock.after(pauseMs, () => {
       this.#timer = undefined;

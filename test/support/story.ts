@@ -4,6 +4,7 @@ import { Redis } from "ioredis";
 import { afterAll, expect } from "vitest";
 import { createClient, type Client } from "../../src/client/index.js";
 import { systemClock } from "../../src/clock.js";
+import { partitionOfSlot, slotOfId } from "../../src/task/ids.js";
 import type { CoordinatorProcess, WorkerProcess } from "./processes.js";
 import { freshPrefix, freshSchema, sharedPostgres, sharedRedis } from "./stores.js";
 
@@ -274,6 +275,8 @@ export interface Told {
   /** Tasks that may stand though nobody was told so. */
   readonly unknown?: ReadonlySet<string>;
   readonly workers: readonly WorkerProcess[];
+  /** Each gives out fencing tokens of its own. Default 1. */
+  readonly partitions?: number;
 }
 
 /**
@@ -295,7 +298,11 @@ export async function expectAgreement(told: Told): Promise<void> {
   expect(starts.filter(({ taskId }) => !byId.has(taskId))).toEqual([]);
   const startKeys = starts.map(({ taskId, fencingToken }) => `${taskId} ${fencingToken}`);
   expect(new Set(startKeys).size).toBe(startKeys.length);
-  expect(new Set(starts.map(({ fencingToken }) => fencingToken)).size).toBe(starts.length);
+  const { partitions = 1 } = told;
+  const given = starts.map(({ taskId, fencingToken }) => {
+    return `${partitionOfSlot(slotOfId(taskId), partitions)} ${fencingToken}`;
+  });
+  expect(new Set(given).size).toBe(starts.length);
 
   const accepted = attempts.filter(({ outcome }) => outcome === "completed");
   const completed = rows.filter(({ status }) => status === "completed").map(({ id }) => id);
@@ -314,17 +321,17 @@ const mayStay = /^(m|lid|ln|ll:\d+|qid|qn|q:\d+|nq:.*|v:\d+|F:.*|x:.*|k:.*|mk:.*
 
 /** Records, leases, lanes, sessions, outbox entries: nothing of that may be left. */
 export async function expectNoOrphans({ redisUrl, prefix }: StoryStores): Promise<void> {
-  const redis = new Redis(redisUrl);
+  const redises = redisUrl.split(",").map((url) => new Redis(url));
   let left: string[] = [];
   try {
     const look = async (): Promise<boolean> => {
-      left = await orphans(redis, prefix);
+      left = (await Promise.all(redises.map((redis) => orphans(redis, prefix)))).flat();
       return left.length === 0;
     };
     // A sweep forgets dead sessions; the recorder's word to Redis comes after its commit.
     await until("Redis holds nothing of ended tasks", look, 25_000, () => left.slice(0, 20));
   } finally {
-    redis.disconnect();
+    for (const redis of redises) redis.disconnect();
   }
 }
 
