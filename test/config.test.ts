@@ -9,6 +9,7 @@ import {
   configWarnings,
   explainConfig,
   loadConfig,
+  redisUrlsOf,
 } from "../src/config.js";
 import { DroverError } from "../src/errors.js";
 import { parseAddresses } from "../src/transport/addresses.js";
@@ -73,6 +74,28 @@ describe("where settings come from", () => {
     });
     expect(load({ env: { REDIS_URL: "rediss://cache:1" } }).redis_url).toBe("rediss://cache:1");
     expect(load({ env: { REDIS_ADDR: "[::1]:6379" } }).redis_url).toBe("redis://[::1]:6379");
+  });
+
+  it.each([
+    ["redis://a:1,redis://b:2", "redis://:s@a:1,redis://:s@b:2"],
+    ["redis://me@a:1, b:2,c", "redis://me:s@a:1,redis://me:s@b:2,redis://me:s@c"],
+    ["rediss://:s@a:1,[::1]:2", "rediss://:s@a:1,rediss://:s@[::1]:2"],
+  ])("nodes of a Redis Cluster share scheme, user and password: %s", (url, expected) => {
+    const env = { REDIS_URL: url, REDIS_PASSWORD: "s" };
+    expect(load({ env }).redis_url).toBe(expected);
+    expect(redisUrlsOf(load({ env }).redis_url)).toEqual(expected.split(","));
+    const shown = explainConfig({ env, flags: {} }).find(({ key }) => key === "redis_url");
+    expect(shown?.value).not.toContain(":s@");
+    expect(shown?.value).toContain("***");
+  });
+
+  it("REDIS_ADDR may name several nodes, and a password may hold a comma", () => {
+    const { redis_url: nodes } = load({ env: { REDIS_ADDR: "a:1,b:2" } });
+    expect(nodes).toBe("redis://a:1,redis://b:2");
+    expect(redisUrlsOf("redis://u:p,w@a:1,b:2")).toEqual([
+      "redis://u:p,w@a:1",
+      "redis://u:p,w@b:2",
+    ]);
   });
 
   it.each([
@@ -153,6 +176,9 @@ describe("what is refused", () => {
     [{ REDIS_ADDR: "redis://cache:6379" }, "REDIS_ADDR: expected host:port"],
     [{ DROVER_PARTITIONS: "3" }, "partitions: a power of two; got 3"],
     [{ REDIS_URL: "cache:6379" }, "redis_url: expected redis://"],
+    [{ REDIS_URL: "redis://a:1,rediss://b:1" }, "share scheme, user and password"],
+    [{ REDIS_URL: "redis://a:1/2,redis://b:1/2" }, "a Cluster has no databases"],
+    [{ REDIS_URL: "redis://a:1,," }, "expected URLs, separated by commas"],
   ])("a value that cannot be: %j", (env, words) => {
     expect(refusal({ env }).message).toContain(words);
   });

@@ -34,12 +34,12 @@ export class Crew {
   readonly namespace: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly sessions = new Set<WorkerSession>();
+  /** Those served last stand last. */
   readonly partitions = new Map<number, CrewPartition>();
   readonly queues: readonly string[];
   readonly #subscriptions: Offer["subscriptions"];
   readonly #partitionCount: number;
   #turn = 0;
-  #first = 0;
 
   constructor(key: string, session: WorkerSession, partitionCount: number) {
     this.key = key;
@@ -126,12 +126,16 @@ export class Crew {
     return free;
   }
 
-  /** All partitions, beginning with another one each time, so that none takes all free slots. */
+  /** All partitions, whoever was served longest ago first: none takes every free slot. */
   inTurn(): CrewPartition[] {
-    const all = [...this.partitions.values()];
-    if (all.length <= 1) return all;
-    this.#first = (this.#first + 1) % all.length;
-    return [...all.slice(this.#first), ...all.slice(0, this.#first)];
+    return [...this.partitions.values()];
+  }
+
+  /** It has taken slots: the others come before it now. */
+  served(part: CrewPartition): void {
+    if (this.partitions.size === 1) return;
+    this.partitions.delete(part.partition);
+    this.partitions.set(part.partition, part);
   }
 
   /** Slots that a partition may take: they share what is free with those that wait for some. */

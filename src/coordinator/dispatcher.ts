@@ -163,12 +163,11 @@ export class Dispatcher implements Demand {
     if (!leases) markUnsure(asked.reserved);
     this.#deliver(asked, leases ?? []);
     const crew = this.#crewOf.get(asked.reserved[0]!.session);
-    if (crew) this.#pumpHungry(crew);
+    if (crew && crew.partitions.size > 1) this.#pumpHungry(crew);
   }
 
   /** Slots came back from a call: those that found none before may have them. */
   #pumpHungry(crew: Crew): void {
-    if (crew.partitions.size === 1) return;
     for (const part of crew.inTurn()) if (isHungry(part)) this.#pump(crew, part);
   }
 
@@ -183,6 +182,7 @@ export class Dispatcher implements Demand {
     if (!this.#parts.broker.serves(part.partition)) return this.#pumpLater(crew, part);
     const reserved = crew.reserve(crew.share(part));
     if (reserved.length === 0) return;
+    crew.served(part);
     part.leasing = true;
     part.again = false;
     const lanes = crew.nextLanes(part, () => this.#parts.random.next());
@@ -217,13 +217,13 @@ export class Dispatcher implements Demand {
     }
     const asked = reserved.reduce((sum, { slots }) => sum + slots, 0);
     const windowed = part.lanes.length > limits.laneBatch && reply.leases.length > 0;
-    if (reply.more || part.again || windowed || reply.leases.length >= asked)
-      this.#pump(crew, part);
-    else {
+    const goesOn = reply.more || part.again || windowed || reply.leases.length >= asked;
+    if (!goesOn) {
       part.empty = true;
       if (crew.hasFree) this.onUnmet(part.partition);
     }
-    this.#pumpHungry(crew);
+    if (crew.partitions.size > 1) this.#pumpHungry(crew);
+    else if (goesOn) this.#pump(crew, part);
   }
 
   #deliver({ reserved, at }: Asked, leases: readonly Lease[]): void {

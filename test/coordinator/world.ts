@@ -132,10 +132,10 @@ export interface Node {
 }
 
 /** Coordinators on one memory store and one memory history, in simulated time. */
-export function createWorld(bounds: { lanesPerQueue?: number } = {}) {
+export function createWorld(bounds: { lanesPerQueue?: number } = {}, partitions = 1) {
   const clock = createManualClock();
   const random = createSeededRandom(7);
-  const store = createMemoryStore({ clock, random, bounds });
+  const store = createMemoryStore({ clock, random, bounds, partitions });
   const history: History = createMemoryHistory({ clock, random });
   const nodes: Node[] = [];
 

@@ -3,7 +3,7 @@ import { systemClock } from "../../src/clock.js";
 import { startRedis } from "./servers.js";
 import { type OwnServer, ownUntilStopped } from "./stores.js";
 
-/** A Redis Cluster of one's own: primaries without replicas, on ports of this machine. */
+/** A Redis Cluster of one's own, on ports of this machine. */
 export interface OwnCluster {
   readonly nodes: readonly OwnServer[];
   /** Of all nodes, as redis_url takes them. */
@@ -15,6 +15,8 @@ export interface OwnCluster {
   holderOf(key: string): Promise<number>;
   /** Moves the slot of a key and all its keys to another node, a few keys at a time. */
   moveSlot(key: string, to: number, steps?: SlotSteps): Promise<void>;
+  /** Adds a replica of a node, in step with it; it is the last of `nodes`. */
+  addReplica(of: number): Promise<Redis>;
   /** Until each node says that the Cluster is whole. */
   whole(): Promise<void>;
 }
@@ -30,20 +32,22 @@ const slotCount = 16_384;
 const pollMs = 5;
 const limitMs = 20_000;
 
-/** Takes about a second. Ends with the test file. */
-export async function ownCluster(size = 3, appendonly = false): Promise<OwnCluster> {
+async function startNode(appendonly: boolean): Promise<OwnServer> {
   const args = ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"];
   args.push("--cluster-node-timeout", "2000", "--appendfsync", "always");
-  const nodes = await Promise.all(
-    Array.from({ length: size }, async () =>
-      ownUntilStopped(await startRedis({ args, appendonly })),
-    ),
-  );
-  const redises = nodes.map(({ url }) => {
-    const redis = new Redis(url, { maxRetriesPerRequest: null });
-    redis.on("error", () => undefined);
-    return redis;
-  });
+  return ownUntilStopped(await startRedis({ args, appendonly }));
+}
+
+function connectTo({ url }: OwnServer): Redis {
+  const redis = new Redis(url, { maxRetriesPerRequest: null });
+  redis.on("error", () => undefined);
+  return redis;
+}
+
+/** So many primaries without replicas. Takes about a second. Ends with the test file. */
+export async function ownCluster(size = 3, appendonly = false): Promise<OwnCluster> {
+  const nodes = await Promise.all(Array.from({ length: size }, () => startNode(appendonly)));
+  const redises = nodes.map(connectTo);
   const share = Math.ceil(slotCount / size);
   await Promise.all(
     redises.map(async (redis, at) => {
@@ -56,7 +60,7 @@ export async function ownCluster(size = 3, appendonly = false): Promise<OwnClust
     await redises[0]!.call("CLUSTER", "MEET", "127.0.0.1", String(port));
   }
   const whole = async (): Promise<void> => {
-    await Promise.all(redises.map((redis) => until(async () => isWhole(redis, size))));
+    await Promise.all(redises.map((redis) => until(() => isWhole(redis, size, nodes.length))));
   };
   await whole();
 
@@ -77,6 +81,17 @@ export async function ownCluster(size = 3, appendonly = false): Promise<OwnClust
     urls: nodes.map(({ url }) => url),
     whole,
     holderOf,
+    async addReplica(of) {
+      const node = await startNode(appendonly);
+      const redis = connectTo(node);
+      nodes.push(node);
+      redises.push(redis);
+      await redis.call("CLUSTER", "MEET", "127.0.0.1", String(nodes[of]!.port));
+      await whole();
+      await redis.call("CLUSTER", "REPLICATE", await idOf(redises[of]!));
+      await until(async () => (await redis.info("replication")).includes("master_link_status:up"));
+      return redis;
+    },
     async moveSlot(key, to, steps = {}) {
       const from = await holderOf(key);
       const slot = String(await redises[0]!.call("CLUSTER", "KEYSLOT", key));
@@ -98,14 +113,14 @@ export async function ownCluster(size = 3, appendonly = false): Promise<OwnClust
 
 const idOf = async (redis: Redis): Promise<string> => String(await redis.call("CLUSTER", "MYID"));
 
-async function isWhole(redis: Redis, size: number): Promise<boolean> {
+async function isWhole(redis: Redis, size: number, known: number): Promise<boolean> {
   const info = String(await redis.call("CLUSTER", "INFO"));
   const has = (field: string, value: string | number) => info.includes(`${field}:${value}\r`);
   return (
     has("cluster_state", "ok") &&
     has("cluster_slots_ok", slotCount) &&
     has("cluster_size", size) &&
-    has("cluster_known_nodes", size)
+    has("cluster_known_nodes", known)
   );
 }
 
