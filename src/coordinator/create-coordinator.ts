@@ -1,3 +1,4 @@
+import type { Broker } from "../broker/broker.js";
 import { limits } from "../limits.js";
 import type { SettleDesk } from "./settle-desk.js";
 import { BatchBook } from "./batch-book.js";
@@ -181,10 +182,7 @@ export function createCoordinator(parts: Parts): {
       if (state !== "serving") return `the coordinator is ${state}`;
       return parts.history.available ? undefined : "history (Postgres) does not answer";
     },
-    degraded: () =>
-      parts.broker.available
-        ? undefined
-        : "the broker (Redis) does not answer: DURABLE submissions go on, leasing waits",
+    degraded: () => degradedBy(parts.broker),
     submit: (namespace, items) => inner.submitter.submit(namespace, items),
     get: (namespace, taskId) => reader.get(namespace, taskId),
     list: (query) => reader.list(query),
@@ -210,6 +208,20 @@ export function createCoordinator(parts: Parts): {
     openSession: (namespace, hello, port) => sessions.open(namespace, hello, port),
   };
   return { coordinator, desk: inner.settler, ticks: inner.ticker, batches: inner.batchDesk };
+}
+
+function degradedBy(broker: Broker): string | undefined {
+  const { partitions } = broker;
+  if (!broker.available) {
+    return "the broker (Redis) does not answer: DURABLE submissions go on, leasing waits";
+  }
+  let away = 0;
+  for (let partition = 0; partition < partitions; partition += 1) {
+    if (!broker.serves(partition)) away += 1;
+  }
+  return away === 0
+    ? undefined
+    : `${away} of ${partitions} partitions of the broker (Redis) do not answer: their tasks wait`;
 }
 
 /** Every session is asked to move; running handlers go on, and their leases with them. */

@@ -85,6 +85,7 @@ it("a partition whose store is away holds up nobody else's work", async () => {
     await world.wait("relax", node.coordinator.updateQueue("default", name, change));
   }
   const back = takeAway(node.broker, 1);
+  expect(node.coordinator.degraded()).toContain("1 of 4 partitions");
   const worker = await world.open(node, world.worker(), { offer: offer(4) });
   const items = [dead, alive].map((queue) => ({ draft: draft({ queue }), requestId: "" }));
   const outcomes = await world.wait("submit", node.coordinator.submit("default", items));
@@ -96,6 +97,7 @@ it("a partition whose store is away holds up nobody else's work", async () => {
     return worker.acks.length === 1;
   });
   back();
+  expect(node.coordinator.degraded()).toBeUndefined();
   await world.submit(node, draft({ queue: dead }));
   await world.until("and the other's, later", () => {
     work();
