@@ -253,6 +253,20 @@ export const leaseChecks: readonly Check[] = [
     const slots = await eager(kit, [kit.task(), kit.task()], 1);
     expect(slots.leases).toHaveLength(1);
   }),
+  check("B2", "keeps in order what came in and found no room at once", async (kit) => {
+    for (const durability of ["durable", "relaxed"] as const) {
+      const tasks = Array.from({ length: 4 }, () => kit.task({ queue: durability, durability }));
+      const { leases } = await eager(kit, tasks, 2);
+      expect(ids(leases)).toEqual(ids(tasks.slice(0, 2)));
+      const counts = await kit.broker.counts("default");
+      const of = (status: Task["status"]) =>
+        counts.find((one) => one.queue === durability && one.status === status)?.tasks;
+      expect([of("pending"), of("running")]).toEqual([2, 2]);
+      const holder = await kit.session();
+      expect(ids(await kit.lease(holder, 5))).toEqual(ids(tasks.slice(2)));
+      for (const lease of leases) expect(await kit.verdict(lease, done)).toBe("accepted");
+    }
+  }),
   check("B4", "never lets what just came in overtake what waited", async (kit) => {
     const first = await kit.submitOne();
     const { leases } = await eager(kit, [kit.task({ priority: 3 })], 5);

@@ -37,6 +37,6 @@ for i = 1, #ARGV, 2 do
 end
 close_shelves()
 close_holds()
-close_books(now)
 close_tombs(now)
+close_books(now)
 return planted

@@ -208,16 +208,56 @@ local function open_lane(lane)
   lane.was_empty = call('EXISTS', lane_key(lane.id)) == 0
 end
 
+-- What came plain into one empty lane is granted before it ever stands there.
+local function direct_run()
+  if next(items) or #refused > 0 or #lanes ~= 1 or at > #ARGV then return nil end
+  if is_cold(ARGV[at]) or outbox_full() then return nil end
+  local lane = lanes[1]
+  for n = 2, #ids do
+    if plain.priority[n] ~= plain.priority[1] then return nil end
+  end
+  open_lane(lane)
+  local asked, sessions = read_request(at)
+  local is_asked = false
+  for _, name in ipairs(asked) do is_asked = is_asked or name == lane.name end
+  if not lane.was_empty or not is_asked then return nil end
+  local key = K .. 'q:' .. lane.queue_id
+  local row = call('HMGET', key, 'paused', 'served')
+  if row[1] == '1' then return nil end
+  local found, lost = find_sessions(sessions, now)
+  local run = new_run(found, tonumber(ARGV[at + 2]), tonumber(ARGV[at + 1]), ARGV[at + 3], now)
+  run.lost, run.queue_key, run.served, run.full = lost, key, tonumber(row[2] or 0), run.room <= 0
+  return run
+end
+
+local direct = #ids > 0 and direct_run()
+
+-- Once one of them finds no room, those behind it find none.
+local function give_directly(id, key, rec)
+  if direct.full then return false end
+  local s, timeout = pick_session(direct, false), plain_timeout(rec)
+  if s and timeout and give(direct, id, key, rec, nil, s, timeout) then return true end
+  direct.full = true
+  return false
+end
+
+local function close_direct()
+  count_plain()
+  if direct.used == 0 then return end
+  call('MSET', unpack(direct.store))
+  call('HSET', direct.queue_key, 'served', digits(direct.served + direct.used))
+  own().fencing, own().granted = direct.counter, true
+end
+
 local births_at = as_came and #ids > 0 and tell_as_came(ids, packed, now) or 0
 local writes = {}
 local shelves = {}
 -- Where a call's plain tasks of one lane and priority go.
 local function plain_shelf(lane, priority)
   if not lane.id then open_lane(lane) end
-  local level = 3 - priority
   local shelf = {
     lane = lane.id, queue = lane.queue_id, priority = priority, came = 0,
-    clock = clock_of(lane.id), list = shelf_of(lane.id, level, level .. 'u'),
+    clock = clock_of(lane.id), level = 3 - priority,
   }
   lane[priority], shelves[#shelves + 1] = shelf, shelf
   return shelf
@@ -226,13 +266,17 @@ end
 local function admit_plain(n)
   local id, lane, priority = ids[n], plain.lane[n], plain.priority[n]
   local shelf, flags = lane[priority] or plain_shelf(lane, priority), plain.flags[n]
-  local clock, list = shelf.clock, shelf.list
-  local order, last = clock.n + 1, #list
+  local clock = shelf.clock
+  local order = clock.n + 1
   clock.n, shelf.came = order, shelf.came + 1
-  list[last + 1], list[last + 2] = order, id
   local birth = births_at > 0 and births_at + n - 1 or 0
   local rec = pack(PLAIN_RECORD, record_version, PENDING, flags, priority, shelf.lane,
     shelf.queue, order, birth, plain.rest[n])
+  if direct and give_directly(id, keys[n], rec) then return rec, flags end
+  local list = shelf.list or shelf_of(shelf.lane, shelf.level, shelf.level .. 'u')
+  local last = #list
+  shelf.list = list
+  list[last + 1], list[last + 2] = order, id
   writes[#writes + 1], writes[#writes + 2] = keys[n], rec
   return rec, flags
 end
@@ -241,7 +285,7 @@ local function close_plain()
   for _, shelf in ipairs(shelves) do
     count(shelf.queue, shelf.priority, PENDING, shelf.came)
     live[shelf.lane] = (live[shelf.lane] or 0) + shelf.came
-    woken[shelf.lane] = shelf.queue
+    if shelf.list then woken[shelf.lane] = shelf.queue end
     shelf.clock.changed.n = shelf.clock.n
   end
 end
@@ -294,10 +338,12 @@ for n = 1, #ids do
   end
 end
 close_plain()
+if direct then close_direct() end
 set_all(writes)
 close_shelves()
 
 local function eager()
+  if direct then return granted_reply(direct, direct.lost, direct.used < #ids) end
   if at > #ARGV or is_cold(ARGV[at]) or outbox_full() then return nil end
   local wanted, names = {}, {}
   for _, lane in ipairs(lanes) do

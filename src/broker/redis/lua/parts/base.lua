@@ -15,9 +15,10 @@ local call, pack, read, sub, band, bor, bnot
 local news, numbers
 each_call(function()
   K, META = KEYS[1], KEYS[1] .. 'm'
+  news, numbers = {}, nil
+  if call then return end
   call, pack, read, sub = redis.call, struct.pack, struct.unpack, string.sub
   band, bor, bnot = bit.band, bit.bor, bit.bnot
-  news, numbers = {}, nil
 end)
 
 local function now_ms()
@@ -61,10 +62,11 @@ end
 -- The partition's own numbers: read when first asked for, written once by `close_numbers`.
 local function own()
   if numbers then return numbers end
-  local row = call('HMGET', META, 'store', 'epoch', 'fc', 'obn', 'obb')
+  local row = call('HMGET', META, 'store', 'epoch', 'fc', 'obn', 'obb', 'xn')
   numbers = {
     store = row[1], epoch = tonumber(row[2] or 0), fencing = tonumber(row[3] or 0),
     owed = tonumber(row[4] or 0), owed_bytes = tonumber(row[5] or 0),
+    newest_tomb = tonumber(row[6] or nil),
   }
   return numbers
 end
@@ -76,6 +78,9 @@ local function close_numbers()
   if numbers.told then
     row[#row + 1], row[#row + 2] = 'obn', digits(numbers.owed)
     row[#row + 1], row[#row + 2] = 'obb', digits(numbers.owed_bytes)
+  end
+  if numbers.entombed then
+    row[#row + 1], row[#row + 2] = 'xn', digits(numbers.newest_tomb)
   end
   if #row > 0 then call('HSET', META, unpack(row)) end
 end

@@ -1,8 +1,9 @@
 -- Needs base. Tombstones of ended tasks, in one hash for each 5 minutes in which they were planted:
 -- a time to live of its own for each would cost more than all else, and forgetting them is one
 -- UNLINK this way. id -> run, when it is forgotten, how the last grant was settled, its token, its
--- session. Beside them stands the newest time that an id among them carries: only an older id has
--- to be looked for, and a task that comes for the first time is younger than those that ended.
+-- session. Beside them, and among the partition's numbers that of them all, stands the newest time
+-- that an id among them carries: only an older id has to be looked for, and a task that comes for
+-- the first time is younger than those that ended.
 local tombs, newest_tomb
 each_call(function() tombs, newest_tomb = {}, 0 end)
 
@@ -19,10 +20,25 @@ local function entomb_as(id, tomb)
   tombs[n + 1], tombs[n + 2] = id, tomb
 end
 
+local function newest_in(bucket) return tonumber(call('HGET', tomb_key(bucket), 'newest') or -1) end
+
+-- Of all buckets; they say it themselves where no call has noted it yet.
+local function newest_of_all(now)
+  if own().newest_tomb then return own().newest_tomb end
+  local all, last = -1, tomb_bucket(now)
+  for bucket = last - OLDER_TOMBS, last do all = math.max(all, newest_in(bucket)) end
+  return all
+end
+
+-- Before close_numbers.
 local function close_tombs(now)
   if #tombs == 0 then return end
   local key = tomb_key(tomb_bucket(now))
-  if newest_tomb > tonumber(call('HGET', key, 'newest') or -1) then
+  local all = newest_of_all(now)
+  if newest_tomb > all or not own().newest_tomb then
+    own().newest_tomb, own().entombed = math.max(newest_tomb, all), true
+  end
+  if newest_tomb > newest_in(tomb_bucket(now)) then
     tombs[#tombs + 1], tombs[#tombs + 2] = 'newest', digits(newest_tomb)
   end
   call_sliced('HSET', key, tombs)
@@ -38,9 +54,11 @@ end
 local function tombs_of(ids, now)
   local found, newest, oldest = {}, tomb_bucket(now), 2 ^ 48
   for i = 1, #ids do oldest = math.min(oldest, time_of(ids[i])) end
+  local all = own().newest_tomb
+  if all and oldest > all then return found end
   for bucket = newest - OLDER_TOMBS, newest do
     local key = tomb_key(bucket)
-    local may_hold = oldest <= tonumber(call('HGET', key, 'newest') or -1)
+    local may_hold = oldest <= newest_in(bucket)
     for from = 1, may_hold and #ids or 0, 1000 do
       local to = math.min(from + 999, #ids)
       for i, tomb in ipairs(call('HMGET', key, unpack(ids, from, to))) do
