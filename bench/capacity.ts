@@ -120,7 +120,7 @@ const clusters: readonly Cluster[] = [
   { name: "small", coordinator: 2, redis: 1, postgres: 2, worker: 2 },
   { name: "medium", coordinator: 4, redis: 1, postgres: 4, worker: 8 },
   { name: "one Redis, full", coordinator: 12, redis: 1, postgres: 8, worker: 16 },
-  { name: "Redis Cluster (not built)", coordinator: 48, redis: 8, postgres: 32, worker: 64 },
+  { name: "Redis Cluster (not measured)", coordinator: 48, redis: 8, postgres: 32, worker: 64 },
 ];
 const clusterRoles = ["coordinator", "redis", "postgres", "worker"] as const;
 
