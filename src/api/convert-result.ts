@@ -22,20 +22,26 @@ const unnamedFailure = "error";
  * attempt fails.
  */
 export function toWorkerResult(result: Opaque<TaskResult>): WorkerResult {
-  return judged(result.leaseToken, () => toOutcome(result.outcome));
+  const token = result.leaseToken;
+  try {
+    return { token, outcome: toOutcome(result.outcome) };
+  } catch (error) {
+    return { token, outcome: invalid(error) };
+  }
 }
 
 /** As `toWorkerResult`, of a success that is read already. */
-export const toWorkerSuccess = (token: Uint8Array, result: Payload | undefined): WorkerResult =>
-  judged(token, () => succeeded(result));
-
-function judged(token: Uint8Array, outcome: () => WorkerOutcome): WorkerResult {
+export function toWorkerSuccess(token: Uint8Array, result: Payload | undefined): WorkerResult {
   try {
-    return { token, outcome: outcome() };
+    return { token, outcome: succeeded(result) };
   } catch (error) {
-    if (!(error instanceof DroverError)) throw error;
-    return { token, outcome: { kind: "invalid", reason: error.message } };
+    return { token, outcome: invalid(error) };
   }
+}
+
+function invalid(error: unknown): WorkerOutcome {
+  if (!(error instanceof DroverError)) throw error;
+  return { kind: "invalid", reason: error.message };
 }
 
 function toOutcome(outcome: Opaque<TaskResult>["outcome"]): WorkerOutcome {

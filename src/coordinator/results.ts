@@ -44,7 +44,7 @@ export class ResultDesk {
     for (const report of reports) {
       const { result, held } = report;
       if (slotOfLeaseToken(result.token) === undefined)
-        this.#ack(session, [[report, noLease(result.token)]]);
+        this.#ack(session, [report], () => noLease(result.token));
       else if (!held && result.outcome.kind !== "success") void this.#settleFound(session, report);
       else {
         known.push(report);
@@ -72,20 +72,22 @@ export class ResultDesk {
     reports: readonly Report[],
     settlements: readonly Settlement[],
   ): Promise<void> {
-    await this.#settler.reportAll(settlements, session.ended.signal, (verdicts) => {
-      const acks = verdicts.map(([nth, verdict]): [Report, ResultAck | undefined] => {
-        const report = reports[nth]!;
-        return [report, verdict && this.#answer(session, report, verdict)];
-      });
-      this.#ack(session, acks);
+    await this.#settler.reportAll(settlements, session.ended.signal, (indexes, verdict) => {
+      const answered = indexes.map((nth) => reports[nth]!);
+      this.#ack(session, answered, (report) => verdict && this.#answer(session, report, verdict));
     });
   }
 
   /** Without an ack the stream has ended: the worker sends the result again on its next one. */
-  #ack(session: WorkerSession, answers: readonly [Report, ResultAck | undefined][]): void {
+  #ack(
+    session: WorkerSession,
+    reports: readonly Report[],
+    ackOf: (report: Report) => ResultAck | undefined,
+  ): void {
     const acks: ResultAck[] = [];
-    for (const [{ key }, ack] of answers) {
-      session.settling.delete(key);
+    for (const report of reports) {
+      session.settling.delete(report.key);
+      const ack = ackOf(report);
       if (ack) acks.push(ack);
     }
     if (acks.length > 0 && !session.closed) session.port.send({ acks });

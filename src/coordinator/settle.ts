@@ -10,6 +10,9 @@ import type { Waiters } from "./waiters.js";
 
 export type Verdict = "accepted" | "duplicate" | "stale";
 
+/** Told of those with these indexes; undefined: the wait for them was ended. */
+export type OnVerdict = (indexes: readonly number[], verdict: Verdict | undefined) => void;
+
 type Outcome = "complete" | "fail" | "timeout" | "release" | "cancel" | "lose";
 
 /** Pauses between tries while a store is away, in ms. */
@@ -83,33 +86,31 @@ export class Settler implements SettleDesk {
   async reportAll(
     settlements: readonly Settlement[],
     signal: AbortSignal,
-    answer: (verdicts: readonly [index: number, Verdict | undefined][]) => void,
+    answer: OnVerdict,
   ): Promise<void> {
     const askedAt = this.#parts.clock.monotonic();
     const replies = await this.#batch.pushAll(settlements);
-    const now: [number, Verdict][] = [];
+    const now: number[] = [];
     const later: Promise<void>[] = [];
     const recording: [number, Transition][] = [];
-    for (const [index, reply] of replies.entries()) {
+    for (let index = 0; index < replies.length; index += 1) {
+      const reply = replies[index]!;
       const settlement = settlements[index]!;
       const accepted = !(reply instanceof Failed) && reply.verdict === "accepted";
       if (!accepted) {
         const first = reply instanceof Failed ? undefined : reply;
-        later.push(
-          this.#insist(settlement, first, signal).then((verdict) => answer([[index, verdict]])),
-        );
-      } else if (!reply.transition) {
-        now.push([index, "accepted"]);
-      } else if (this.#accept(settlement, reply.transition, askedAt)) {
-        now.push([index, "accepted"]);
+        const judged = this.#insist(settlement, first, signal);
+        later.push(judged.then((verdict) => answer([index], verdict)));
+      } else if (!reply.transition || this.#accept(settlement, reply.transition, askedAt)) {
+        now.push(index);
       } else {
         recording.push([index, reply.transition]);
       }
     }
-    if (now.length > 0) answer(now);
+    if (now.length > 0) answer(now, "accepted");
     if (recording.length > 0)
       later.push(this.#whenRecorded(recording, settlements, signal, answer));
-    await Promise.all(later);
+    if (later.length > 0) await Promise.all(later);
   }
 
   /** True: as good as recorded (RELAXED), and recorded in the background. */
@@ -125,15 +126,16 @@ export class Settler implements SettleDesk {
     recording: readonly [number, Transition][],
     settlements: readonly Settlement[],
     signal: AbortSignal,
-    answer: (verdicts: readonly [number, Verdict | undefined][]) => void,
+    answer: OnVerdict,
   ): Promise<void> {
-    let ready: [number, Verdict | undefined][] = [];
+    let accepted: number[] = [];
     const say = (index: number, verdict: Verdict | undefined): void => {
-      if (ready.push([index, verdict]) > 1) return;
+      if (verdict !== "accepted") return answer([index], verdict);
+      if (accepted.push(index) > 1) return;
       queueMicrotask(() => {
-        const told = ready;
-        ready = [];
-        answer(told);
+        const told = accepted;
+        accepted = [];
+        answer(told, "accepted");
       });
     };
     await Promise.all(

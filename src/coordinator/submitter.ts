@@ -1,9 +1,16 @@
 import { hash } from "node:crypto";
-import type { EnqueueOutcome } from "../broker/broker.js";
+import type { EnqueueItem, EnqueueOutcome } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { InsertOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
-import { formTaskId, partitionOfSlot, slotOfId, slotOfQueue, timeOfId } from "../task/ids.js";
+import {
+  deriveTaskId,
+  formTaskId,
+  partitionOfSlot,
+  slotOfId,
+  slotOfQueue,
+  timeOfId,
+} from "../task/ids.js";
 import { defaultQueue, type QueueSettings, type Task, type TaskSpec } from "../task/task.js";
 import { sameSpec } from "../task/same-spec.js";
 import { toSpec } from "../task/validate.js";
@@ -20,13 +27,19 @@ import { outboxFull, UniqueDesk } from "./unique.js";
 
 export { newTask } from "./new-task.js";
 
-/** Judged, with its place in the request. */
+/** Tasks of one request that go the same way, each with its place in the request. */
 interface Accepted {
-  readonly task: Task;
-  readonly index: number;
+  readonly tasks: Task[];
+  readonly places: number[];
 }
 
-type Answers = (SubmitOutcome | Promise<SubmitOutcome>)[];
+/** A queue of a request, and what all its tasks there share. */
+interface Target {
+  readonly queue: QueueSettings;
+  readonly slot: number;
+}
+
+type Answer = SubmitOutcome | Promise<SubmitOutcome>;
 
 /**
  * Submission: judged, given an id, committed (DURABLE) or enqueued (RELAXED), and only then
@@ -63,34 +76,43 @@ export class Submitter {
   async submit(namespace: string, items: readonly Submission[]): Promise<SubmitOutcome[]> {
     const now = this.#parts.clock.now();
     const outcomes = Array.from<SubmitOutcome>({ length: items.length });
-    const durable: Accepted[] = [];
-    const relaxed: Accepted[] = [];
+    const durable: Accepted = { tasks: [], places: [] };
+    const relaxed: Accepted = { tasks: [], places: [] };
     await this.#readQueues(namespace, items);
-    for (const [index, item] of items.entries()) {
+    let target: Target | undefined;
+    for (let place = 0; place < items.length; place += 1) {
+      const item = items[place]!;
       try {
         const name = item.draft.queue ?? defaultQueue;
-        const queue =
-          this.#queues.known(namespace, name) ?? (await this.#queues.settings(namespace, name));
-        const task = this.#accept(namespace, item, queue, now);
-        (task.durability === "durable" ? durable : relaxed).push({ task, index });
+        if (target?.queue.name !== name) target = await this.#target(namespace, name);
+        const task = this.#accept(namespace, item, target, now);
+        const { tasks, places } = task.durability === "durable" ? durable : relaxed;
+        tasks.push(task);
+        places.push(place);
       } catch (error) {
-        outcomes[index] = { kind: "refused", error: DroverError.from(error) };
+        outcomes[place] = { kind: "refused", error: DroverError.from(error) };
       }
     }
-    await Promise.all([
-      this.#settleAll(durable, outcomes, this.#durable(durable)),
-      this.#settleAll(relaxed, outcomes, this.#relaxed(relaxed)),
-    ]);
-    for (const { task, index } of durable) this.#emitIf(outcomes[index]!, task, now);
-    for (const { task, index } of relaxed) this.#emitIf(outcomes[index]!, task, now);
+    await Promise.all([this.#durable(durable, outcomes), this.#relaxed(relaxed, outcomes)]);
+    this.#emitTaken(durable, outcomes, now);
+    this.#emitTaken(relaxed, outcomes, now);
     return outcomes;
+  }
+
+  async #target(namespace: string, name: string): Promise<Target> {
+    const known = this.#queues.known(namespace, name);
+    const queue = known ?? (await this.#queues.settings(namespace, name));
+    return { queue, slot: slotOfQueue(namespace, name) };
   }
 
   /** Those that are not known, side by side; what fails is read, and fails, again for its tasks. */
   async #readQueues(namespace: string, items: readonly Submission[]): Promise<void> {
     const unknown = new Set<string>();
+    let last: string | undefined;
     for (const { draft } of items) {
       const name = draft.queue ?? defaultQueue;
+      if (name === last) continue;
+      last = name;
       if (!this.#queues.known(namespace, name)) unknown.add(name);
     }
     if (unknown.size === 0) return;
@@ -101,11 +123,11 @@ export class Submitter {
   #accept(
     namespace: string,
     { draft, requestId }: Submission,
-    queue: QueueSettings,
+    { queue, slot }: Target,
     now: number,
   ): Task {
     const spec = toSpec(draft, { namespace, queue, now });
-    const id = this.#formId(spec, requestId, now);
+    const id = this.#formId(spec, slot, requestId, now);
     const traceContext = this.#parts.carrier?.atSubmit(id, spec.traceContext);
     const task = newTask(id, spec, traceContext);
     this.#queues.touch(namespace, spec.queue);
@@ -115,32 +137,39 @@ export class Submitter {
 
   /** What the broker or history answered for each -> its outcome. */
   async #settleAll(
-    accepted: readonly Accepted[],
+    { places }: Accepted,
     outcomes: SubmitOutcome[],
-    answered: Promise<readonly (SubmitOutcome | Promise<SubmitOutcome>)[]>,
+    answerOf: (nth: number) => Answer,
   ): Promise<void> {
-    const answers = await answered;
-    for (const [nth, { index }] of accepted.entries()) {
-      const answer = answers[nth]!;
-      outcomes[index] = answer instanceof Promise ? await answer : answer;
+    const later: Promise<void>[] = [];
+    for (let nth = 0; nth < places.length; nth += 1) {
+      const place = places[nth]!;
+      const answer = answerOf(nth);
+      if (answer instanceof Promise) {
+        later.push(answer.then((outcome) => void (outcomes[place] = outcome)));
+      } else outcomes[place] = answer;
     }
+    if (later.length > 0) await Promise.all(later);
   }
 
   /**
    * P2: the id itself is the check, so a client's repeat of an unknown outcome needs no stored key.
    */
-  #formId(spec: TaskSpec, requestId: string, now: number): string {
-    const slot = slotOfQueue(spec.namespace, spec.queue);
+  #formId(spec: TaskSpec, slot: number, requestId: string, now: number): string {
     const id = requestIdOf(requestId, now);
     if (id === undefined) return formTaskId(now, slot, this.#parts.random.bytes(8));
-    const chance = hash("sha256", `${spec.namespace}\0${spec.queue}\0${id}`, "buffer");
-    return formTaskId(timeOfId(id), slot, chance);
+    // As hex: a Buffer for each costs more than the digest.
+    const chance = hash("sha256", `${spec.namespace}\0${spec.queue}\0${id}`, "hex");
+    return deriveTaskId(timeOfId(id), slot, chance);
   }
 
-  async #durable(accepted: readonly Accepted[]): Promise<Answers> {
-    const replies = await this.#commits.pushAll(accepted.map(({ task }) => task));
-    return replies.map((outcome, nth) => {
-      const { task } = accepted[nth]!;
+  async #durable(accepted: Accepted, outcomes: SubmitOutcome[]): Promise<void> {
+    const { tasks } = accepted;
+    if (tasks.length === 0) return;
+    const replies = await this.#commits.pushAll(tasks);
+    await this.#settleAll(accepted, outcomes, (nth) => {
+      const task = tasks[nth]!;
+      const outcome = replies[nth]!;
       if (outcome instanceof Failed) return refused(outcome.error);
       if (outcome.kind === "inserted") return { kind: "submitted", taskId: task.id };
       if (outcome.kind === "barred") return refused(barred(task, outcome.why));
@@ -163,23 +192,21 @@ export class Submitter {
   enqueueTaken(tasks: readonly Task[], marker: string | undefined): void {
     if (tasks.length === 0) return;
     void this.#enqueuer.committed([...tasks], marker);
-    for (const task of tasks) this.#emit(task, task.createdAt);
+    const now = this.#parts.clock.now();
+    for (const task of tasks) this.#emit(task, Math.max(0, now - task.createdAt));
   }
 
-  async #relaxed(accepted: readonly Accepted[]): Promise<Answers> {
-    const replies = await this.#enqueuer.enqueue(
-      accepted.map(
-        ({ task }) => ({ task, origin: "submit", claimKey: task.idempotencyKey !== "" }) as const,
-      ),
-    );
-    return replies.map((reply, nth) => {
-      const { task } = accepted[nth]!;
-      if (reply instanceof Failed) return refused(reply.error);
-      return this.#taken(task, reply);
+  async #relaxed(accepted: Accepted, outcomes: SubmitOutcome[]): Promise<void> {
+    const { tasks } = accepted;
+    if (tasks.length === 0) return;
+    const replies = await this.#enqueuer.enqueue(tasks.map(asItem));
+    await this.#settleAll(accepted, outcomes, (nth) => {
+      const reply = replies[nth]!;
+      return reply instanceof Failed ? refused(reply.error) : this.#taken(tasks[nth]!, reply);
     });
   }
 
-  #taken(task: Task, outcome: EnqueueOutcome): SubmitOutcome | Promise<SubmitOutcome> {
+  #taken(task: Task, outcome: EnqueueOutcome): Answer {
     switch (outcome.kind) {
       case "enqueued":
         this.#record(task, outcome.outboxId);
@@ -214,25 +241,27 @@ export class Submitter {
     }
   }
 
-  #emitIf({ kind }: SubmitOutcome, task: Task, since: number): void {
-    if (kind === "submitted" || kind === "replaced" || kind === "debounced") {
-      this.#emit(task, since);
+  #emitTaken({ tasks, places }: Accepted, outcomes: readonly SubmitOutcome[], since: number): void {
+    const tookMs = Math.max(0, this.#parts.clock.now() - since);
+    for (let nth = 0; nth < tasks.length; nth += 1) {
+      const { kind } = outcomes[places[nth]!]!;
+      if (kind === "submitted" || kind === "replaced" || kind === "debounced") {
+        this.#emit(tasks[nth]!, tookMs);
+      }
     }
   }
 
-  #emit(task: Task, since: number): void {
+  #emit(task: Task, tookMs: number): void {
     const { namespace, queue, type, priority, traceContext } = task;
-    this.#parts.events.emit("task.submitted", {
-      namespace,
-      queue,
-      type,
-      priority,
-      taskId: task.id,
-      traceContext,
-      tookMs: Math.max(0, this.#parts.clock.now() - since),
-    });
+    const taskId = task.id;
+    const fields = { namespace, queue, type, priority, taskId, traceContext, tookMs };
+    this.#parts.events.emit("task.submitted", fields);
   }
 }
+
+const asItem = (task: Task): EnqueueItem => {
+  return { task, origin: "submit", claimKey: task.idempotencyKey !== "" };
+};
 
 const refused = (error: unknown): SubmitOutcome => ({
   kind: "refused",

@@ -10,6 +10,7 @@ const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{1
 
 /** The id in its one written form, or undefined if it is no UUID. */
 export function parseTaskId(text: string): string | undefined {
+  if (uuidPattern.test(text)) return text;
   const id = text.toLowerCase();
   return uuidPattern.test(id) ? id : undefined;
 }
@@ -61,6 +62,16 @@ export function formTaskId(timeMs: number, slot: number, random: Uint8Array): st
   scratch[8] = 0x80 | (scratch[8]! & 0x3f);
   return uuidText(scratch);
 }
+
+/** As `formTaskId`, of the first 16 digits of a digest in hex. */
+export function deriveTaskId(timeMs: number, slot: number, digest: string): string {
+  for (let n = 0; n < 8; n += 1) {
+    derived[n] = (hexDigit(digest, 2 * n) << 4) | hexDigit(digest, 2 * n + 1);
+  }
+  return formTaskId(timeMs, slot, derived);
+}
+
+const derived = new Uint8Array(8);
 
 /** Unix milliseconds. */
 export function timeOfId(id: string): number {

@@ -8,7 +8,17 @@ import { limits } from "../limits.js";
 
 const namePattern = /^[A-Za-z0-9._-]{1,128}$/;
 
-export const isName = (text: string): boolean => namePattern.test(text);
+/** The same few names come again and again. */
+let known = "";
+let knownBefore = "";
+
+export function isName(text: string): boolean {
+  if (text === known || text === knownBefore) return text !== "";
+  if (!namePattern.test(text)) return false;
+  knownBefore = known;
+  known = text;
+  return true;
+}
 
 /** What an error can show of a value. */
 export type Shown = string | number | bigint | boolean | null | undefined | Uint8Array;

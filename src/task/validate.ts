@@ -80,11 +80,13 @@ export function toSpec(draft: TaskDraft, context: SpecContext): TaskSpec {
 const isOfHistory = ({ terms }: TaskDraft): boolean =>
   terms?.unique !== undefined || terms?.batchId !== undefined;
 
+const priorities: readonly number[] = [0, 1, 2, 3];
+
 /** The rules that need no settings and no time. */
 export function checkDraft(draft: TaskDraft): void {
   checkName("task.type", draft.type);
   if (draft.queue !== undefined) checkName("task.queue", draft.queue);
-  if (draft.priority !== undefined && ![0, 1, 2, 3].includes(draft.priority)) {
+  if (draft.priority !== undefined && !priorities.includes(draft.priority)) {
     refuse("task.priority", "0 (low), 1 (medium), 2 (high) or 3 (critical)", draft.priority);
   }
   if (draft.maxRetries !== undefined) {
@@ -105,8 +107,11 @@ export function checkDraft(draft: TaskDraft): void {
 /** Sizes, and for a Value that every protobuf library can read it. `field` without `_blob`. */
 export function checkPayload(field: string, payload: Payload | undefined): void {
   if (!payload) return;
-  const path = payload.contentType === "" ? field : `${field}_blob`;
-  if (payload.data.length > limits.payloadBytes) {
+  const { contentType, data } = payload;
+  // Every task comes here, and what is wrong with few of them is spelled out below only.
+  if (data.length <= limits.payloadBytes && isPlainType(contentType)) return;
+  const path = contentType === "" ? field : `${field}_blob`;
+  if (data.length > limits.payloadBytes) {
     const expected = `expected at most ${limits.payloadBytes} bytes`;
     const message = `${path}: ${expected}, got ${payload.data.length}`;
     throw new DroverError("payload_too_large", message, { field: path });
@@ -116,6 +121,9 @@ export function checkPayload(field: string, payload: Payload | undefined): void 
   }
   checkValue(path, payload.data);
 }
+
+/** The one that SDKs send. */
+const isPlainType = (contentType: string): boolean => contentType === "application/json";
 
 function checkValue(path: string, data: Uint8Array): void {
   const verdict = inspectValue(data);
@@ -167,6 +175,7 @@ function notBuilt(field: string): never {
 }
 
 function checkLabels(field: string, labels: Readonly<Record<string, string>>): void {
+  if (isEmpty(labels)) return;
   const entries = Object.entries(labels);
   if (entries.length > limits.labels) refuse(field, `at most ${limits.labels}`, entries.length);
   for (const [name, value] of entries) {
@@ -175,7 +184,13 @@ function checkLabels(field: string, labels: Readonly<Record<string, string>>): v
   }
 }
 
+function isEmpty(map: object): boolean {
+  for (const _ in map) return false;
+  return true;
+}
+
 function checkTags(tags: readonly string[]): void {
+  if (tags.length === 0) return;
   if (tags.length > limits.tags) refuse("task.tags", `at most ${limits.tags}`, tags.length);
   for (const [index, tag] of tags.entries()) {
     checkLength(`task.tags[${index}]`, tag, 1, limits.tagLength);
@@ -183,6 +198,7 @@ function checkTags(tags: readonly string[]): void {
 }
 
 function checkTraceContext(context: Readonly<Record<string, string>>): void {
+  if (isEmpty(context)) return;
   const field = "task.trace_context";
   const entries = Object.entries(context);
   if (entries.length > 8) refuse(field, "at most 8 entries", entries.length);

@@ -21,30 +21,29 @@ export function writeFrame(frame: CoordinatorFrame): Buffer[] {
   const full: Buffer[] = [];
   writer.reset();
   if (welcome) writer.raw(general({ welcome }));
-  for (const lease of leases) inFrames(full, () => writeLease(lease));
-  for (const ack of acks) inFrames(full, () => writeAck(ack));
-  for (const command of commands ?? []) {
-    inFrames(full, () => writer.raw(general({ commands: [command] })));
-  }
+  for (const lease of leases) inFrames(full, writeLease, lease);
+  for (const ack of acks) inFrames(full, writeAck, ack);
+  for (const command of commands ?? []) inFrames(full, writeGeneral, { commands: [command] });
   if (heartbeatAck || goAway) {
-    inFrames(full, () =>
-      writer.raw(general({ ...(heartbeatAck && { heartbeatAck }), ...(goAway && { goAway }) })),
-    );
+    const last = { ...(heartbeatAck && { heartbeatAck }), ...(goAway && { goAway }) };
+    inFrames(full, writeGeneral, last);
   }
-  for (const one of kept) inFrames(full, () => writer.raw(general({ kept: [one] })));
+  for (const one of kept) inFrames(full, writeGeneral, { kept: [one] });
   if (writer.length > 0) full.push(writer.finish());
   return full;
 }
 
 /** What goes beyond the bound begins the next frame. */
-function inFrames(full: Buffer[], write: () => void): void {
+function inFrames<Part>(full: Buffer[], write: (part: Part) => void, part: Part): void {
   const from = writer.length;
-  write();
+  write(part);
   if (writer.length > limits.frameBytes && from > 0) full.push(writer.finishBefore(from));
 }
 
 const general = (frame: CoordinatorFrame): Uint8Array =>
   toBinary(frameDesc, create(frameDesc, toWireFrame(frame) as MessageInitShape<DescMessage>));
+
+const writeGeneral = (frame: CoordinatorFrame): void => writer.raw(general(frame));
 
 function writeLease(lease: Lease): void {
   const { token, task, timeoutMs } = lease;
@@ -78,7 +77,7 @@ function writeTask(task: Task, traceContext: Task["traceContext"]): void {
   time(9, task.runAt);
   span(11, task.timeoutMs);
   text(12, task.groupKey);
-  for (const tag of task.tags) writer.text(14, tag);
+  if (task.tags.length > 0) for (const tag of task.tags) writer.text(14, tag);
   text(15, task.idempotencyKey);
   for (const name in traceContext) writeEntry(17, name, traceContext[name]!);
   whole(32, task.retryCount);
