@@ -50,7 +50,7 @@ end
 local function close_holds()
   for session, ids in pairs(held) do call_sliced('SADD', K .. 'sh:' .. session, ids) end
   for session, ids in pairs(unheld) do call_sliced('SREM', K .. 'sh:' .. session, ids) end
-  call_sliced('ZADD', K .. 'dl', deadlines)
+  add_sorted(K .. 'dl', deadlines)
   call_sliced('ZREM', K .. 'dl', undue)
   call_sliced('ZREM', K .. 'cd', uncancelled)
 end

@@ -115,7 +115,7 @@ end
 
 -- Writes what put_ready gathered: before any read of a lane, and at the end.
 local function close_shelves()
-  for key, list in pairs(shelved) do call_sliced('ZADD', key, list) end
+  for key, list in pairs(shelved) do add_sorted(key, list) end
   shelved, plain_shelves = {}, {}
   for lane, c in pairs(clocks) do
     local row = {}
