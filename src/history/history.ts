@@ -51,7 +51,7 @@ export interface History {
    * Writes transitions; several of one task may be given, the newest counts. Attempts are written
    * whatever the version.
    */
-  record(transitions: readonly Transition[]): Promise<RecordOutcome[]>;
+  record(transitions: readonly Told[]): Promise<RecordOutcome[]>;
   /**
    * Cancels a row that is live here, when the broker does not know it. Undefined: no such live row.
    */
@@ -139,6 +139,12 @@ export interface History {
 
 export type * from "./batches.js";
 export type * from "./schedules.js";
+
+/** A transition with what its teller knows beside it. */
+export interface Told extends Transition {
+  /** The task with its payload, if it has one, where the transition omits that: it is at hand. */
+  readonly asked?: Task | undefined;
+}
 
 export type InsertOutcome =
   | { readonly kind: "inserted" }

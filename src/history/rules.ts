@@ -8,17 +8,17 @@ import {
   type Task,
   type UniqueRule,
 } from "../task/task.js";
-import type { RecordOutcome } from "./history.js";
+import type { RecordOutcome, Told } from "./history.js";
 
 /** All transitions of one task, with their places in the request. */
 export interface TaskTransitions {
   readonly id: string;
-  readonly transitions: Transition[];
+  readonly transitions: Told[];
   readonly places: number[];
 }
 
 /** In the order of their ids. */
-export function groupByTask(transitions: readonly Transition[]): TaskTransitions[] {
+export function groupByTask(transitions: readonly Told[]): TaskTransitions[] {
   const groups: TaskTransitions[] = [];
   let group: TaskTransitions | undefined;
   let sorted = true;

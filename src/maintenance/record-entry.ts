@@ -1,5 +1,5 @@
 import type { Transition } from "../broker/broker.js";
-import type { RecordOutcome } from "../history/history.js";
+import type { RecordOutcome, Told } from "../history/history.js";
 import type { Task } from "../task/task.js";
 
 /** One transition on its way to history. */
@@ -7,7 +7,7 @@ export class Entry {
   /** As the broker gave it. */
   readonly given: Transition;
   /** What history is told: as given, or mended (payload fetched, version lifted). */
-  current: Transition;
+  current: Told;
   readonly bytes: number;
   /** Somebody waits for the answer. */
   readonly awaited: boolean;
@@ -21,10 +21,13 @@ export class Entry {
   missingSince: number | undefined;
   #promise: PromiseWithResolvers | undefined;
 
-  constructor(transition: Transition, awaited: boolean, givenAt: number) {
+  /** `asked`: the task with its payload, if it is at hand. */
+  constructor(transition: Transition, awaited: boolean, givenAt: number, asked?: Task) {
+    // Without one it may as well have been left out.
+    const payload = transition.payloadOmitted ? asked?.payload : undefined;
     this.given = transition;
-    this.current = transition;
-    this.bytes = bytesOf(transition);
+    this.current = payload ? { ...transition, asked } : transition;
+    this.bytes = bytesOf(transition) + (payload?.data.byteLength ?? 0);
     this.awaited = awaited;
     this.givenAt = givenAt;
   }

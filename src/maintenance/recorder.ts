@@ -1,4 +1,4 @@
-import type { Broker, RecordedItem, Transition } from "../broker/broker.js";
+import type { Broker, Transition } from "../broker/broker.js";
 import type { Clock, Random, Timer } from "../clock.js";
 import type { Recorder } from "../coordinator/recorder.js";
 import { DroverError } from "../errors.js";
@@ -6,10 +6,10 @@ import type { History, RecordOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
 import type { Service } from "../service.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
-import { isFinal, type Task } from "../task/task.js";
+import type { Task } from "../task/task.js";
 import type { Events } from "../telemetry/events.js";
-import { fetchPayloads, liftVersions } from "./mending.js";
 import { bytesOf, Entry } from "./record-entry.js";
+import { RecordFlight } from "./record-flight.js";
 import { type Batch, type Line, RecordQueue, type Which } from "./record-queue.js";
 import { RunningWatch } from "./running-watch.js";
 
@@ -29,12 +29,6 @@ export interface RecorderOptions {
 const batchBytes = 8 * 1024 * 1024;
 const retryFirstMs = 100;
 const retryMaxMs = 5_000;
-/**
- * An update whose row is not there yet is tried again so often, and for so long; then the outbox
- * keeps it.
- */
-const missingRetryMs = 250;
-const missingMaxMs = 10_000;
 const runningTasksMax = 100_000;
 const runningBytesMax = 32 * 1024 * 1024;
 
@@ -50,10 +44,8 @@ export class HistoryRecorder implements Recorder, Service {
   readonly #maxBytes: number;
   readonly #queue = new RecordQueue();
   readonly #watch: RunningWatch;
+  readonly #flight: RecordFlight;
   readonly #flights = new Map<Line, Promise<void>>();
-  readonly #endings = new Set<Promise<void>>();
-  #parked: Entry[] = [];
-  #parkTimer: Timer | undefined;
   #pauseTimer: Timer | undefined;
   #gatherTimer: Timer | undefined;
   /** Monotonic ms before which nothing is gathered again. */
@@ -62,12 +54,11 @@ export class HistoryRecorder implements Recorder, Service {
   #failures = 0;
   #turnAt: number | undefined;
   #stopped = false;
-  /** Called once history holds the end of a task. */
-  onEnded: (task: Task) => void = () => undefined;
 
   constructor(options: RecorderOptions) {
     this.#options = options;
     this.#maxBytes = options.maxBytes ?? limits.unrecordedBytes;
+    this.#flight = new RecordFlight(options, this.#queue, () => this.#pump());
     this.#watch = new RunningWatch({
       clock: options.clock,
       delayMs: limits.runningRecordDelayMs,
@@ -75,6 +66,11 @@ export class HistoryRecorder implements Recorder, Service {
       maxBytes: runningBytesMax,
       onDue: (tasks) => this.#addRunning(tasks),
     });
+  }
+
+  /** Called once history holds the end of a task. */
+  set onEnded(listener: (task: Task) => void) {
+    this.#flight.onEnded = listener;
   }
 
   /** Estimated bytes held. */
@@ -95,12 +91,10 @@ export class HistoryRecorder implements Recorder, Service {
     this.#stopped = true;
     this.#watch.clear();
     this.#pauseTimer?.cancel();
-    this.#parkTimer?.cancel();
     this.#gatherTimer?.cancel();
-    this.#pauseTimer = this.#parkTimer = this.#gatherTimer = undefined;
+    this.#pauseTimer = this.#gatherTimer = undefined;
     await Promise.all(this.#flights.values());
-    await Promise.all(this.#endings);
-    this.#parked = [];
+    await this.#flight.stop();
     const error = new DroverError(
       "history_unavailable",
       "the recorder stopped before history answered",
@@ -112,7 +106,7 @@ export class HistoryRecorder implements Recorder, Service {
     transition: Transition,
     awaited = transition.task.durability === "durable",
   ): Promise<RecordOutcome> {
-    this.#watch.forget(transition.task.id, transition.task.version);
+    const asked = this.#watch.forget(transition.task.id, transition.task.version);
     if (this.#stopped) return Promise.reject(unavailable("the recorder has stopped"));
     const known = this.#queue.find(transition);
     if (known) return known.done;
@@ -121,13 +115,13 @@ export class HistoryRecorder implements Recorder, Service {
       const message = `${count} transitions (${bytes} bytes) wait for history already`;
       return Promise.reject(unavailable(`${message}, at most ${this.#maxBytes} bytes may`));
     }
-    return this.#add(transition, awaited).done;
+    return this.#add(transition, awaited, asked).done;
   }
 
   keep(transition: Transition): void {
-    this.#watch.forget(transition.task.id, transition.task.version);
+    const asked = this.#watch.forget(transition.task.id, transition.task.version);
     if (this.#stopped || this.#queue.find(transition) || !this.#hasRoom(transition)) return;
-    this.#add(transition, false);
+    this.#add(transition, false, asked);
   }
 
   #hasRoom(transition: Transition): boolean {
@@ -151,8 +145,8 @@ export class HistoryRecorder implements Recorder, Service {
     }
   }
 
-  #add(transition: Transition, awaited: boolean): Entry {
-    const entry = new Entry(transition, awaited, this.#turn());
+  #add(transition: Transition, awaited: boolean, asked?: Task): Entry {
+    const entry = new Entry(transition, awaited, this.#turn(), asked);
     this.#queue.add(entry);
     return entry;
   }
@@ -238,108 +232,18 @@ export class HistoryRecorder implements Recorder, Service {
     const { clock, events } = this.#options;
     const startedAt = clock.monotonic();
     try {
-      const answered = await this.#write(batch.entries);
-      const over = await this.#sort(batch.entries, answered);
+      await this.#flight.fly(batch.entries);
       this.#queue.landed(batch);
       this.#failures = 0;
       events.emit("history.recorded", {
         rows: batch.groups.length,
         ms: clock.monotonic() - startedAt,
       });
-      // Not awaited: the next flush must not wait for the broker.
-      const ending = this.#finish(over).finally(() => this.#endings.delete(ending));
-      this.#endings.add(ending);
     } catch (error) {
       this.#queue.landed(batch);
       this.#queue.giveBack(batch.entries);
       this.#failed(error);
     }
-  }
-
-  /**
-   * By halves when history refuses the whole for another reason than being away: one bad row must
-   * not hold up the rest. No outcome: given up.
-   */
-  async #write(entries: readonly Entry[]): Promise<(RecordOutcome | undefined)[]> {
-    try {
-      return await this.#options.history.record(entries.map((entry) => entry.current));
-    } catch (error) {
-      if (DroverError.from(error).id === "history_unavailable") throw error;
-      if (entries.length === 1) return this.#giveUp(entries, error);
-      const middle = entries.length >> 1;
-      const first = await this.#write(entries.slice(0, middle));
-      return [...first, ...(await this.#write(entries.slice(middle)))];
-    }
-  }
-
-  #giveUp(entries: readonly Entry[], error: unknown): undefined[] {
-    this.#options.events.emit("loop.failed", { loop: "recorder", error });
-    this.#queue.dismiss(entries);
-    for (const entry of entries) entry.reject(error);
-    return entries.map(() => undefined);
-  }
-
-  /** Returns what is answered for good; the rest goes back to the queue. */
-  async #sort(
-    entries: readonly Entry[],
-    outcomes: readonly (RecordOutcome | undefined)[],
-  ): Promise<Answered> {
-    const missing: Entry[] = [];
-    const overtaken: Entry[] = [];
-    const over: Answered = { entries: [], outcomes: [] };
-    for (const [nth, entry] of entries.entries()) {
-      const outcome = outcomes[nth];
-      if (outcome === undefined) continue;
-      if (outcome === "missing" && this.#mayWait(entry)) missing.push(entry);
-      else if (outcome === "superseded" && isFinal(entry.given.task.status)) overtaken.push(entry);
-      else answer(over, entry, outcome);
-    }
-    // This one first: it may fail, and then the whole batch goes back as it was.
-    if (overtaken.length > 0) {
-      const { again, left } = await liftVersions(this.#options.history, overtaken);
-      this.#queue.giveBack(again);
-      for (const entry of left) answer(over, entry, "superseded");
-    }
-    if (missing.length > 0) {
-      const { again, left } = await fetchPayloads(this.#options.broker, missing);
-      this.#queue.giveBack(again);
-      this.#park(left);
-    }
-    return over;
-  }
-
-  #mayWait(entry: Entry): boolean {
-    if (entry.given.outboxId === undefined) return false;
-    const now = this.#options.clock.monotonic();
-    entry.missingSince ??= now;
-    return now - entry.missingSince < missingMaxMs;
-  }
-
-  #park(entries: readonly Entry[]): void {
-    if (entries.length === 0) return;
-    this.#parked.push(...entries);
-    this.#parkTimer ??= this.#options.clock.after(missingRetryMs, () => {
-      this.#parkTimer = undefined;
-      this.#queue.giveBack(this.#parked.splice(0));
-      this.#pump();
-    });
-  }
-
-  /**
-   * Tells the broker, then whoever waits. If the broker does not hear it, an outbox drain repeats
-   * the whole.
-   */
-  async #finish({ entries, outcomes }: Answered): Promise<void> {
-    const items: RecordedItem[] = [];
-    for (const [nth, { given }] of entries.entries()) {
-      const { partition, outboxId, task } = given;
-      if (task.terms && isFinal(task.status)) this.onEnded(task);
-      if (outboxId === undefined || outcomes[nth] === "missing") continue;
-      items.push({ partition, outboxId, taskId: task.id, version: task.version });
-    }
-    if (items.length > 0) await this.#options.broker.recorded(items).catch(() => undefined);
-    this.#queue.dismiss(entries);
-    for (const [nth, entry] of entries.entries()) entry.resolve(outcomes[nth]!);
   }
 
   /** Silent: history itself says when it goes away and when it is back. */
@@ -360,17 +264,6 @@ export class HistoryRecorder implements Recorder, Service {
 
 export const createRecorder = (options: RecorderOptions): HistoryRecorder =>
   new HistoryRecorder(options);
-
-/** Entries with what history said of each. */
-interface Answered {
-  readonly entries: Entry[];
-  readonly outcomes: RecordOutcome[];
-}
-
-function answer(answered: Answered, entry: Entry, outcome: RecordOutcome): void {
-  answered.entries.push(entry);
-  answered.outcomes.push(outcome);
-}
 
 const unavailable = (message: string): DroverError =>
   new DroverError("history_unavailable", message);

@@ -45,10 +45,13 @@ export class RunningWatch {
     this.#timer ??= clock.after(delayMs + sweepMs, () => this.#sweep());
   }
 
-  /** The task went on to this version. */
-  forget(taskId: string, version: number): void {
+  /** The task went on to this version. Returns it as it was noted. */
+  forget(taskId: string, version: number): Task | undefined {
     const noted = this.#tasks.get(taskId);
-    if (noted && noted.task.version <= version) this.#drop(taskId);
+    if (!noted || noted.task.version > version) return undefined;
+    this.#tasks.delete(taskId);
+    this.#bytes -= payloadBytes(noted.task);
+    return noted.task;
   }
 
   clear(): void {

@@ -127,13 +127,20 @@ test("a day with too many live rows to move stands, and loses only what is over"
   await makeDay(-15);
   const live = Array.from({ length: 1_001 }, () => taskOfDay(-15, { namespace }));
   const over = taskOfDay(-15, { namespace, retentionMs: 0 });
+  // Kept so long that no index shows when it may go.
+  const weeks = Array.from({ length: 3 }, () => taskOfDay(-15, { namespace }));
   await history.insert(live.slice(0, 900));
-  await history.insert([...live.slice(900), over]);
-  await history.record([ended(over, "completed")]);
+  await history.insert([...live.slice(900), ...weeks, over]);
+  await history.record([over, ...weeks].map((task) => ended(task, "completed")));
   await client.query("UPDATE tasks SET purge_at = 0 WHERE id = $1", [over.id]);
-  expect(await history.prune(100)).toBe(1);
+  await client.query(
+    `UPDATE tasks SET ended_at = now_ms() - 700000000, purge_at = now_ms() - 95200000
+    WHERE id = ANY ($1)`,
+    [weeks.map(({ id }) => id)],
+  );
+  expect(await history.prune(100)).toBe(4);
   expect(await tableOf(live[0]!)).toMatch(/^tasks_\d{8}$/);
-  expect(await tableOf(over)).toBeUndefined();
+  for (const gone of [over, ...weeks]) expect(await tableOf(gone)).toBeUndefined();
   expect(await history.liveCount(namespace)).toBe(1_001);
 });
 

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import type pg from "pg";
 import { beforeAll, expect, test } from "vitest";
 import { systemClock, systemRandom } from "../../src/clock.js";
@@ -149,7 +150,7 @@ const bornOf = (tasks: readonly Task[]) => tasks.map((task) => ({ task, payload:
 test("a copy that fails leaves its connection fit for the next", async () => {
   const { url } = await sharedPostgres();
   const database = createDatabase({ url, schema, statementMs: 20_000, maxConnections: 1 });
-  const then = { then: sql("mark_copied"), values: [null, "{}"] };
+  const then = { statement: sql("mark_copied"), values: [null, "{}"] };
   const backend = { name: "backend", text: "SELECT pg_backend_pid() AS pid" };
   const before = await database.rows(backend);
   const [known, ...fresh] = Array.from({ length: 4 }, () => factory.task());
@@ -194,4 +195,28 @@ test("a database behind something that takes no copy is written to all the same"
   expect(await record(cutting, told, 0)).toEqual(["applied"]);
   expect(tried).toBe(1);
   await database.stop();
+});
+
+test("the end of a task whose payload is at hand replaces its row with all that it said", async () => {
+  const payload = { contentType: "text/plain", data: Buffer.from("as asked") };
+  const [done, other, gone] = Array.from({ length: 3 }, () =>
+    factory.task({ payload, tags: ["red"], idempotencyKey: randomUUID() }),
+  );
+  await history.insert([done!, other!]);
+  const tell = (task: Task, version: number) => ({
+    ...ended(task, "completed", { version }),
+    asked: task,
+  });
+  expect(await history.record([tell(done!, 3)])).toEqual(["applied"]);
+  const { task } = tell(done!, 3);
+  expect(await history.get("default", [done!.id])).toEqual([{ ...task, payload }]);
+  expect(await history.keyHolder("default", "default", done!.idempotencyKey)).toBe(done!.id);
+  // With one that has ended and one that never came: what stands as it should is written.
+  const outcomes = await history.record([tell(done!, 4), tell(other!, 3), tell(gone!, 3)]);
+  expect(outcomes).toEqual(["superseded", "applied", "missing"]);
+  expect((await history.get("default", [other!.id]))[0]?.payload).toEqual(payload);
+  const { rows } = await client.query("SELECT FROM tasks WHERE id = ANY ($1)", [
+    [done!.id, other!.id, gone!.id],
+  ]);
+  expect(rows).toHaveLength(2);
 });

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from "vitest";
 import type { Transition } from "../../src/broker/broker.js";
 import { DroverError } from "../../src/errors.js";
-import type { History, RecordOutcome } from "../../src/history/history.js";
+import type { History, RecordOutcome, Told } from "../../src/history/history.js";
 import { limits } from "../../src/limits.js";
 import type { Task } from "../../src/task/task.js";
 import { over, type Site, submit, submitted, Worker, World, type WorldOptions } from "./world.js";
@@ -22,7 +22,7 @@ async function start(options: WorldOptions = {}): Promise<{ site: Site; worker: 
 
 /** History whose answers wait until the test lets them go; keeps what it was asked. */
 function gated() {
-  const calls: { transitions: readonly Transition[]; go: () => void }[] = [];
+  const calls: { transitions: readonly Told[]; go: () => void }[] = [];
   const wrapHistory = (history: History): History =>
     over(history, {
       async record(transitions) {
@@ -65,6 +65,24 @@ describe("flushing", () => {
     expect(ids.map((id) => world.row(id)?.status)).toEqual(ids.map(() => "completed"));
     expect(await site.broker.readOutbox(0, 0, 100)).toEqual([]);
     expect(site.recorder.bytes).toBe(0);
+  });
+
+  it("tells of a task that ran here what its transition omits", async () => {
+    const gate = gated();
+    const { site, worker } = await start({ wrapHistory: gate.wrapHistory });
+    const task = world.tasks.task({ payload: { contentType: "", data: Buffer.from("asked") } });
+    await submit(site, task);
+    const [lease] = await worker.lease(task, 1);
+    site.recorder.running(lease!.task);
+    const { transition } = await worker.complete(lease!);
+    const done = site.recorder.record(transition!);
+    await world.turn();
+    const [told] = gate.calls[0]!.transitions;
+    expect(told?.payloadOmitted).toBe(true);
+    expect(told?.asked?.payload).toEqual(task.payload);
+    gate.calls[0]!.go();
+    expect(await done).toBe("applied");
+    expect(world.row(task.id)?.payload).toEqual(task.payload);
   });
 
   it("writes what came during a flush together with the next, each task in its order", async () => {

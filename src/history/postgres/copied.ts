@@ -1,5 +1,5 @@
 import { isBadRow, mayRepeat, sqlState } from "./failures.js";
-import type { Copying } from "./copy.js";
+import type { Step } from "./copy.js";
 import type { Database } from "./pool.js";
 import { sql } from "./sql.js";
 import { type Born, copiedTasks } from "./written.js";
@@ -32,21 +32,23 @@ function known(database: Database): Known {
 }
 
 /**
- * Writes rows none of which should stand yet, in id order, and runs a statement behind them, which
- * answers the store's time; in one transaction. It is a first try, which costs half of what a look
- * at each row does. False: nothing is written, because a row stands already or is refused.
+ * Writes rows none of which should stand, in id order, and runs a statement behind them, which
+ * answers the store's time, and perhaps one ahead; in one transaction. It is a first try, which
+ * costs half of what a look at each row does. False: nothing is written, because a row stands or is
+ * refused.
  */
 export async function copyBorn(
   database: Database,
   rows: readonly Born[],
-  then: Pick<Copying, "then" | "values">,
+  last: Step,
+  first?: Step,
 ): Promise<boolean> {
   const state = known(database);
   if (database.clock.monotonic() < state.restsUntil) return false;
   const now = await nowOf(database, state);
   try {
     const data = copiedTasks(rows, now);
-    tell(database, state, await database.copy({ ...then, copy: copyTasks, rows: data }));
+    tell(database, state, await database.copy({ first, copy: copyTasks, rows: data, last }));
     return true;
   } catch (error) {
     if (isBadRow(error) || mayRepeat(error)) return false;

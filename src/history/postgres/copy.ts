@@ -1,13 +1,19 @@
 import type pg from "pg";
 import type { Statement } from "./sql.js";
 
-/** A COPY, and a statement behind it in the same transaction; one round trip in all. */
+/** With values for its parameters, as text. */
+export interface Step {
+  readonly statement: Statement;
+  readonly values: readonly (string | null)[];
+}
+
+/** A COPY between two statements, in one transaction and one round trip. */
 export interface Copying {
+  readonly first: Step | undefined;
   readonly copy: Statement;
   /** Messages of the protocol: the rows and their end. */
   readonly rows: Buffer;
-  readonly then: Statement;
-  readonly values: readonly (string | null)[];
+  readonly last: Step;
 }
 
 type Answered = (error: Error | null, answer?: string | null) => void;
@@ -21,7 +27,7 @@ let uses = 0;
  * ask for the rows. If the COPY fails, the server reads past the rest.
  */
 export class CopyQuery implements pg.Submittable {
-  /** With the first column of what `then` answered. pg wraps it, for its deadline. */
+  /** With the first column of what the last statement answered. pg wraps it, for its deadline. */
   callback: Answered;
   readonly #copying: Copying;
   readonly #fresh = new Map<Statement, string>();
@@ -35,18 +41,19 @@ export class CopyQuery implements pg.Submittable {
   }
 
   submit(connection: pg.Connection): void {
-    const { copy, rows, then, values } = this.#copying;
+    const { first, copy, rows, last } = this.#copying;
     this.#known = prepared.get(connection) ?? this.#known;
     prepared.set(connection, this.#known);
     connection.stream.cork();
-    this.#execute(connection, copy, []);
+    if (first) this.#execute(connection, first);
+    this.#execute(connection, { statement: copy, values: [] });
     connection.stream.write(rows);
-    this.#execute(connection, then, values);
+    this.#execute(connection, last);
     connection.sync();
     connection.stream.uncork();
   }
 
-  #execute(connection: pg.Connection, statement: Statement, values: Copying["values"]): void {
+  #execute(connection: pg.Connection, { statement, values }: Step): void {
     let name = this.#known.get(statement);
     if (name === undefined) {
       // After a failure nobody knows what was prepared: the next one takes another name.

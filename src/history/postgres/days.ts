@@ -55,9 +55,15 @@ async function buryRetired(database: Database, shard: number): Promise<number> {
   }
 }
 
+export interface TaskTable {
+  readonly name: string;
+  readonly retired: boolean;
+  /** Rows in it that were kept for the usual time may be due. */
+  readonly aged: boolean;
+}
+
 /** The tables that hold tasks, and those that are retired. */
-export const tables = (database: Database): Promise<{ name: string; retired: boolean }[]> =>
-  database.rows(dayTables);
+export const tables = (database: Database): Promise<TaskTable[]> => database.rows(dayTables);
 
 /** What cannot have its lock in a second is done in a later round. */
 export async function patiently<T>(work: () => Promise<T>): Promise<T | undefined> {

@@ -1,7 +1,6 @@
-import type { Transition } from "../../broker/broker.js";
 import { mayBecome } from "../../task/status.js";
-import type { Attempt, Payload, Task } from "../../task/task.js";
-import type { RecordOutcome } from "../history.js";
+import { type Attempt, isFinal, type Payload, type Task } from "../../task/task.js";
+import type { RecordOutcome, Told } from "../history.js";
 import {
   byAge,
   type Decision,
@@ -17,9 +16,10 @@ export interface Guess {
   readonly group: TaskTransitions;
   /**
    * `born`: no row should be there. `changed`: a live one of the same run, whose version is below
-   * `above`. `unsure`: to be looked at.
+   * `above`. `replaced`: so as well, and the task has ended and all of it is known. `unsure`: to be
+   * looked at.
    */
-  readonly kind: "born" | "changed" | "unsure";
+  readonly kind: "born" | "changed" | "replaced" | "unsure";
   readonly task: Task;
   readonly payload: Payload | undefined;
   readonly above: number;
@@ -55,16 +55,22 @@ function straight(group: TaskTransitions): Guess | undefined {
     const { attempt } = transitions[nth]!;
     if (attempt && !isToldByTask(attempt, task)) return undefined;
   }
+  const asked = born ? oldest : askedOf(transitions);
+  // Only a change of the row releases a unique key.
+  const replaces = asked && isFinal(task.status) && task.terms === undefined;
   return {
     group,
-    kind: born ? "born" : "changed",
+    kind: born ? "born" : replaces ? "replaced" : "changed",
     task,
-    payload: born ? oldest.payload : undefined,
+    payload: asked?.payload,
     above: oldest.version,
     attempt: undefined,
     outcomes: undefined,
   };
 }
+
+const askedOf = (transitions: readonly Told[]): Task | undefined =>
+  transitions.find(({ asked }) => asked !== undefined)?.asked;
 
 const follows = (before: Task, after: Task): boolean =>
   after.run === before.run &&
@@ -116,7 +122,7 @@ const liveBefore = ({ version, run }: Task): Guarded => ({
 
 /** Those that need rows of their own. */
 const attemptsLeft = (
-  transitions: readonly Transition[],
+  transitions: readonly Told[],
   { outcomes }: Decision,
   task: Task,
 ): Attempt[] =>

@@ -5,6 +5,7 @@ import { endedCounts } from "./counts.js";
 import { isBadRow } from "./failures.js";
 import type { Guess } from "./guess.js";
 import type { WrittenRow } from "./insert.js";
+import { bigint, int, plainArray } from "./literals.js";
 import type { Database } from "./pool.js";
 import { sql } from "./sql.js";
 import { withRowTypes } from "./types.js";
@@ -13,9 +14,10 @@ import { taskChanges, wholeTasks } from "./written.js";
 const recordTasks = sql("record_tasks");
 const changeTasks = sql("change_tasks");
 const countCopied = sql("count_copied");
+const replaceTasks = sql("replace_tasks");
 
-/** A few new rows among many changes travel with them: one transaction instead of two. */
-const changesOfOneBorn = 4;
+/** A few whole rows among many changes travel with them: one transaction instead of two. */
+const changesOfOneWhole = 4;
 
 /** Writes what finds history as it was guessed; returns the rest. */
 export async function recordAsGuessed(
@@ -24,34 +26,47 @@ export async function recordAsGuessed(
   shard: number,
   outcomes: RecordOutcome[],
 ): Promise<TaskTransitions[]> {
-  let born: Guess[] = [];
-  const changed: Guess[] = [];
+  const born: Guess[] = [];
+  let whole: Guess[] = [];
+  let changed: Guess[] = [];
   const left: TaskTransitions[] = [];
   for (const one of guesses) {
+    if (one.kind === "unsure") {
+      left.push(one.group);
+      continue;
+    }
     if (one.kind === "born") born.push(one);
-    else if (one.kind === "changed") changed.push(one);
-    else left.push(one.group);
+    else changed.push(one);
+    if (one.kind !== "changed") whole.push(one);
   }
-  if (born.length * changesOfOneBorn > changed.length && (await copied(database, born, shard))) {
-    for (const { group, outcomes: given } of born) answer(group, given, outcomes);
-    born = [];
+  const many = whole.length * changesOfOneWhole > guesses.length - whole.length;
+  if (many && (await copied(database, whole, shard))) {
+    for (const { group, outcomes: given } of whole) answer(group, given, outcomes);
+    changed = changed.filter(({ kind }) => kind === "changed");
+    whole = [];
   }
-  if (born.length + changed.length === 0) return left;
-  const written = await writeAtOnce(database, born, changed, shard);
-  for (const one of [...born, ...changed]) {
+  const rest = whole.length === 0 ? changed : [...born, ...changed];
+  if (rest.length === 0) return left;
+  const written = await writeAtOnce(database, whole.length === 0 ? [] : born, changed, shard);
+  for (const one of rest) {
     if (!written || written.has(one.group.id)) answer(one.group, one.outcomes, outcomes);
     else left.push(one.group);
   }
   return left.sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
-const copied = (database: Database, born: readonly Guess[], shard: number): Promise<boolean> => {
-  const values = endedCounts(
-    born.map(({ task }) => task),
-    shard,
-  );
-  return copyBorn(database, born, { then: countCopied, values });
-};
+function copied(database: Database, whole: readonly Guess[], shard: number): Promise<boolean> {
+  const tasks = whole.map(({ task }) => task);
+  const last = { statement: countCopied, values: endedCounts(tasks, shard) };
+  const replaced = whole.filter(({ kind }) => kind === "replaced");
+  if (replaced.length === 0) return copyBorn(database, whole, last);
+  const values = [
+    plainArray(replaced.map(({ task }) => task.id)),
+    plainArray(replaced.map(({ above }) => bigint(above))),
+    plainArray(replaced.map(({ task }) => int(task.run))),
+  ];
+  return copyBorn(database, whole, last, { statement: replaceTasks, values });
+}
 
 /**
  * In one statement, which leaves alone what is otherwise. Ids of what is written; undefined for

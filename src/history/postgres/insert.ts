@@ -63,7 +63,7 @@ const asNew = (): InsertOutcome => inserted;
 function copyAlone(database: Database, rows: readonly Born[], marker: string): Promise<boolean> {
   const sorted = rows.toSorted(byId);
   const values = [marker, plainArray(sorted.map(({ task }) => task.id))];
-  return copyBorn(database, sorted, { then: markCopied, values });
+  return copyBorn(database, sorted, { statement: markCopied, values });
 }
 
 const isKeyed = (task: Task): boolean =>

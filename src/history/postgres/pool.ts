@@ -43,7 +43,7 @@ export interface Database extends Queryable {
   readonly clock: Clock;
   /** Planned for the values given, where they decide which index is the right one. */
   planned<R>(statement: Statement, values: readonly unknown[]): Promise<R[]>;
-  /** Not repeated after deadlocks. Answers the number that the statement behind the COPY does. */
+  /** Not repeated after deadlocks. Answers the number that its last statement does. */
   copy(copying: Copying): Promise<number>;
   /** Repeats `work` after deadlocks. A rejection at COMMIT leaves the outcome unknown. */
   transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>;

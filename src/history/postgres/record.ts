@@ -1,7 +1,6 @@
-import type { Transition } from "../../broker/broker.js";
 import { limits } from "../../limits.js";
 import type { Attempt, Task } from "../../task/task.js";
-import type { RecordOutcome } from "../history.js";
+import type { RecordOutcome, Told } from "../history.js";
 import {
   attemptMayChange,
   type Decision,
@@ -35,7 +34,7 @@ const upsertAttempts = sql("upsert_attempts");
  */
 export async function record(
   database: Database,
-  transitions: readonly Transition[],
+  transitions: readonly Told[],
   shard: number,
 ): Promise<RecordOutcome[]> {
   const outcomes: RecordOutcome[] = Array.from({ length: transitions.length }, () => "missing");
