@@ -240,6 +240,7 @@ describe("what a node says of a slot", () => {
     expect(moved("MOVED 1 ::1:7000")).toEqual({ kind: "moved", address: "::1:7000" });
     expect(moved("ASK 1 10.0.0.1:7000")).toEqual({ kind: "moving" });
     expect(moved("CLUSTERDOWN The cluster is down")).toEqual({ kind: "down" });
+    expect(moved("CLUSTERDOWN Hash slot not served")).toEqual({ kind: "homeless" });
     expect(moved("ERR unknown")).toBeUndefined();
   });
 

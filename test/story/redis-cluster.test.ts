@@ -73,6 +73,9 @@ it("goes on while a slot moves and a primary is killed, and loses nothing, on a 
   const coordinators = await Promise.all(envs.map((env) => startCoordinator(env)));
   const addresses = coordinators.map(({ grpc }) => grpc);
   const client = storyClient(addresses);
+  for (const [{ queue } = all[0]!] of places) {
+    await client.queues.update(queue, { durability: "relaxed" });
+  }
   const env = { WORKER_CONCURRENCY: "20", STORY_QUEUES: all.map(({ queue }) => queue).join(",") };
   const workers = await Promise.all([startWorker(addresses, env), startWorker(addresses, env)]);
   const load = startLoad(client, submitsPerSecond, (n) =>

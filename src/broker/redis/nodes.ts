@@ -12,6 +12,7 @@ import { asNumber, type ScriptName, type Scripts } from "./scripts.js";
 import {
   addressOf,
   readSlots,
+  type Redirection,
   redirectionOf,
   type SlotRange,
   splitAddress,
@@ -44,11 +45,17 @@ interface KnownNode extends Node {
 const lookMs = 5_000;
 /** The same while a partition has no node that answers. */
 const brokenLookMs = 250;
-/** How often a partition whose slot is moving is tried. */
-const movingLookMs = 100;
+/** How often a partition that its node refuses is tried. */
+const heldLookMs = 100;
 /** A node without partitions is kept so long: answers may still be on their way. */
 const unusedMs = 2 * limits.storeCommandMs;
 const doubtMs = 2_000;
+
+const reasons = {
+  moving: "its slot is moving to another node",
+  down: "its node is cut off from the Redis Cluster, or this is not whole",
+  homeless: "no node of the Redis Cluster serves its slot",
+} as const;
 
 /**
  * Which Redis serves a partition: the only one there is, or on a Redis Cluster the primary that
@@ -61,7 +68,8 @@ export class Nodes {
   readonly #known = new Map<string, KnownNode>();
   readonly #serving = new Map<string, KnownNode>();
   readonly #slots = new Map<string, number>();
-  readonly #moving = new Set<string>();
+  /** Partitions whose node refuses them, and what it said last. */
+  readonly #held = new Map<string, Exclude<Redirection["kind"], "moved">>();
   readonly #loop: Loop;
   readonly #settled: (() => void)[] = [];
   /** The one Redis there is, unless it says that it is a node of a Cluster. */
@@ -136,15 +144,15 @@ export class Nodes {
     await Promise.all([...this.#known.values()].map(({ connection }) => connection.stop()));
   }
 
-  /** The partition's node answers, and its slot is not on the move. */
+  /** The partition's node answers, and does not refuse it. */
   serves(base: string): boolean {
     const node = this.#only ?? this.#serving.get(base);
-    return node !== undefined && node.connection.available && !this.#moving.has(base);
+    return node !== undefined && node.connection.available && !this.#held.has(base);
   }
 
   /** Its slot is on the move: nobody can run a script on it. */
   isMoving(base: string): boolean {
-    return this.#moving.has(base);
+    return this.#held.get(base) === "moving";
   }
 
   /** Throws `broker_unavailable` while none is known. */
@@ -181,17 +189,20 @@ export class Nodes {
         this.#lookSoon();
         return "moved";
       case "moving":
-        this.#freeze(base);
+      case "homeless":
+        this.#hold(base, said.kind);
         break;
       case "down":
         this.#doubt(node);
+        for (const [other, its] of this.#serving) if (its === node) this.#hold(other, "down");
         break;
     }
     return undefined;
   }
 
   async #follow(base: string, call: (node: Node) => Promise<unknown>): Promise<unknown> {
-    if (this.#moving.has(base)) throw unavailable("the partition's slot is moving to another node");
+    const held = this.#held.get(base);
+    if (held) throw unavailable(reasons[held]);
     const node = this.nodeOf(base);
     try {
       return await call(node);
@@ -250,13 +261,13 @@ export class Nodes {
   async #look(): Promise<number> {
     this.#lookedAt = this.#options.clock.monotonic();
     await this.#readSlots();
-    await Promise.all([...this.#moving].map((base) => this.#tryAgain(base)));
+    await Promise.all([...this.#held.keys()].map((base) => this.#tryAgain(base)));
     this.#retire();
     const whole = this.#options.bases.every((base) => {
       return this.#serving.get(base)?.connection.available === true;
     });
     if (whole) this.#settle();
-    if (this.#moving.size > 0) return movingLookMs;
+    if (this.#held.size > 0) return heldLookMs;
     return whole ? lookMs : brokenLookMs;
   }
 
@@ -301,15 +312,15 @@ export class Nodes {
     if (before === node) return;
     if (node) this.#serving.set(base, node);
     else this.#serving.delete(base);
-    this.#moving.delete(base);
+    this.#held.delete(base);
   }
 
-  #freeze(base: string): void {
-    if (this.#moving.has(base)) return;
-    this.#moving.add(base);
+  #hold(base: string, why: keyof typeof reasons): void {
+    const before = this.#held.get(base);
+    this.#held.set(base, why);
+    if (before === why) return;
     const partition = this.#options.bases.indexOf(base);
-    const reason = "its slot is moving to another node";
-    this.#options.events?.emit("partition.cold", { partition, reason });
+    this.#options.events?.emit("partition.cold", { partition, reason: reasons[why] });
     this.#lookSoon();
   }
 
@@ -318,9 +329,9 @@ export class Nodes {
     const node = this.#serving.get(base);
     try {
       await node?.connection.send("EXISTS", [base]);
-      this.#moving.delete(base);
+      this.#held.delete(base);
     } catch (error) {
-      if (redirectionOf(error, "")?.kind !== "moving") this.#moving.delete(base);
+      if (!redirectionOf(error, "")) this.#held.delete(base);
       if (node) this.heed(base, node, error);
     }
   }
@@ -333,7 +344,7 @@ export class Nodes {
 
   /** What goes wrong goes wrong for many calls at once. */
   #lookSoon(): void {
-    if (this.#options.clock.monotonic() - this.#lookedAt >= movingLookMs) this.#loop.poke();
+    if (this.#options.clock.monotonic() - this.#lookedAt >= heldLookMs) this.#loop.poke();
   }
 
   #retire(): void {

@@ -35,8 +35,10 @@ export type Redirection =
   | { readonly kind: "moved"; readonly address: string }
   /** Its keys are on the way to another node. */
   | { readonly kind: "moving" }
-  /** The node does not serve it now: its Cluster is not whole, or it is cut off from it. */
-  | { readonly kind: "down" };
+  /** The node serves nothing now: its Cluster is not whole, or it is cut off from it. */
+  | { readonly kind: "down" }
+  /** No node of the Cluster serves it. */
+  | { readonly kind: "homeless" };
 
 /** What an error of the broker says of its slot. `asked`: host of the node that refused. */
 export function redirectionOf(error: unknown, asked: string): Redirection | undefined {
@@ -45,7 +47,8 @@ export function redirectionOf(error: unknown, asked: string): Redirection | unde
   const moved = /^MOVED \d+ (.*):(\d+)$/.exec(text);
   if (moved) return { kind: "moved", address: `${moved[1] || asked}:${moved[2]}` };
   if (/^(ASK|TRYAGAIN)\b/.test(text)) return { kind: "moving" };
-  return text.startsWith("CLUSTERDOWN") ? { kind: "down" } : undefined;
+  if (!text.startsWith("CLUSTERDOWN")) return undefined;
+  return { kind: /slot not served/.test(text) ? "homeless" : "down" };
 }
 
 export interface Address {
