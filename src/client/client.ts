@@ -43,6 +43,7 @@ import { pollUntil } from "./polling.js";
 import { createQueues, createWorkers, type Queues, type Workers } from "./queues.js";
 import type { Schedules } from "./schedule.js";
 import { createSchedules } from "./schedules.js";
+import { ManySink, OneSink } from "./sinks.js";
 import { Submitter, type SubmitPlan } from "./submitter.js";
 import type {
   Client,
@@ -130,7 +131,7 @@ class PooledClient implements Client {
   #submit(type: string, payload: unknown, options: SubmitOptions): Promise<Receipt> {
     return new Promise((resolve, reject) => {
       const task = encodeTask(type, payload, options);
-      this.#submitter.submit(type, task, options, { resolve, reject });
+      this.#submitter.submit(type, task, options, new OneSink(resolve, reject), 0);
     });
   }
 
@@ -139,29 +140,19 @@ class PooledClient implements Client {
     plan: SubmitPlan = {},
   ): Promise<SubmitOutcome[]> {
     const trace = await activeTrace();
-    const outcomes: SubmitOutcome[] = [];
-    let left = tasks.length;
-    await new Promise<void>((resolve) => {
-      if (left === 0) return resolve();
-      tasks.forEach(({ type, payload, options = {} }, index) => {
-        const settle = (outcome: SubmitOutcome): void => {
-          outcomes[index] = outcome;
-          left -= 1;
-          if (left === 0) resolve();
-        };
-        const refused = (error: unknown): void => settle({ ok: false, error, type });
+    if (tasks.length === 0) return [];
+    return new Promise((resolve) => {
+      const sink = new ManySink(tasks.length, resolve);
+      for (let place = 0; place < tasks.length; place += 1) {
+        const { type, payload, options = {} } = tasks[place]!;
         try {
           const task = encodeTask(type, payload, traced(options, trace));
-          this.#submitter.submit(type, task, plan, {
-            resolve: ({ id, status }) => settle({ ok: true, id, status, type }),
-            reject: refused,
-          });
+          this.#submitter.submit(type, task, plan, sink, place);
         } catch (error) {
-          refused(error);
+          sink.refused(place, error, type);
         }
-      });
+      }
     });
-    return outcomes;
   }
 
   async get(task: TaskRef<string>, options?: CallOptions): Promise<Task> {

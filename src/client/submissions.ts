@@ -1,5 +1,11 @@
 import { limits } from "../limits.js";
-import type { Receipt } from "./surface.js";
+import type { SubmitStatus } from "./surface.js";
+
+/** Whoever submitted tasks together hears of each here, by its place among them, once. */
+export interface Sink {
+  taken(place: number, id: string, status: SubmitStatus, type: string): void;
+  refused(place: number, error: unknown, type: string): void;
+}
 
 /** One task on its way, until a coordinator has answered for it. */
 export interface Submission {
@@ -8,8 +14,8 @@ export interface Submission {
   readonly task: Uint8Array;
   /** The same at every try: it makes a repeat safe. */
   readonly requestId: string;
-  readonly resolve: (receipt: Receipt) => void;
-  readonly reject: (error: unknown) => void;
+  readonly sink: Sink;
+  readonly place: number;
   /** On the monotonic clock; from then on nothing is repeated. */
   readonly endAt: number;
   /** Tries that were sent. */

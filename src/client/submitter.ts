@@ -13,7 +13,7 @@ import { callUnary } from "../transport/unary.js";
 import type { ChannelPool } from "./channel-pool.js";
 import { clientClosed, DroverClientError } from "./errors.js";
 import { type SubmitAnswer, toSubmitStatus, unaryRequest } from "./hot-frames.js";
-import { type Submission, SubmissionQueue } from "./submissions.js";
+import { type Sink, type Submission, SubmissionQueue } from "./submissions.js";
 import { SubmitLink } from "./submit-link.js";
 import { repeatable, tooLate } from "./submit-retry.js";
 import { Unanswered } from "./unanswered.js";
@@ -30,8 +30,6 @@ export interface SubmitPlan {
   /** Gives up repeating after this long. Default and at most 5 min. */
   timeoutMs?: number | undefined;
 }
-
-type Settle = Pick<Submission, "resolve" | "reject">;
 
 const unaryCodec = rawCodec(TaskService.method.submitTasks);
 const unaryAnswerMs = 30_000;
@@ -58,24 +56,25 @@ export class Submitter {
   }
 
   /**
-   * Takes an encoded Task. `reject` gets a DroverClientError, or the reason of the signal.
-   * Callbacks and no promise: a batch has one for all its tasks.
+   * Takes an encoded Task. What it is refused for is a DroverClientError, or the reason of the
+   * signal. No promise and no function for each: a batch has one sink for all its tasks.
    */
-  submit(type: string, task: Uint8Array, plan: SubmitPlan, { resolve, reject }: Settle): void {
+  submit(type: string, task: Uint8Array, plan: SubmitPlan, sink: Sink, place: number): void {
     const { clock, random } = this.#options;
-    if (plan.signal?.aborted) return reject(plan.signal.reason);
-    if (this.#closed) return reject(clientClosed());
+    if (plan.signal?.aborted) return sink.refused(place, plan.signal.reason, type);
+    if (this.#closed) return sink.refused(place, clientClosed(), type);
     if (this.#unanswered.full) {
-      const again = (): void => this.submit(type, task, plan, { resolve, reject });
-      return void this.#unanswered.turn(plan.signal).then(again, reject);
+      const again = (): void => this.submit(type, task, plan, sink, place);
+      const refused = (error: unknown): void => sink.refused(place, error, type);
+      return void this.#unanswered.turn(plan.signal).then(again, refused);
     }
     const patienceMs = Math.min(plan.timeoutMs ?? limits.submitRetryMs, limits.submitRetryMs);
     const submission: Submission = {
       type,
       task,
       requestId: freshId(clock, random),
-      resolve,
-      reject,
+      sink,
+      place,
       endAt: clock.monotonic() + patienceMs,
       sends: 0,
       done: false,
@@ -243,7 +242,7 @@ export class Submitter {
   #succeed(submission: Submission, { taskId, status }: SubmitAnswer): void {
     this.#failures = 0;
     if (!this.#unanswered.finish(submission)) return;
-    submission.resolve({ id: taskId, status, type: submission.type });
+    submission.sink.taken(submission.place, taskId, status, submission.type);
   }
 
   /** Sends them again after a while, where that is of use; the others end here. */
@@ -276,6 +275,7 @@ export class Submitter {
   }
 
   #fail(submission: Submission, error: unknown): void {
-    if (this.#unanswered.finish(submission)) submission.reject(error);
+    const { sink, place, type } = submission;
+    if (this.#unanswered.finish(submission)) sink.refused(place, error, type);
   }
 }

@@ -19,7 +19,7 @@ export class Writer {
 
   /** A copy of all that was written; the writer is empty then. */
   finish(): Buffer {
-    const copy = Buffer.from(this.#bytes.subarray(0, this.#at));
+    const copy = this.#copy(this.#at);
     this.#at = 0;
     if (this.#bytes.length > keptBytes) this.#bytes = Buffer.allocUnsafe(keptBytes);
     return copy;
@@ -27,9 +27,16 @@ export class Writer {
 
   /** A copy of what was written before `from`; what came after is the writer's beginning then. */
   finishBefore(from: number): Buffer {
-    const copy = Buffer.from(this.#bytes.subarray(0, from));
+    const copy = this.#copy(from);
     this.#bytes.copyWithin(0, from, this.#at);
     this.#at -= from;
+    return copy;
+  }
+
+  /** Without a view of what is copied, which would cost as much again. */
+  #copy(length: number): Buffer {
+    const copy = Buffer.allocUnsafe(length);
+    this.#bytes.copy(copy, 0, 0, length);
     return copy;
   }
 
