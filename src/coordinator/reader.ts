@@ -1,6 +1,7 @@
 import type { SessionInfo } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { ListQuery } from "../history/history.js";
+import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import type { LogEntry } from "../task/log.js";
 import { type Attempt, isFinal, type Task } from "../task/task.js";
 import type { Page, PendingReason, TaskView, TaskViewPage } from "./coordinator.js";
@@ -10,8 +11,8 @@ import type { QueueBook } from "./queue-book.js";
 import type { TaskLoader } from "./task-loader.js";
 import type { Waiters } from "./waiters.js";
 
-/** How long a look at the connected sessions serves for telling why a task waits. */
-const sessionsFreshMs = 1_000;
+/** How long a look at sessions and partitions serves for telling why a task waits. */
+const freshMs = 1_000;
 
 /** What people see of tasks: Redis first, then the Postgres primary. */
 export class Reader {
@@ -19,7 +20,8 @@ export class Reader {
   readonly #queues: QueueBook;
   readonly #waiters: Waiters;
   readonly #loader: TaskLoader;
-  #sessions: { at: number; found: SessionInfo[] } | undefined;
+  #sessions: { at: number; found: SessionInfo[] | undefined } | undefined;
+  readonly #partitions = new Map<number, { at: number; cold: boolean }>();
 
   constructor(parts: Parts, queues: QueueBook, waiters: Waiters, loader: TaskLoader) {
     this.#parts = parts;
@@ -114,15 +116,36 @@ export class Reader {
     if (task.status !== "pending") return undefined;
     const settings = await this.#queues.settings(task.namespace, task.queue).catch(() => undefined);
     if (settings?.paused) return "paused";
-    const able = (await this.#connected()).filter((session) => canRun(session, task));
+    if (await this.#isCold(partitionOfSlot(slotOfId(task.id), this.#parts.broker.partitions))) {
+      return "cold";
+    }
+    const sessions = await this.#connected();
+    if (!sessions) return undefined;
+    const able = sessions.filter((session) => canRun(session, task));
     if (able.length === 0) return "no_worker";
     return able.every((session) => session.running >= session.slots) ? "no_slot" : undefined;
   }
 
-  async #connected(): Promise<SessionInfo[]> {
+  /** Nothing is leased from the partition: it is being rebuilt, or its store is away. */
+  async #isCold(partition: number): Promise<boolean> {
+    const { broker, clock } = this.#parts;
+    if (!broker.serves(partition)) return true;
+    const now = clock.monotonic();
+    const known = this.#partitions.get(partition);
+    if (known && now - known.at < freshMs) return known.cold;
+    const cold = await broker.status(partition).then(
+      (status) => status.cold,
+      () => true,
+    );
+    this.#partitions.set(partition, { at: now, cold });
+    return cold;
+  }
+
+  /** Undefined: the broker does not say. */
+  async #connected(): Promise<SessionInfo[] | undefined> {
     const now = this.#parts.clock.monotonic();
-    if (this.#sessions && now - this.#sessions.at < sessionsFreshMs) return this.#sessions.found;
-    const found = await this.#parts.broker.listSessions().catch(() => []);
+    if (this.#sessions && now - this.#sessions.at < freshMs) return this.#sessions.found;
+    const found = await this.#parts.broker.listSessions().catch(() => undefined);
     this.#sessions = { at: now, found };
     return found;
   }

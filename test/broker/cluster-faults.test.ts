@@ -186,6 +186,13 @@ describe("on a Redis Cluster", () => {
     expect(its.broker.available).toBe(true);
     await expect(its.submit(place)).rejects.toEqual(away);
     await its.complete((await its.lease(other, await its.submit(other)))[0]!);
+    const all = Array.from({ length: partitions }, (_, partition) => partition);
+    const again = { sessionId, generation: 2, leaseMs: 15_000, heldTokens: [], partitions: all };
+    const opened = await its.broker.openSession({ ...again, info: sessionInfo({}) });
+    expect(opened).toMatchObject({ kind: "opened", resumed: true });
+    const missed = opened.kind === "opened" ? opened.unreached : [];
+    expect(missed).toContain(place.partition);
+    expect(missed).toEqual(all.filter((partition) => !its.broker.serves(partition)));
     // The node that was listened to is gone, and another one tells the news.
     await until("news by another node", async () => {
       hints.delete("queue");

@@ -80,7 +80,7 @@ it("partitions share the free slots of a worker, and none waits for the others t
 it("a partition whose store is away holds up nobody else's work", async () => {
   const node = await world.node();
   const [dead, alive] = [queues[1]!, queues[2]!];
-  for (const name of queues) {
+  for (const name of [dead, alive]) {
     const change = { durability: "relaxed" } as const;
     await world.wait("relax", node.coordinator.updateQueue("default", name, change));
   }
@@ -102,6 +102,21 @@ it("a partition whose store is away holds up nobody else's work", async () => {
   await world.until("and the other's, later", () => {
     work();
     return worker.acks.length === 2;
+  });
+});
+
+it("takes DURABLE tasks of a partition that is away, and says why they wait", async () => {
+  const node = await world.node();
+  const back = takeAway(node.broker, 1);
+  const worker = await world.open(node, world.worker(), { offer: offer(2) });
+  const [id] = await world.submit(node, draft({ queue: queues[1]! }));
+  const view = await world.wait("get", node.coordinator.get("default", id!));
+  expect(view).toMatchObject({ status: "pending", pendingReason: "cold" });
+  back();
+  const work = diligent(worker);
+  await world.until("found again, and done", () => {
+    work();
+    return worker.acks.length === 1;
   });
 });
 
