@@ -129,6 +129,8 @@ describe("on a Redis Cluster", () => {
       10_000,
       new AbortController().signal,
     );
+    const source = its.cluster.redises[1]!;
+    await until("blocked", async () => /blocked_clients:[1-9]/.test(await source.info("clients")));
     const late = its.another([its.cluster.urls[2]!]);
     await late.start();
     await its.cluster.moveSlot(place.base, 0, {
