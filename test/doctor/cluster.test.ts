@@ -60,6 +60,14 @@ it("looks at every node of a Redis Cluster, and adds up what they hold", async (
   expect(checksOf(report, "clocks", `redis 127.0.0.1:${cluster.nodes[2]!.port}`)).toHaveLength(1);
 });
 
+it("warns where one node would do all the work", async () => {
+  const one = { ...config, redis_url: cluster.urls[2]!, partitions: 1 };
+  const report = await runDoctor({ ...one, database_schema: freshSchema() });
+  const [found] = checksOf(report, "redis", "cluster");
+  expect(found).toMatchObject({ level: "warn" });
+  expect(found!.mend).toContain("64");
+});
+
 it("says which node is away and what one more would stop, and looks at the others all the same", async () => {
   await cluster.redises[0]!.config("SET", "cluster-require-full-coverage", "yes");
   const strict = await runDoctor(config);
@@ -74,12 +82,4 @@ it("says which node is away and what one more would stop, and looks at the other
   expect(found).toMatchObject({ level: "fail" });
   expect(found!.says).toMatch(/^2 nodes serve \d+ of 16 partitions/);
   expect(checksOf(report, "structures", "keys")[0]).toMatchObject({ level: "ok" });
-});
-
-it("warns where one node would do all the work", async () => {
-  const one = { ...config, redis_url: cluster.urls[2]!, partitions: 1 };
-  const report = await runDoctor({ ...one, database_schema: freshSchema() });
-  const [found] = checksOf(report, "redis", "cluster");
-  expect(found).toMatchObject({ level: "warn" });
-  expect(found!.mend).toContain("64");
 });
