@@ -26,7 +26,7 @@ export class Entry {
     // Without one it may as well have been left out.
     const payload = transition.payloadOmitted ? asked?.payload : undefined;
     this.given = transition;
-    this.current = payload ? { ...transition, asked } : transition;
+    this.current = payload && !transition.successor ? told(transition, asked) : transition;
     this.bytes = bytesOf(transition) + (payload?.data.byteLength ?? 0);
     this.awaited = awaited;
     this.givenAt = givenAt;
@@ -45,6 +45,16 @@ export class Entry {
     this.#promise?.reject(error);
   }
 }
+
+/** Member by member: a spread of so many objects shows in profiles. */
+const told = (given: Transition, asked: Task | undefined): Told => ({
+  partition: given.partition,
+  outboxId: given.outboxId,
+  task: given.task,
+  payloadOmitted: given.payloadOmitted,
+  attempt: given.attempt,
+  asked,
+});
 
 interface PromiseWithResolvers {
   readonly promise: Promise<RecordOutcome>;

@@ -167,15 +167,16 @@ export function chunks<R extends Born>(
   maxRows: number = limits.submitItems,
 ): R[][] {
   const all: R[][] = [];
-  let bytes = Number.POSITIVE_INFINITY;
+  let chunk: R[] = [];
+  let bytes = 0;
   for (const row of rows) {
     const size = (row.payload?.data.byteLength ?? 0) + (row.task.result?.data.byteLength ?? 0);
     bytes += size;
-    if (bytes > statementBytes || all.at(-1)!.length >= maxRows) {
-      all.push([]);
+    if (chunk.length === 0 || bytes > statementBytes || chunk.length >= maxRows) {
+      all.push((chunk = []));
       bytes = size;
     }
-    all.at(-1)!.push(row);
+    chunk.push(row);
   }
   return all;
 }

@@ -12,7 +12,7 @@ import {
 } from "../rules.js";
 import { addCounts, type CountChange, countsOf } from "./counts.js";
 import { isBadRow, StartAnew } from "./failures.js";
-import { guess } from "./guess.js";
+import { guess, type Guess } from "./guess.js";
 import { answer, recordAsGuessed } from "./guessed.js";
 import { chunks, insertRows, winKeys } from "./insert.js";
 import { plainArray, restored } from "./literals.js";
@@ -37,8 +37,10 @@ export async function record(
   transitions: readonly Told[],
   shard: number,
 ): Promise<RecordOutcome[]> {
-  const outcomes: RecordOutcome[] = Array.from({ length: transitions.length }, () => "missing");
-  const guesses = groupByTask(transitions).map(guess);
+  const outcomes: RecordOutcome[] = [];
+  for (let place = 0; place < transitions.length; place += 1) outcomes.push("missing");
+  const guesses: Guess[] = [];
+  for (const group of groupByTask(transitions)) guesses.push(guess(group));
   for (const batch of chunks(guesses, limits.recordBatch)) {
     const left = await recordAsGuessed(database, batch, shard, outcomes);
     if (left.length > 0) await recordWithCare(database, left, shard, outcomes);

@@ -42,6 +42,9 @@ export class RowWriter {
   #at: number;
   #rowAt = 0;
   #rows = 0;
+  /** Columns that may come again. */
+  #keptAt = 0;
+  #keptEnd = 0;
   /** Undefined: of a COPY. */
   readonly #typeOid: number | undefined;
   readonly #columns: number;
@@ -71,6 +74,23 @@ export class RowWriter {
     this.#rows += 1;
     if (this.#typeOid === undefined) return;
     this.#view.setInt32(this.#rowAt, this.#at - this.#rowAt - 4);
+  }
+
+  /** The columns written between are kept for `again`. */
+  keepFrom(): void {
+    this.#keptAt = this.#at;
+  }
+
+  keepTo(): void {
+    this.#keptEnd = this.#at;
+  }
+
+  /** The columns kept last. */
+  again(): void {
+    const length = this.#keptEnd - this.#keptAt;
+    this.#room(length);
+    this.#buffer.copyWithin(this.#at, this.#keptAt, this.#keptEnd);
+    this.#at += length;
   }
 
   /** The parameter, or the messages of a COPY; the writer must not be used afterwards. */

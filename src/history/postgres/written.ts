@@ -30,10 +30,12 @@ export interface Born {
 /** A `whole_task[]`. */
 export function wholeTasks(types: RowTypes, rows: readonly Born[]): Buffer {
   const writer = new RowWriter(types.wholeTask, wholeTaskColumns);
+  let before: Task | undefined;
   for (const row of rows) {
     writer.begin();
-    writeWhole(writer, row);
+    writeWhole(writer, row, before);
     writer.end();
+    before = row.task;
   }
   return writer.finish();
 }
@@ -41,18 +43,20 @@ export function wholeTasks(types: RowTypes, rows: readonly Born[]): Buffer {
 /** Data of copy_tasks.sql: those that have ended did so `now`, by the store's clock. */
 export function copiedTasks(rows: readonly Born[], now: number): Buffer {
   const writer = new RowWriter(undefined, wholeTaskColumns + 2);
+  let before: Task | undefined;
   for (const row of rows) {
     const endedAt = isFinal(row.task.status) ? now : undefined;
     writer.begin();
-    writeWhole(writer, row);
+    writeWhole(writer, row, before);
     writer.int8(endedAt);
     writer.int8(endedAt && endedAt + bigint(row.task.retentionMs));
     writer.end();
+    before = row.task;
   }
   return writer.finish();
 }
 
-function writeWhole(writer: RowWriter, { task, payload }: Born): void {
+function writeWhole(writer: RowWriter, { task, payload }: Born, before: Task | undefined): void {
   writer.uuid(task.id);
   writer.int8(bigint(task.version));
   writer.int8(bigint(task.fencingToken));
@@ -62,14 +66,10 @@ function writeWhole(writer: RowWriter, { task, payload }: Born): void {
   writeCounts(writer, task);
   writer.int2(slotOfId(task.id));
   writer.int2(smallint(task.priority));
-  writer.text(task.status);
-  writer.text(storable(task.namespace));
-  writer.text(storable(task.queue));
-  writer.text(storable(task.type));
-  writer.text(storable(task.sessionId));
-  writer.text(storable(task.workerId));
+  if (before && isNamedAlike(before, task)) writer.again();
+  else writeNames(writer, task);
   writer.text(task.idempotencyKey ? storable(task.idempotencyKey) : undefined);
-  writer.texts(task.tags.map(storable));
+  writer.texts(task.tags.length === 0 ? undefined : task.tags.map(storable));
   writer.json(specColumn(task));
   writer.json(json(task.error));
   writer.json(json(task.progress));
@@ -79,6 +79,26 @@ function writeWhole(writer: RowWriter, { task, payload }: Born): void {
   writer.text(task.terms?.schedule && storable(task.terms.schedule));
   writer.json(extraColumn(task));
 }
+
+/** Most rows of a batch are alike in these, so that their bytes are copied from the row before. */
+function writeNames(writer: RowWriter, task: Task): void {
+  writer.keepFrom();
+  writer.text(task.status);
+  writer.text(storable(task.namespace));
+  writer.text(storable(task.queue));
+  writer.text(storable(task.type));
+  writer.text(storable(task.sessionId));
+  writer.text(storable(task.workerId));
+  writer.keepTo();
+}
+
+const isNamedAlike = (one: Task, other: Task): boolean =>
+  one.status === other.status &&
+  one.namespace === other.namespace &&
+  one.queue === other.queue &&
+  one.type === other.type &&
+  one.sessionId === other.sessionId &&
+  one.workerId === other.workerId;
 
 /** What becomes of a row whose version is below `above`. */
 export interface Change {
