@@ -1,4 +1,5 @@
 import type { ConnectError } from "@connectrpc/connect";
+import type { Clock, Timer } from "../clock.js";
 import type { CoordinatorFrame, SessionPort } from "../coordinator/frames.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
@@ -8,6 +9,7 @@ import { toConnectError } from "./interceptors/errors.js";
 import type { RawStream } from "./raw-stream.js";
 
 export interface StreamPortOptions {
+  readonly clock: Clock;
   readonly stream: RawStream;
   /** Breaks the stream off, even if what was written waits for a peer that does not read. */
   abort(reason: ConnectError): void;
@@ -16,6 +18,13 @@ export interface StreamPortOptions {
   /** All is written and the port was closed, with this error if any. Once. */
   onOver(error: unknown): void;
 }
+
+/**
+ * Acks wait so long for other parts to ride with: under load the leases for the slots that these
+ * results have freed. Nobody waits for them meanwhile: a worker's slots are free once it has said
+ * its results.
+ */
+const companyMs = 5;
 
 /**
  * How a session speaks to its stream. What is sent in one tick, or while the peer does not read, is
@@ -28,6 +37,8 @@ export class StreamPort implements SessionPort {
   /** Encoded, and not taken by the stream yet. */
   #encoded: Buffer[] = [];
   #scheduled = false;
+  /** Acks alone wait for company. */
+  #late: Timer | undefined;
   #held = false;
   #heldBytes = 0;
   #closed = false;
@@ -52,7 +63,8 @@ export class StreamPort implements SessionPort {
     if (this.#held) {
       this.#heldBytes += sizeOf(frame);
       if (this.#heldBytes > limits.outboundBytes) this.#breakOff();
-    } else this.#schedule();
+    } else if (!onlyAcks(frame)) this.#schedule();
+    else this.#late ??= this.#options.clock.after(companyMs, () => this.#flush());
   }
 
   close(error?: DroverError): void {
@@ -94,6 +106,8 @@ export class StreamPort implements SessionPort {
 
   #flush(): void {
     const { stream } = this.#options;
+    this.#late?.cancel();
+    this.#late = undefined;
     while (stream.writable) {
       const bytes = this.#encoded.shift();
       if (bytes) {
@@ -122,3 +136,8 @@ export class StreamPort implements SessionPort {
     });
   }
 }
+
+const onlyAcks = (frame: CoordinatorFrame): boolean => {
+  for (const part in frame) if (part !== "acks") return false;
+  return true;
+};

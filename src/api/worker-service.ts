@@ -43,6 +43,7 @@ class WorkStream implements RawEvents {
     this.#context = context;
     this.#stream = rawStreamOf(context);
     this.#port = new StreamPort({
+      clock,
       stream: this.#stream,
       abort: context.values.get(breakOffKey),
       onWritable: () => this.#session?.onWritable(),
