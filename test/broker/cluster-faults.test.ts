@@ -209,6 +209,27 @@ describe("on a Redis Cluster", () => {
     expect(await its.broker.status(place.partition)).toMatchObject({ cold: true });
   });
 
+  it("a primary that hangs is given up after 2 s, and asked again when it answers", async () => {
+    const its = await world(({ urls }) => urls.slice(0, 2));
+    const [place, other] = [await its.placeOn(1), await its.placeOn(0)];
+    const task = await its.submit(place);
+    its.cluster.nodes[1]!.freeze();
+    try {
+      await expect(its.submit(place)).rejects.toEqual(away);
+      await until("given up", () => !its.broker.serves(place.partition));
+      const askedAt = systemClock.monotonic();
+      await expect(its.submit(place)).rejects.toEqual(away);
+      await its.complete((await its.lease(other, await its.submit(other)))[0]!);
+      expect(systemClock.monotonic() - askedAt).toBeLessThan(1_500);
+    } finally {
+      its.cluster.nodes[1]!.thaw();
+    }
+    await its.cluster.whole();
+    await until("served again", () => its.broker.serves(place.partition));
+    // The same process as before: nothing was lost, and nothing has to be put in again.
+    expect((await its.lease(place, task))[0]!.task.id).toBe(task.id);
+  });
+
   it("a replica that takes over serves at an address nobody named", async () => {
     const its = await world(({ urls }) => [urls[2]!]);
     const place = await its.placeOn(2);
