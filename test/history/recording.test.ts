@@ -220,3 +220,25 @@ test("the end of a task whose payload is at hand replaces its row with all that 
   ]);
   expect(rows).toHaveLength(2);
 });
+
+test("who asks for a new run while the end of the task replaces its row gets one", async () => {
+  const { url } = await sharedPostgres();
+  const looking = createDatabase({ url, schema, statementMs: 20_000 });
+  const task = factory.task();
+  await history.insert([task]);
+  await history.record([ended(task, "failed")]);
+  const { rows } = await client.query<{ pid: number }>("SELECT pg_backend_pid() AS pid");
+  await client.query("BEGIN");
+  await client.query(
+    `CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM tasks WHERE id = '${task.id}'`,
+  );
+  await client.query("DELETE FROM tasks WHERE id = $1", [task.id]);
+  await client.query("INSERT INTO tasks SELECT * FROM kept");
+  const asking = history.revive("default", [task.id]);
+  const text = "SELECT pid FROM pg_stat_activity WHERE $1::int = ANY (pg_blocking_pids(pid))";
+  const blocked = () => looking.rows({ name: "blocked", text }, [rows[0]!.pid]);
+  while ((await blocked()).length === 0) await systemClock.sleep(10);
+  await client.query("COMMIT");
+  expect((await asking).outcomes).toMatchObject([{ kind: "revived", task: { id: task.id } }]);
+  await looking.stop();
+});

@@ -45,8 +45,7 @@ export async function revive(
   if (asked.length === 0)
     return { outcomes: ids.map(() => ({ kind: "unknown" })), marker: undefined };
   return updating(database, async (tx, update) => {
-    const rows = await tx.rows<TaskRow>(lockEnded, [plainArray(asked), storable(namespace)]);
-    const before = rows.map(taskOf);
+    const before = (await lockAll(tx, namespace, asked)).map(taskOf);
     const begun = before.filter((task) => isFinal(task.status) && task.status !== "completed");
     const after = new Map(begun.map((task) => [task.id, revived(task)]));
     if (begun.length > 0) {
@@ -82,6 +81,23 @@ const updating = <T>(
       work(tx, (tasks) => tx.rows(updateTasks, [taskChanges(types, tasks.map(replacing))])),
     ),
   );
+
+/**
+ * Who waits for a row while the end of its task replaces it, finds it gone: it is there at a second
+ * look.
+ */
+async function lockAll(
+  tx: Queryable,
+  namespace: string,
+  ids: readonly string[],
+): Promise<TaskRow[]> {
+  const look = (some: readonly string[]) =>
+    tx.rows<TaskRow>(lockEnded, [plainArray(some), storable(namespace)]);
+  const rows = await look(ids);
+  if (rows.length === ids.length) return rows;
+  const found = new Set(rows.map(({ id }) => id));
+  return [...rows, ...(await look(ids.filter((id) => !found.has(id))))];
+}
 
 async function lock(
   tx: Queryable,
