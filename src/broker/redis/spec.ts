@@ -38,7 +38,11 @@ export function packSpec(packer: Packer, task: Task): void {
   packer.number(zigzag(task.createdAt - timeOfId(task.id)));
   packer.text(task.type);
   if (kind < 0) packer.text(contentType!);
-  if (flags & own.names) packTexts(packer, [task.namespace, task.queue]);
+  if (flags & own.names) {
+    // Most tasks that have a queue of their own have no namespace.
+    const { namespace, queue } = task;
+    packTexts(packer, namespace === defaultNamespace ? [queue] : [namespace, queue]);
+  }
   if (flags & own.settings) {
     packer.number(task.maxRetries);
     packer.number(task.retentionMs);
@@ -129,14 +133,16 @@ export function unpackSpec(id: string, from: Unpacker) {
   const createdAt = timeOfId(id) + unzigzag(from.number());
   const type = from.text();
   const contentType = kind < contentTypes.length ? contentTypes[kind] : from.text();
-  const [namespace, queue] = flags & own.names ? unpackTexts(from) : defaultNames;
+  const named = flags & own.names ? from.number() : 0;
+  const namespace = named > 1 ? from.text() : defaultNamespace;
+  const queue = named > 0 ? from.text() : defaultQueue;
   const settings = (flags & own.settings) !== 0;
   return {
     createdAt,
     type,
     contentType,
-    namespace: namespace!,
-    queue: queue!,
+    namespace,
+    queue,
     maxRetries: settings ? from.number() : limits.maxRetries,
     retentionMs: settings ? from.number() : limits.retentionMs,
     runAt: flags & own.runAt ? from.number() : undefined,
@@ -148,8 +154,6 @@ export function unpackSpec(id: string, from: Unpacker) {
     terms: described & withTerms ? (JSON.parse(from.text()) as TaskTerms) : undefined,
   };
 }
-
-const defaultNames: readonly string[] = [defaultNamespace, defaultQueue];
 
 function unpackTexts(from: Unpacker): string[] {
   return Array.from({ length: from.number() }, () => from.text());
