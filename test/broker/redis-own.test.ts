@@ -175,7 +175,7 @@ describe("the store's memory", () => {
         Number(/used_memory:(\d+)/.exec(await harness.redis.info("memory"))![1]);
       const payload = { contentType: "application/json", data: new Uint8Array(100).fill(97) };
       const many = (count: number) =>
-        Array.from({ length: count }, () => factory.task({ payload, queue: "reports_daily" }));
+        Array.from({ length: count }, () => factory.task({ payload, queue: "reporting" }));
       await submit(harness.broker, ...many(1_000));
       const before = await used();
       for (let i = 0; i < 10; i += 1) await submit(harness.broker, ...many(2_000));

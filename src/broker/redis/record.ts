@@ -22,8 +22,8 @@ import { packSpec, unpackSpec } from "./spec.js";
  * lua/parts/record.lua holds the same layout; both change together, with the version in the first
  * byte.
  */
-export const recordVersion = 3;
-export const headBytes = 126;
+export const recordVersion = 4;
+export const headBytes = 122;
 
 /**
  * Payloads and results up to this many bytes stand in the record, larger ones in a key of their
@@ -69,14 +69,14 @@ const at = {
   run: 78,
   leaseLosses: 80,
   retryCount: 82,
-  groupBytes: 86,
-  ready: 92,
-  timeout: 98,
-  expire: 102,
-  deadline: 108,
-  heartbeat: 114,
-  specBytes: 118,
-  payloadBytes: 122,
+  groupBytes: 84,
+  ready: 90,
+  timeout: 96,
+  expire: 100,
+  deadline: 106,
+  heartbeat: 112,
+  specBytes: 116,
+  payloadBytes: 120,
 } as const;
 
 const alone = new Packer();
@@ -125,7 +125,7 @@ export function appendTask(packer: Packer, task: Task, options: PackOptions): vo
   packer.byteAt(start + at.flags, flags);
   packer.uint16At(start + at.groupBytes, groupBytes);
   packer.uint32At(start + at.specBytes, specEnd - start - headBytes);
-  packer.uint32At(start + at.payloadBytes, payloadEnd - specEnd);
+  packer.uint16At(start + at.payloadBytes, payloadEnd - specEnd);
   packer.uint32At(start + at.tailBytes, packer.length - payloadEnd);
   packState(packer, start, task);
 }
@@ -153,7 +153,7 @@ function packState(packer: Packer, start: number, task: Task): void {
   packer.uint16At(start + at.run, task.run);
   packer.uint16At(start + at.leaseLosses, Math.min(task.leaseLosses, 0xffff));
   packer.uint32At(start + at.attempt, task.attempt);
-  packer.uint32At(start + at.retryCount, task.retryCount);
+  packer.uint16At(start + at.retryCount, Math.min(task.retryCount, 0xffff));
   packer.uint16At(start + at.releases, Math.min(task.releases, 0xffff));
   packer.doubleAt(start + at.token, task.fencingToken);
   packer.uint48At(start + at.ready, waitsFor(task));
@@ -223,7 +223,7 @@ export function unpackTask(
   payloadOmitted = false,
 ): Task {
   const payloadAt = headBytes + record.readUInt32BE(at.specBytes);
-  const payloadEnd = payloadAt + record.readUInt32BE(at.payloadBytes);
+  const payloadEnd = payloadAt + record.readUInt16BE(at.payloadBytes);
   const from = new Unpacker(record, headBytes);
   const groupKey = from.rawText(record.readUInt16BE(at.groupBytes));
   const spec = unpackSpec(id, from);
@@ -258,7 +258,7 @@ export function unpackTask(
     version: record.readUInt32BE(at.version),
     run: record.readUInt16BE(at.run),
     attempt: record.readUInt32BE(at.attempt),
-    retryCount: record.readUInt32BE(at.retryCount),
+    retryCount: record.readUInt16BE(at.retryCount),
     leaseLosses: record.readUInt16BE(at.leaseLosses),
     releases: record.readUInt16BE(at.releases),
     fencingToken: record.readDoubleBE(at.token),

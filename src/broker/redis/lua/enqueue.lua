@@ -332,7 +332,7 @@ for n = 1, #ids do
   elseif not is_refused[n] then
     local rec, flags = admit_plain(n)
     if not as_came and flags % 2 ~= IN_HISTORY then
-      local spec_bytes, payload_bytes = read('>I4I4', rec, SIZES_AT)
+      local spec_bytes, payload_bytes = read('>I4I2', rec, SIZES_AT)
       tell_of(ids[n], rec, PENDING, flags, spec_bytes, payload_bytes, 0, 0)
     end
   end

@@ -72,12 +72,12 @@ local dropped, buried = {}, 0
 
 -- As parts/record.lua places them; the grant's settling and token stand as they do in a tombstone.
 local STATE = '>xBBxxxxxxxxxxxxxxxxxxxxxxI4'
-local RECORDED_AT, SETTLED_FROM, TOKEN_TO, TAIL_AT, RUN_AT = 89, 34, 50, 75, 79
+local RECORDED_AT, SETTLED_FROM, TOKEN_TO, TAIL_AT, RUN_AT = 87, 34, 50, 75, 79
 
 local function bury(id, key, rec, flags)
   local session, run = '', read('>I2', rec, RUN_AT)
   if read('>I4', rec, TAIL_AT) > 0 then
-    local spec_bytes, payload_bytes = read('>I4I4', rec, SIZES_AT)
+    local spec_bytes, payload_bytes = read('>I4I2', rec, SIZES_AT)
     session = read('>I4c0', rec, HEAD_BYTES + spec_bytes + payload_bytes + 1)
   end
   entomb_as(id, pack(TOMB, run, now + TOMBSTONE_MS, sub(rec, SETTLED_FROM, TOKEN_TO), session))

@@ -6,7 +6,7 @@ local PLAIN_ITEM = '>xI2c16BxBBxxxxxxxxxxxxxxxxxI4c0'
 local PLAIN_RECORD = '>BBBBI4I4I6I7c0'
 local GRANT = '>BBBBI4I4I6I7I4I4Bdc8I6I6I6I2I4I4c0c0'
 -- From STARTED on: that, CANCEL, TAIL_BYTES, TIMEOUT, EXPIRE, DEADLINE, HEARTBEAT.
-local WAIT = '>I6xxxxxxI6xxxxxxI4xxxxxxxxxxxxxxxxxxxxI4I6I6I4'
+local WAIT = '>I6xxxxxxI6xxxxxxI4xxxxxxxxxxxxxxxxxxI4I6I6I4'
 local STARTED_AT = 51
 local RUNS = '>BBBBI4I4I6I7I4I4xc16I6xxxxxxI6xxxxxxI4'
 local COMPLETED_HOT = HOT .. 'c0'
@@ -58,7 +58,7 @@ local function complete_plain(rec, token, session, data, now)
     cancel, tail = read(RUNS, rec)
   if status ~= RUNNING or held_by ~= token or cancel > 0 then return nil end
   if band(flags, QUARANTINE + LOST + PAYLOAD_APART) ~= 0 or #data > INLINE_BYTES then return nil end
-  local spec_bytes, payload_bytes = read('>I4I4', rec, SIZES_AT)
+  local spec_bytes, payload_bytes = read('>I4I2', rec, SIZES_AT)
   if read('>I4c0', rec, HEAD_BYTES + spec_bytes + payload_bytes + 1) ~= session then return nil end
   -- Neither a result nor what stands behind it.
   if sub(rec, -12) ~= NONE then return nil end
