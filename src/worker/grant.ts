@@ -3,6 +3,7 @@ import { type Lease, LeaseSchema } from "../../gen/drover/v1/task_pb.js";
 import { decodeSlice } from "../transport/content.js";
 import { opaque, type WireTask } from "../transport/opaque.js";
 import { durationMs } from "../transport/times.js";
+import { noEntries, readEntry, readMs } from "../wire/parts.js";
 import { bytesTag, giveUp, type Reader, Unplain, varintTag } from "../wire/reader.js";
 import { tokenKey } from "./lease-table.js";
 
@@ -10,7 +11,6 @@ export type WireLease = Omit<Lease, "task"> & { task?: WireTask };
 
 const leaseDesc: DescMessage = opaque(LeaseSchema);
 const noTags: readonly string[] = Object.freeze([]);
-const noTrace: Readonly<Record<string, string>> = Object.freeze({});
 
 /** What few leased tasks have; read by protobuf-es. */
 type Rare = Pick<
@@ -32,7 +32,7 @@ export class Grant {
   retryCount = 0;
   run = 0;
   tags: readonly string[] = noTags;
-  traceContext: Readonly<Record<string, string>> = noTrace;
+  traceContext: Readonly<Record<string, string>> = noEntries;
   /** Media type of the payload; undefined: it is a Value. */
   contentType: string | undefined = undefined;
   rare: Rare | undefined = undefined;
@@ -135,7 +135,8 @@ const fields: readonly (Field | undefined)[] = Object.assign<Field[], Record<num
   [bytesTag(5)]: readValue,
   [bytesTag(6)]: readBlob,
   [bytesTag(14)]: (grant, reader) => void (grant.tags = [...grant.tags, reader.name()]),
-  [bytesTag(17)]: readTrace,
+  [bytesTag(17)]: (grant, reader) =>
+    void (grant.traceContext = readEntry(reader, grant.traceContext)),
   [varintTag(32)]: (grant, reader) => void (grant.retryCount = reader.int32()),
   [varintTag(33)]: (grant, reader) => void (grant.attempt = reader.int32()),
   [varintTag(42)]: (grant, reader) => void (grant.run = reader.int32()),
@@ -154,10 +155,10 @@ const unread: readonly (((reader: Reader) => unknown) | undefined)[] = Object.as
   [bytesTag(12)]: (reader) => reader.name(),
   [bytesTag(15)]: (reader) => reader.text(),
   // run_at, timeout, created_at and started_at
-  [bytesTag(9)]: readMs,
-  [bytesTag(11)]: readMs,
-  [bytesTag(34)]: readMs,
-  [bytesTag(35)]: readMs,
+  [bytesTag(9)]: (reader) => readMs(reader),
+  [bytesTag(11)]: (reader) => readMs(reader),
+  [bytesTag(34)]: (reader) => readMs(reader),
+  [bytesTag(35)]: (reader) => readMs(reader),
 });
 
 function readTask(grant: Grant, reader: Reader): void {
@@ -200,37 +201,4 @@ function readBlob(grant: Grant, reader: Reader): void {
   }
   reader.leave(outer);
   grant.holds(contentType, reader.bytes, from, to);
-}
-
-/** A Duration, or a Timestamp since 1970, in ms. */
-function readMs(reader: Reader): number {
-  let seconds = 0;
-  let nanos = 0;
-  const outer = reader.enter();
-  while (reader.more) {
-    const tag = reader.uint32();
-    if (tag === varintTag(1)) seconds = reader.int64();
-    else if (tag === varintTag(2)) nanos = reader.int32();
-    else giveUp();
-  }
-  reader.leave(outer);
-  return seconds * 1_000 + nanos / 1e6;
-}
-
-function readTrace(grant: Grant, reader: Reader): void {
-  let key = "";
-  let value = "";
-  const outer = reader.enter();
-  while (reader.more) {
-    const tag = reader.uint32();
-    if (tag === bytesTag(1)) key = reader.name();
-    else if (tag === bytesTag(2)) value = reader.text();
-    else giveUp();
-  }
-  reader.leave(outer);
-  // An object would take it for something else.
-  if (key === "__proto__") giveUp();
-  const filled = grant.traceContext === noTrace ? {} : grant.traceContext;
-  (filled as Record<string, string>)[key] = value;
-  grant.traceContext = filled;
 }

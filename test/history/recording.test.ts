@@ -237,6 +237,7 @@ test("who asks for a new run while the end of the task replaces its row gets one
   const asking = history.revive("default", [task.id]);
   const text = "SELECT pid FROM pg_stat_activity WHERE $1::int = ANY (pg_blocking_pids(pid))";
   const blocked = () => looking.rows({ name: "blocked", text }, [rows[0]!.pid]);
+  // Postgres tells nobody that a session waits for a row: it is asked.
   while ((await blocked()).length === 0) await systemClock.sleep(10);
   await client.query("COMMIT");
   expect((await asking).outcomes).toMatchObject([{ kind: "revived", task: { id: task.id } }]);

@@ -1,6 +1,7 @@
 import type { TaskDraft } from "../../task/draft.js";
 import { isName } from "../../task/rules.js";
 import type { Payload } from "../../task/task.js";
+import { noEntries, readEntry, readMs } from "../../wire/parts.js";
 import { bytesTag, giveUp, type Reader, varintTag } from "../../wire/reader.js";
 
 /** What most submitted tasks have; texts and lists that are not given share one object. */
@@ -15,15 +16,14 @@ class Draft implements TaskDraft {
   delayMs: number | undefined = undefined;
   timeoutMs: number | undefined = undefined;
   groupKey = "";
-  requiredLabels: Readonly<Record<string, string>> = none;
+  requiredLabels: Readonly<Record<string, string>> = noEntries;
   tags: readonly string[] = noTags;
   idempotencyKey = "";
   retentionMs: number | undefined = undefined;
-  traceContext: Readonly<Record<string, string>> = none;
+  traceContext: Readonly<Record<string, string>> = noEntries;
   readonly terms = undefined;
 }
 
-const none: Readonly<Record<string, string>> = Object.freeze({});
 const noTags: readonly string[] = Object.freeze([]);
 
 type Field = (draft: Draft, reader: Reader) => void;
@@ -40,9 +40,9 @@ const fields: readonly (Field | undefined)[] = Object.assign<Field[], Record<num
   [bytesTag(5)]: (draft, reader) => void (draft.payload = readValue(reader, draft.payload)),
   [bytesTag(6)]: (draft, reader) => void (draft.payload = readBlob(reader, draft.payload)),
   [varintTag(7)]: (draft, reader) => void (draft.maxRetries = reader.int32()),
-  [bytesTag(9)]: (draft, reader) => void (draft.runAt = readMs(reader, draft.runAt, Math.ceil)),
-  [bytesTag(10)]: (draft, reader) => void (draft.delayMs = readMs(reader, draft.delayMs)),
-  [bytesTag(11)]: (draft, reader) => void (draft.timeoutMs = readMs(reader, draft.timeoutMs)),
+  [bytesTag(9)]: (draft, reader) => void (draft.runAt = onceMs(reader, draft.runAt, Math.ceil)),
+  [bytesTag(10)]: (draft, reader) => void (draft.delayMs = onceMs(reader, draft.delayMs)),
+  [bytesTag(11)]: (draft, reader) => void (draft.timeoutMs = onceMs(reader, draft.timeoutMs)),
   [bytesTag(12)]: (draft, reader) => void (draft.groupKey = reader.name()),
   [bytesTag(13)]: (draft, reader) =>
     void (draft.requiredLabels = readEntry(reader, draft.requiredLabels)),
@@ -50,7 +50,7 @@ const fields: readonly (Field | undefined)[] = Object.assign<Field[], Record<num
     draft.tags = draft.tags === noTags ? [reader.name()] : [...draft.tags, reader.name()];
   },
   [bytesTag(15)]: (draft, reader) => void (draft.idempotencyKey = reader.text()),
-  [bytesTag(16)]: (draft, reader) => void (draft.retentionMs = readMs(reader, draft.retentionMs)),
+  [bytesTag(16)]: (draft, reader) => void (draft.retentionMs = onceMs(reader, draft.retentionMs)),
   [bytesTag(17)]: (draft, reader) =>
     void (draft.traceContext = readEntry(reader, draft.traceContext)),
 });
@@ -97,51 +97,9 @@ export function readBlob(reader: Reader, before: Payload | undefined): Payload {
 
 const noBytes = new Uint8Array(0);
 
-/** Beyond these the general way says what is wrong. */
-const secondsMax = 100_000_000_000;
-const nanosMax = 999_999_999;
-
-/** A Duration or Timestamp that is not negative, in ms. */
-function readMs(
+/** Parts of a message that comes twice add up: left to the general way. */
+const onceMs = (
   reader: Reader,
   before: number | undefined,
-  round: (ms: number) => number = exactly,
-): number {
-  // Parts of a message that comes twice add up.
-  if (before !== undefined) giveUp();
-  let seconds = 0;
-  let nanos = 0;
-  const outer = reader.enter();
-  while (reader.more) {
-    const tag = reader.uint32();
-    if (tag === varintTag(1)) seconds = reader.int64();
-    else if (tag === varintTag(2)) nanos = reader.int32();
-    else giveUp();
-  }
-  reader.leave(outer);
-  if (seconds > secondsMax || nanos > nanosMax) giveUp();
-  return seconds * 1_000 + round(nanos / 1e6);
-}
-
-const exactly = (ms: number): number => ms;
-
-function readEntry(
-  reader: Reader,
-  map: Readonly<Record<string, string>>,
-): Readonly<Record<string, string>> {
-  let key = "";
-  let value = "";
-  const outer = reader.enter();
-  while (reader.more) {
-    const tag = reader.uint32();
-    if (tag === bytesTag(1)) key = reader.name();
-    else if (tag === bytesTag(2)) value = reader.text();
-    else giveUp();
-  }
-  reader.leave(outer);
-  // An object would take it for something else.
-  if (key === "__proto__") giveUp();
-  const filled = map === none ? {} : map;
-  (filled as Record<string, string>)[key] = value;
-  return filled;
-}
+  round?: (ms: number) => number,
+): number => (before === undefined ? readMs(reader, round) : giveUp());
