@@ -58,8 +58,8 @@ export type * from "./transitions.js";
  *       without ending the task (retry, release, loss) ends it CANCELLED. The record proves each
  *       step: delivered, acknowledged by the worker's own end of the lease, or forced.
  * - B9  Every transition except grants and promotions is in the outbox, written in the same step,
- *       until `recorded`. A finished task is readable until then; then a tombstone holds its last
- *       token for 15 min.
+ *       until `recorded`. A finished task is readable until then, however long that takes, and then
+ *       a tombstone holds its last token for 15 min, of which the first may have passed before.
  * - B10 Limits hold: paused queues lease nothing; a full outbox stops leasing and RELAXED enqueues
  *       only.
  * - B11 Counts equal the structures after every call.

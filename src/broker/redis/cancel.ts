@@ -1,13 +1,14 @@
 import { uuidText } from "../../task/uuid.js";
-import type { Task } from "../../task/task.js";
+import { isFinal, type Task } from "../../task/task.js";
 import type { CancelItem, CancelReply } from "../broker.js";
 import type { Argument } from "./connection.js";
 import { checkpointKey, namespaceText, payloadKey, recordKey, resultKey } from "./keys.js";
 import { idBytes, unpackTask } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { unpackResult } from "./sections.js";
+import { readEnded } from "./outbox.js";
 import { readTransition, type Told } from "./settle.js";
-import { byPartition, inChunks, type Store } from "./store.js";
+import { byPartition, inChunks, type Placed, type Store } from "./store.js";
 
 const chunkItems = 200;
 
@@ -38,10 +39,30 @@ async function cancelChunk(
     await store.scripts.run("cancel", store.base(partition), args),
   );
   const told = { partition, entry: asText(entry), at: asNumber(time) };
+  const ended: Placed<CancelItem>[] = [];
   asList(rows).forEach((row, i) => {
     const { item, index } = chunk[i]!;
     replies[index] = readReply(told, item.taskId, asList(row));
+    if (asText(asList(row)[0]) === "told") ended.push(chunk[i]!);
   });
+  if (ended.length > 0) await readTold(store, ended, replies);
+}
+
+/** They ended and left no record; history may have learned it meanwhile. */
+async function readTold(
+  store: Store,
+  ended: readonly Placed<CancelItem>[],
+  replies: CancelReply[],
+): Promise<void> {
+  const found = await get(
+    store,
+    ended.map(({ item }) => item.taskId),
+  );
+  for (const [nth, { item, index }] of ended.entries()) {
+    const task = found[nth];
+    const isOurs = task?.namespace === item.namespace;
+    if (task && isOurs && isFinal(task.status)) replies[index] = { kind: "final", task };
+  }
 }
 
 function readReply(told: Told, id: string, row: readonly Reply[]): CancelReply {
@@ -88,7 +109,10 @@ export async function promoteNow(store: Store, taskId: string): Promise<Task | u
   return taskOf(taskId, record, payload);
 }
 
-/** One read of all that belongs to a task, so that no part of it can be of another moment. */
+/**
+ * One read of all that belongs to a task, so that no part of it can be of another moment. What has
+ * no record may have ended and wait for history: the outbox tells of it then.
+ */
 export async function get(store: Store, taskIds: readonly string[]): Promise<(Task | undefined)[]> {
   const tasks: (Task | undefined)[] = taskIds.map(() => undefined);
   const calls: Promise<void>[] = [];
@@ -104,7 +128,7 @@ export async function get(store: Store, taskIds: readonly string[]): Promise<(Ta
 async function getChunk(
   store: Store,
   partition: number,
-  chunk: readonly { item: string; index: number }[],
+  chunk: readonly Placed<string>[],
   tasks: (Task | undefined)[],
 ): Promise<void> {
   const base = store.base(partition);
@@ -114,6 +138,7 @@ async function getChunk(
     return [recordKey(base, id), ...beside];
   });
   const values = asList(await store.nodes.send(base, "MGET", keys));
+  const absent: Placed<string>[] = [];
   chunk.forEach(({ item, index }, i) => {
     const own = values.slice(i * 4, i * 4 + 4) as (Buffer | null)[];
     const [record, payload, result, checkpoint] = own;
@@ -123,5 +148,11 @@ async function getChunk(
       checkpoint: unpackResult(checkpoint),
     };
     if (record) tasks[index] = unpackTask(uuidText(idBytes(item)), record, apart);
+    else absent.push(chunk[i]!);
   });
+  if (absent.length === 0) return;
+  const ids = absent.map(({ item }) => idBytes(item));
+  for (const [nth, snapshot] of await readEnded(store, partition, ids)) {
+    tasks[absent[nth]!.index] = unpackTask(uuidText(ids[nth]!), snapshot);
+  }
 }

@@ -10,7 +10,8 @@ import type { Lane } from "../broker.js";
  *                          last numbers
  *   t:id            string packed record (record.ts, lua/parts/record.lua)
  *   p:id  r:id      string payload, result too large for the record;  h:id  checkpoint
- *   x:number        hash   tombstones planted in one stretch of 5 minutes
+ *   x:number        hash   tombstones planted in one stretch of 5 minutes; of tasks that left no
+ *                          record they name the entry of the outbox that tells of the end
  *   k:name          string holder of an idempotency key
  *   L:lane          zset   references to the lane's flows
  *   W:lane:flow     zset   ready tasks of a flow;  F:lane:flow  its finish tag
@@ -51,11 +52,17 @@ export const outboxKey = (base: string): string => `${base}ob`;
  */
 export const placeIn = (entry: string, place: number): string => `${entry}/${place}`;
 
+/**
+ * How an outbox entry holds what it tells: transitions, those of them that all are ends of RELAXED
+ * tasks which left no record, or new tasks as they came.
+ */
+export type EntryKind = "m" | "e" | "p";
+
 /** As `write_outbox` and `tell_as_came` in lua/parts/book.lua make it. */
-export function nameOfEntry(id: string, total: number, bytes: number, asCame: boolean): string {
+export function nameOfEntry(id: string, total: number, bytes: number, kind: EntryKind): string {
   const number = Number(id.slice(id.indexOf("-") + 1));
-  const tells = asCame && total > 1 && total <= 256 && number <= 31;
-  return `${id}/${total}/${bytes}${tells ? "/p" : ""}`;
+  const tells = kind === "e" || (kind === "p" && total > 1 && total <= 256 && number <= 31);
+  return `${id}/${total}/${bytes}${tells ? `/${kind}` : ""}`;
 }
 
 /**
@@ -63,6 +70,9 @@ export function nameOfEntry(id: string, total: number, bytes: number, asCame: bo
  * they need not learn that history holds it.
  */
 export const tellsBirths = (entry: string): boolean => entry.endsWith("/p");
+
+/** Whether its tasks left no record that has to learn that history holds their ends. */
+export const tellsEnds = (entry: string): boolean => entry.endsWith("/e");
 
 /** The parts of its name that scripts take: id, transitions, bytes. */
 export const partsOfEntry = (entry: string): string[] => entry.split("/", 3);

@@ -13,9 +13,11 @@ import {
   placeIn,
   resultKey,
   tellsBirths,
+  tellsEnds,
+  type EntryKind,
 } from "./keys.js";
 import { hasPayloadApart, hasResultApart, idBytes, packedSize } from "./record.js";
-import { asBytes, asList, asText, type Reply } from "./scripts.js";
+import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { unpackResult } from "./sections.js";
 import { type ToldChange, transitionOf } from "./settle.js";
 import { byPartition, inChunks, type Placed, type Store } from "./store.js";
@@ -63,9 +65,9 @@ function readEntry(partition: number, row: Reply, held: Reply | undefined): Told
   const [, head, kind, packed] = asList(fields);
   const about = asBytes(head);
   const total = about.readUInt16BE(4);
-  const asCame = asText(kind) === "p";
-  const name = nameOfEntry(asText(id), total, about.readUInt32BE(0), asCame);
-  const told = (asCame ? newTasks : transitions)(asBytes(packed), total);
+  const form = asText(kind) as EntryKind;
+  const name = nameOfEntry(asText(id), total, about.readUInt32BE(0), form);
+  const told = (form === "p" ? newTasks : transitions)(asBytes(packed), total);
   return told.flatMap((part, place) =>
     held && asBytes(held)[place] === heldMark
       ? []
@@ -140,6 +142,35 @@ async function withParts(
   });
 }
 
+/**
+ * The last snapshots of ended tasks that left no record, by their places among these ids; without
+ * those that history knows by now. None has a payload or a result of its own key.
+ */
+export async function readEnded(
+  store: Store,
+  partition: number,
+  ids: readonly Uint8Array[],
+): Promise<Map<number, Buffer>> {
+  const base = store.base(partition);
+  const rows = asList(await store.scripts.run("ended", base, ids));
+  const byEntry = new Map<string, [index: number, place: number][]>();
+  for (let i = 0; i + 2 < rows.length; i += 3) {
+    const entry = asText(rows[i + 1]);
+    const wanted = byEntry.get(entry) ?? [];
+    wanted.push([asNumber(rows[i]), asNumber(rows[i + 2])]);
+    byEntry.set(entry, wanted);
+  }
+  const found = new Map<number, Buffer>();
+  for (const [entry, wanted] of byEntry) {
+    const args = [outboxKey(base), entry, entry];
+    for (const row of asList(await store.nodes.send(base, "XRANGE", args))) {
+      const changes = readEntry(partition, row, undefined);
+      for (const [index, place] of wanted) found.set(index, changes[place]!.snapshot);
+    }
+  }
+  return found;
+}
+
 export async function recorded(store: Store, items: readonly RecordedItem[]): Promise<void> {
   const calls: Promise<unknown>[] = [];
   for (const [partition, group] of byPartition(items, (item) => item.partition)) {
@@ -175,8 +206,8 @@ function recordedArguments(chunk: readonly Placed<RecordedItem>[]): Argument[] {
       known = places.get(entry) ?? [];
       places.set(entry, known);
     }
-    const isBirth = end >= 0 && item.version === 1 && tellsBirths(entry);
-    if (!isBirth) {
+    const isKnown = end >= 0 && (tellsEnds(entry) || (item.version === 1 && tellsBirths(entry)));
+    if (!isKnown) {
       packer.uuid(item.taskId);
       packer.uint32(item.version);
     }

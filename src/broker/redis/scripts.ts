@@ -11,6 +11,7 @@ export const scriptNames = [
   "checkpoint",
   "delivered",
   "end_session",
+  "ended",
   "enqueue",
   "lease",
   "list_sessions",

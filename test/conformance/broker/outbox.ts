@@ -1,4 +1,5 @@
 import { expect } from "vitest";
+import { limits } from "../../../src/limits.js";
 import { check, done, failed, ids, lost, released, type Check, type Kit } from "./kit.js";
 
 const said = async (kit: Kit): Promise<string[]> =>
@@ -87,6 +88,66 @@ export const outboxChecks: readonly Check[] = [
     expect(await kit.get(task)).toBeUndefined();
     expect(await said(kit)).toEqual([]);
     expect(await kit.verdict(lease, done)).toBe("duplicate");
+  }),
+  ...(["durable", "relaxed"] as const).map((durability) =>
+    check("B9", `knows a finished ${durability} task as long as history does not`, async (kit) => {
+      const task = await kit.submitOne({ durability });
+      for (const birth of await kit.outbox()) await kit.recorded(birth);
+      const [other] = await kit.submit(kit.task({ durability }));
+      const holder = await kit.session();
+      const [lease] = await kit.lease(holder, 2);
+      const end = await kit.end(lease!, done);
+      await kit.elapse(3_000);
+      await kit.harness.advance(3 * limits.tombstoneMs);
+      await kit.elapse(2_000);
+      const { payload } = task;
+      expect(await kit.get(task)).toMatchObject({ status: "completed", payload, attempt: 1 });
+      expect(await kit.settle(lease!, done)).toMatchObject({
+        verdict: "duplicate",
+        recorded: false,
+      });
+      expect(await kit.enqueue(task)).toEqual([{ kind: "known" }]);
+      expect(await kit.cancel(task)).toMatchObject({
+        kind: "final",
+        task: { id: task.id, status: "completed", version: end.task.version },
+      });
+      expect((await kit.cancel({ ...task, namespace: "other" })).kind).toBe("unknown");
+      expect(await kit.statusOf(other!)).toBeDefined();
+      await kit.recorded(end);
+      expect(await kit.get(task)).toBeUndefined();
+      await kit.harness.advance(limits.tombstoneMs - 60_000);
+      await kit.broker.sweep(0);
+      expect(await kit.settle(lease!, done)).toMatchObject({
+        verdict: "duplicate",
+        recorded: true,
+      });
+      expect(await kit.enqueue(task)).toEqual([{ kind: "known" }]);
+      await kit.harness.advance(2 * limits.tombstoneMs);
+      await kit.elapse(2_000);
+      expect(await kit.verdict(lease!, done)).toBe("stale");
+    }),
+  ),
+  check("B9", "shows each of many that ended at once, until history has that one", async (kit) => {
+    const tasks = await kit.submitMany(5, relaxed);
+    const leases = await kit.lease(await kit.session(), 5);
+    const replies = await kit.broker.settle(
+      leases.map(({ token, sessionId }, n) => {
+        const result = { contentType: "text/plain", data: Buffer.from(`result ${n}`) };
+        return { token, sessionId, kind: "complete" as const, result };
+      }),
+    );
+    const results = async () =>
+      (await kit.broker.get(ids(tasks))).map((task) => task?.result?.data.toString());
+    const all = leases.map((_, n) => `result ${n}`);
+    expect(await results()).toEqual(all);
+    await kit.recorded(replies[1]!.transition!);
+    expect(await results()).toEqual(all.map((one, n) => (n === 1 ? undefined : one)));
+    const again = await kit.broker.settle(
+      leases.map(({ token, sessionId }) => ({ token, sessionId, ...done })),
+    );
+    expect(again.map(({ recorded }) => recorded)).toEqual([false, true, false, false, false]);
+    for (const one of await kit.outbox()) await kit.recorded(one);
+    expect(await results()).toEqual(all.map(() => undefined));
   }),
   check("B9", "drops an entry once it is recorded, and repeats do no harm", async (kit) => {
     const task = await kit.submitOne(relaxed);

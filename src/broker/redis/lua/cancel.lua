@@ -5,7 +5,8 @@
 -- plant, reason
 -- Returns { outbox entry, time, per item { 'cancelled', as settle.lua's accepted } | { 'requested',
 -- record, payload apart, and for the first request as settle.lua's accepted } | { 'final', record,
--- payload apart, result apart } | { 'unknown' } }
+-- payload apart, result apart } | { 'told' }: it ended, left no record, and
+-- the outbox tells of it | { 'unknown' } }
 -- @include base
 -- @include record
 -- @include tomb
@@ -37,6 +38,8 @@ end
 local function cancel(id, namespace, grace, run, reason)
   local rec = call('GET', record_key(id))
   if not rec then
+    local tomb = tombstone_of(id, now)
+    if tomb and tomb.run >= run and is_owed(tomb) then return { 'told' } end
     plant(id, run, now)
     return { 'unknown' }
   end

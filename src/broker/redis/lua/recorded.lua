@@ -4,7 +4,8 @@
 -- ARGV  1 number of outbox entries, each: id, transitions, bytes, places of those that history
 --       holds now (two bytes each)  then entries...
 --       then the tasks, packed one after another: id, version; without those whose records say
---       where the outbox told of their birth, of which no more is known than that
+--       where the outbox told of their birth, of which no more is known than that, and without
+--       those of entries that tell of nothing but RELAXED ends that left no record
 -- Returns how many records became tombstones
 -- @include base
 -- @include record
@@ -28,6 +29,20 @@ local function mark(held, total, places)
   return string.char(unpack(marks)), fresh
 end
 
+-- As the tombstones of ends that leave no record are planted before history knows of them: where
+-- it learns late, they begin now.
+local LATE_MS = 60000
+local function drop(entry)
+  local told = now - string.match(entry, '^%d+') > LATE_MS and call('XRANGE', OUTBOX, entry, entry)
+  local fields = told and told[1] and told[1][2]
+  if fields and fields[3] ~= 'p' then
+    local list, ended = cmsgpack.unpack(fields[4]), {}
+    for i = 1, #list, 2 do ended[#ended + 1] = sub(list[i], 3, 18) end
+    renew_tombs(entry, ended, now)
+  end
+  return call('XDEL', OUTBOX, entry)
+end
+
 -- Drops an entry once history holds all of it; until then notes which places it holds. Answers how
 -- many it did not hold before.
 local function confirm(entry, total, bytes, places)
@@ -48,7 +63,7 @@ local function confirm(entry, total, bytes, places)
     end
     call('HDEL', HELD, entry)
   end
-  if call('XDEL', OUTBOX, entry) == 0 then return end
+  if drop(entry) == 0 then return end
   own().owed, own().owed_bytes, own().told = own().owed - fresh, own().owed_bytes - bytes, true
 end
 
@@ -86,7 +101,7 @@ local function bury(id, key, rec, flags)
   if band(flags, RESULT_APART) ~= 0 then dropped[#dropped + 1] = K .. 'r:' .. id end
   if has_checkpoint_apart(rec) then dropped[#dropped + 1] = checkpoint_key(id) end
   buried = buried + 1
-  news[buried] = id
+  news[#news + 1] = id
 end
 
 -- History has this version of a task that goes on.
@@ -97,7 +112,10 @@ end
 
 for i, id in ipairs(ids) do
   local rec, version = recs[i], versions[id]
-  if rec then
+  -- Its end left no record, but somebody may watch it.
+  if not rec then
+    news[#news + 1] = id
+  else
     local status, flags, current = read(STATE, rec)
     if status >= DONE and version >= current then
       bury(id, keys[i], rec, flags)

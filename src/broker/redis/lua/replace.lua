@@ -21,6 +21,8 @@ local room, room_bytes = outbox_room()
 local function replace(id, namespace, unstarted, reason, successor)
   local rec = call('GET', record_key(id))
   local t = rec and parse(rec)
+  local tomb = not t and tombstone_of(id, now)
+  if tomb and is_owed(tomb) then return { 'over' } end
   local queue = t and call('HGET', K .. 'qn', t[QUEUE])
   if not queue or string.sub(queue, 1, #namespace) ~= namespace then return { 'unknown' } end
   if t[STATUS] >= DONE or (unstarted and t[STARTED] > 0) then return { 'over' } end

@@ -89,6 +89,25 @@ ends[LOSE] = function(n, t, x)
   wait_again(ids[n], rec, t, RETRYING, now + delays[n], now)
 end
 
+-- Of a task that ended the plain way only its tombstone and what history is told stay.
+local ended = { ids = {}, runs = {}, tokens = {}, sessions = {}, places = {}, keys = {} }
+local completed_by = string.char(COMPLETE + IN_OUTBOX)
+
+local function leave_tombstone(n, rec, run, place)
+  local last = #ended.ids + 1
+  recs[at[n]] = rec
+  ended.ids[last], ended.keys[last], ended.runs[last] = ids[n], keys[at[n]], run
+  ended.tokens[last], ended.sessions[last] = completed_by .. tokens[n], sessions[n]
+  ended.places[last] = place
+end
+
+local function close_ended(entry)
+  if #ended.ids == 0 then return end
+  entomb_told(entry, ended.ids, ended.runs, ended.tokens, ended.sessions, ended.places, now)
+  close_tombs(now)
+  call('DEL', unpack(ended.keys))
+end
+
 local function keep(n, rec)
   local place = at[n]
   recs[place] = rec
@@ -101,18 +120,26 @@ local function keep(n, rec)
 end
 
 local aparts = {}
+-- Of the tombstones, those of RELAXED tasks: nobody waits to hear that history holds their ends.
+local quiet = 0
 
 -- Nil where it is not plain.
 local function apply_plain(n, rec)
   if kinds[n] ~= COMPLETE or not sessions[n] then return nil end
   local id = ids[n]
-  local after, flags, spec_bytes, payload_bytes =
+  local after, flags, spec_bytes, payload_bytes, run =
     complete_plain(rec, tokens[n], sessions[n], datas[n], now)
   if not after then return nil end
   gather(unheld, sessions[n], id)
   undue[#undue + 1] = id
-  keep(n, after)
-  tell_of(id, after, DONE, flags, spec_bytes, payload_bytes, COMPLETE, 0)
+  local place, snap = tell_of(id, after, DONE, flags, spec_bytes, payload_bytes, COMPLETE, 0)
+  -- What is told without the payload is not the whole task.
+  if snap == after then
+    leave_tombstone(n, after, run, place)
+    if band(flags, RELAXED) ~= 0 then quiet = quiet + 1 end
+  else
+    keep(n, after)
+  end
   return 'a'
 end
 
@@ -138,8 +165,8 @@ end
 local function from_tombstone(n)
   local tomb = tombstone_of(ids[n], now)
   local same = tomb and tomb.token == tokens[n] and tomb.settled_by == kinds[n]
-  if same and (not sessions[n] or sessions[n] == tomb.session) then return 'r' end
-  return 's'
+  if not same or (sessions[n] and sessions[n] ~= tomb.session) then return 's' end
+  return is_owed(tomb) and 'd' or 'r'
 end
 
 local function judge(n)
@@ -167,5 +194,8 @@ count_plain()
 set_all(writes)
 close_shelves()
 close_holds()
-local entry = close_books(now)
+if quiet > 0 and quiet * 2 == #told then told_kind = 'e' end
+local entry = close_outbox(now)
+close_ended(entry)
+close_books(now)
 return { entry, digits(now), table.concat(verdicts), told_list, aparts }

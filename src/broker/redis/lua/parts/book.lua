@@ -1,9 +1,9 @@
 -- Needs base, record. What a script owes the shared books, gathered while it runs and written by
 -- `close_books`.
-local counted, live, woken, told, told_bytes, told_list, told_entry
+local counted, live, woken, told, told_bytes, told_kind, told_list, told_entry
 each_call(function()
   counted, live, woken, told, told_bytes = {}, {}, {}, {}, 0
-  told_list, told_entry = '', ''
+  told_kind, told_list, told_entry = 'm', '', ''
 end)
 
 -- One cell per priority and status: a number, as forming a text for each task is dear.
@@ -56,6 +56,7 @@ local function write_outbox(n, kind, packed, now)
   -- Which of them history holds: see recorded.lua.
   if n > 1 then call('HSET', K .. 'oc', entry, string.rep('0', n)) end
   told_entry = entry .. '/' .. n .. '/' .. digits(told_bytes)
+  if kind == 'e' then told_entry = told_entry .. '/e' end
   return entry
 end
 
@@ -78,12 +79,14 @@ local function append_told(more)
   told_bytes = told_bytes + #more
 end
 
--- Answers the outbox entry: its id, transitions, bytes; or '' if there was nothing to tell.
+-- Answers the outbox entry: its id, transitions, bytes; or '' if there was nothing to tell. May be
+-- repeated.
 local function close_outbox(now)
   local n = #told / 2
   if n > 0 then
     told_list = cmsgpack.pack(told)
-    write_outbox(n, 'm', told_list, now)
+    write_outbox(n, told_kind, told_list, now)
+    told = {}
   end
   return told_entry
 end

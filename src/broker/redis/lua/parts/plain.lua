@@ -8,7 +8,7 @@ local GRANT = '>BBBBI4I4I6I7I4I4Bdc8I6I6I6I2I4I4c0c0'
 -- From STARTED on: that, CANCEL, TAIL_BYTES, TIMEOUT, EXPIRE, DEADLINE, HEARTBEAT.
 local WAIT = '>I6xxxxxxI6xxxxxxI4xxxxxxxxxxxxxxxxxxI4I6I6I4'
 local STARTED_AT = 51
-local RUNS = '>BBBBI4I4I6I7I4I4xc16I6xxxxxxI6xxxxxxI4'
+local RUNS = '>BBBBI4I4I6I7I4I4xc16I6xxxxxxI6xxxxxxI4I2'
 local COMPLETED_HOT = HOT .. 'c0'
 local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0'
 
@@ -51,11 +51,11 @@ local function grant_plain(id, rec, s, counter, secret, now, timeout)
     sub(rec, REST_AT), s.tail)
 end
 
--- The record after a running attempt completed, its session, and the bytes of spec and payload; nil
--- where the plain way is none.
+-- The record after a running attempt completed, its flags, the bytes of spec and payload, and its
+-- run; nil where the plain way is none.
 local function complete_plain(rec, token, session, data, now)
   local a, status, flags, priority, lane, queue, order, birth, version, attempt, held_by, started,
-    cancel, tail = read(RUNS, rec)
+    cancel, tail, run = read(RUNS, rec)
   if status ~= RUNNING or held_by ~= token or cancel > 0 then return nil end
   if band(flags, QUARANTINE + LOST + PAYLOAD_APART) ~= 0 or #data > INLINE_BYTES then return nil end
   local spec_bytes, payload_bytes = read('>I4I2', rec, SIZES_AT)
@@ -74,5 +74,5 @@ local function complete_plain(rec, token, session, data, now)
   end
   local after = pack(COMPLETED_HOT, a, DONE, flags, priority, lane, queue, order, birth,
     version + 1, attempt, 1, held_by, started, now, 0, 0, version + 1, tail + #data, rest)
-  return after, flags, spec_bytes, payload_bytes
+  return after, flags, spec_bytes, payload_bytes, run
 end

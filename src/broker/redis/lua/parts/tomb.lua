@@ -1,16 +1,23 @@
 -- Needs base. Tombstones of ended tasks, in one hash for each 5 minutes in which they were planted:
 -- a time to live of its own for each would cost more than all else, and forgetting them is one
--- UNLINK this way. id -> run, when it is forgotten, how the last grant was settled, its token, its
--- session. Beside them, and among the partition's numbers that of them all, stands the newest time
--- that an id among them carries: only an older id has to be looked for, and a task that comes for
--- the first time is younger than those that ended.
-local tombs, newest_tomb
-each_call(function() tombs, newest_tomb = {}, 0 end)
+-- UNLINK this way. id -> run, when it is forgotten, how the last grant was settled, its token, and
+-- of a task that left no record the place in the outbox that tells of its end; its session. Beside
+-- them, and among the partition's numbers that of them all, stands the newest time that an id among
+-- them carries: only an older id has to be looked for, and a task that comes for the first time is
+-- younger than those that ended.
+local tombs, newest_tomb, marks_of
+each_call(function() tombs, newest_tomb, marks_of = {}, 0, {} end)
 
 local function time_of(id) return (read('>I6', id)) end
 
 local function tomb_bucket(now) return math.floor(now / TOMB_BUCKET_MS) end
 local function tomb_key(bucket) return K .. 'x:' .. bucket end
+
+-- Of the buckets that are kept: more than usual while the outbox tells of ends from longer ago.
+local function oldest_bucket(now)
+  local oldest, forgotten = tomb_bucket(now) - OLDER_TOMBS, own().forgotten
+  return forgotten and math.min(oldest, forgotten + 1) or oldest
+end
 
 -- Run, end, settling and token as one, session.
 local TOMB = '>I4dc0c0'
@@ -20,13 +27,50 @@ local function entomb_as(id, tomb)
   tombs[n + 1], tombs[n + 2] = id, tomb
 end
 
+-- Added to how the grant was settled where the place in the outbox stands behind the token: time
+-- and number of the entry, how many it tells, the place.
+local IN_OUTBOX = 128
+local FORGET_BUCKETS = 1000
+local PLACE = '>I6I4I2I2'
+
+-- Those of tasks that ended by one call, which the entry of this name tells of. `tokens`: how each
+-- grant was settled and its token, as they stand in a tombstone.
+local function entomb_told(entry, ids, runs, tokens, sessions, places, now)
+  local ms, number, total = string.match(entry, '^(%d+)-(%d+)/(%d+)')
+  local about, expires = pack('>I6I4I2', ms, number, total), pack('>d', now + TOMBSTONE_MS)
+  local run, start
+  for n = 1, #ids do
+    if runs[n] ~= run then
+      run = runs[n]
+      start = pack('>I4', run) .. expires
+    end
+    entomb_as(ids[n], start .. tokens[n] .. about .. pack('>I2', places[n]) .. sessions[n])
+  end
+end
+
+-- Whether history has yet to learn the end that this place tells of.
+local function is_owed(tomb)
+  local entry = tomb.entry
+  if not entry then return false end
+  local marks = marks_of[entry]
+  if marks == nil then
+    if tomb.total > 1 then
+      marks = call('HGET', K .. 'oc', entry)
+    else
+      marks = #call('XRANGE', K .. 'ob', entry, entry) > 0 and '0'
+    end
+    marks_of[entry] = marks
+  end
+  return marks and string.byte(marks, tomb.place + 1) == 48
+end
+
 local function newest_in(bucket) return tonumber(call('HGET', tomb_key(bucket), 'newest') or -1) end
 
 -- Of all buckets; they say it themselves where no call has noted it yet.
 local function newest_of_all(now)
   if own().newest_tomb then return own().newest_tomb end
   local all, last = -1, tomb_bucket(now)
-  for bucket = last - OLDER_TOMBS, last do all = math.max(all, newest_in(bucket)) end
+  for bucket = oldest_bucket(now), last do all = math.max(all, newest_in(bucket)) end
   return all
 end
 
@@ -44,25 +88,32 @@ local function close_tombs(now)
   call_sliced('HSET', key, tombs)
 end
 
-local function read_tombstone(tomb, now)
-  local run, expires, settled_by, token, at = read('>I4dBc16', tomb)
-  if expires <= now then return nil end
-  return { run = run, settled_by = settled_by, token = token, session = sub(tomb, at) }
+-- Nil where it is over: never while history has yet to learn of the end.
+local function read_tombstone(packed, now)
+  local run, expires, settled_by, token, at = read('>I4dBc16', packed)
+  local tomb = { run = run, settled_by = settled_by, token = token }
+  if settled_by >= IN_OUTBOX then
+    local ms, number, total, place, to = read(PLACE, packed, at)
+    tomb.settled_by, tomb.entry = settled_by - IN_OUTBOX, digits(ms) .. '-' .. digits(number)
+    tomb.total, tomb.place, at = total, place, to
+  end
+  tomb.session = sub(packed, at)
+  return (expires > now or is_owed(tomb)) and tomb or nil
 end
 
--- Tombstones by id; the newest of each counts.
-local function tombs_of(ids, now)
+-- Tombstones by id that are not over at `since`, or else now; the newest of each counts.
+local function tombs_of(ids, now, since)
   local found, newest, oldest = {}, tomb_bucket(now), 2 ^ 48
   for i = 1, #ids do oldest = math.min(oldest, time_of(ids[i])) end
   local all = own().newest_tomb
   if all and oldest > all then return found end
-  for bucket = newest - OLDER_TOMBS, newest do
+  for bucket = oldest_bucket(now), newest do
     local key = tomb_key(bucket)
     local may_hold = oldest <= newest_in(bucket)
     for from = 1, may_hold and #ids or 0, 1000 do
       local to = math.min(from + 999, #ids)
       for i, tomb in ipairs(call('HMGET', key, unpack(ids, from, to))) do
-        if tomb then found[ids[from + i - 1]] = read_tombstone(tomb, now) end
+        if tomb then found[ids[from + i - 1]] = read_tombstone(tomb, since or now) end
       end
     end
   end
@@ -81,14 +132,30 @@ end
 -- A task of a later run takes the place of one that ended.
 local function exhume(id, now)
   local newest = tomb_bucket(now)
-  for bucket = newest - OLDER_TOMBS, newest do call('HDEL', tomb_key(bucket), id) end
+  for bucket = oldest_bucket(now), newest do call('HDEL', tomb_key(bucket), id) end
 end
 
--- Drops what no tombstone can be valid in any more. `swept`: the newest dropped before, if any.
+-- The outbox no longer has the entry that tells of the ends of these tasks: from now on their
+-- tombstones last as long as any.
+local function renew_tombs(entry, ids, now)
+  for id, tomb in pairs(tombs_of(ids, now, 0)) do
+    if tomb.entry == entry then
+      local token = string.char(tomb.settled_by) .. tomb.token
+      entomb_as(id, pack(TOMB, tomb.run, now + TOMBSTONE_MS, token, tomb.session))
+    end
+  end
+end
+
+-- Drops what no tombstone can be valid in any more: those of ends that the outbox tells of stay.
+-- `swept`: the newest dropped before, if any.
 local function forget_tombs(now, swept)
   local last = tomb_bucket(now) - OLDER_TOMBS - 1
-  if swept == last then return end
-  local first = math.max(swept or last, last - 2 * OLDER_TOMBS)
+  if swept and swept >= last then return end
+  local told = call('XRANGE', K .. 'ob', '-', '+', 'COUNT', 1)[1]
+  if told then last = math.min(last, tomb_bucket(select(3, read('>I4I2d', told[2][2]))) - 1) end
+  if swept and swept >= last then return end
+  local first = swept and swept + 1 or last - 2 * OLDER_TOMBS
+  last = math.min(last, first + FORGET_BUCKETS)
   for bucket = first, last do call('UNLINK', tomb_key(bucket)) end
   call('HSET', META, 'xb', digits(last))
 end
