@@ -163,6 +163,38 @@ test("a copy that fails leaves its connection fit for the next", async () => {
   await database.stop();
 });
 
+test("rows that leave out what they have by default are copied beside those that do not", async () => {
+  const { url } = await sharedPostgres();
+  const database = createDatabase({ url, schema, statementMs: 20_000, maxConnections: 1 });
+  const bytes = { contentType: "application/octet-stream", data: Buffer.from([0, 1]) };
+  const json = { contentType: "application/json", data: Buffer.from("{}") };
+  const changes: Partial<Task>[] = [
+    { durability: "relaxed" },
+    { durability: "durable" },
+    { priority: 3, retentionMs: 5, namespace: "tenant", readyAt: 9, workerId: "w" },
+    { payload: bytes },
+    { payload: undefined },
+    { durability: "relaxed", payload: json, result: bytes },
+    { durability: "relaxed", tags: ["a"], idempotencyKey: "k" },
+    { run: 2, retryCount: 1, leaseLosses: 2, releases: 3, cancelRequestedAt: 4 },
+    { durability: "relaxed", maxRetries: 7, groupKey: "g", traceContext: { traceparent: "t" } },
+    { progress: { fraction: 1, message: "m" }, checkpoint: bytes },
+    { error: { code: "c", message: "m", retryable: true } },
+  ];
+  const tasks = [...changes, ...Array.from({ length: 600 }, () => ({}))].map((change) =>
+    factory.task(change),
+  );
+  const then = { statement: sql("mark_copied"), values: [null, "{}"] };
+  expect(await copyBorn(database, bornOf(tasks), then)).toBe(true);
+  const ids = tasks.map(({ id }) => id);
+  const found = await history.get("default", ids);
+  const [tenants] = await history.get("tenant", [ids[2]!]);
+  expect(found.map((task, nth) => task ?? (nth === 2 ? tenants : undefined))).toEqual(tasks);
+  const many = [...tasks.slice(1, 3), tasks[0]!, factory.task()];
+  expect(await copyBorn(database, bornOf(many), then)).toBe(false);
+  await database.stop();
+});
+
 test("what was copied ended by the clock of the store", async () => {
   const tasks = Array.from({ length: 3 }, () => factory.task());
   const now = async () => (await client.query<{ now: number }>(sql("store_now").text)).rows[0]!.now;

@@ -55,7 +55,7 @@ test("what was written before migration 0012 is listed by its kind, and pruned, 
   await insert(database, [...tasks, over], "0190a6b2-7c1e-7abc-8def-0123456789ab", 0);
   await record(database, [ended(tasks[1]!, "completed"), ended(over, "completed")], 0);
 
-  expect(await migrate(database)).toEqual(["0012_purge", "0013_kind_key"]);
+  expect(await migrate(database)).toEqual(["0012_purge", "0013_kind_key", "0014_copies"]);
   const history = createPostgresHistory({ url, schema: database.schema, statementMs: 20_000 });
   await history.start();
   expect(await history.prune(10)).toBe(1);

@@ -2,9 +2,9 @@ import { isBadRow, mayRepeat, sqlState } from "./failures.js";
 import type { Step } from "./copy.js";
 import type { Database } from "./pool.js";
 import { sql } from "./sql.js";
-import { type Born, copiedTasks } from "./written.js";
+import { copiesOf } from "./copies.js";
+import type { Born } from "./written.js";
 
-const copyTasks = sql("copy_tasks");
 const storeNow = sql("store_now");
 
 /** What is known of a database: its time, as it told it last, and whether it takes a COPY. */
@@ -47,8 +47,8 @@ export async function copyBorn(
   if (database.clock.monotonic() < state.restsUntil) return false;
   const now = await nowOf(database, state);
   try {
-    const data = copiedTasks(rows, now);
-    tell(database, state, await database.copy({ first, copy: copyTasks, rows: data, last }));
+    const copies = copiesOf(rows, now);
+    tell(database, state, await database.copy({ first, copies, last }));
     return true;
   } catch (error) {
     if (isBadRow(error) || mayRepeat(error)) return false;

@@ -7,12 +7,16 @@ export interface Step {
   readonly values: readonly (string | null)[];
 }
 
-/** A COPY between two statements, in one transaction and one round trip. */
-export interface Copying {
-  readonly first: Step | undefined;
-  readonly copy: Statement;
+export interface Copy {
+  readonly statement: Statement;
   /** Messages of the protocol: the rows and their end. */
   readonly rows: Buffer;
+}
+
+/** COPYs between two statements, in one transaction and one round trip. */
+export interface Copying {
+  readonly first: Step | undefined;
+  readonly copies: readonly Copy[];
   readonly last: Step;
 }
 
@@ -24,7 +28,7 @@ let uses = 0;
 
 /**
  * A query of its own kind, as pg takes them: all is sent at once, without waiting for the server to
- * ask for the rows. If the COPY fails, the server reads past the rest.
+ * ask for the rows. If a COPY fails, the server reads past the rest.
  */
 export class CopyQuery implements pg.Submittable {
   /** With the first column of what the last statement answered. pg wraps it, for its deadline. */
@@ -41,13 +45,15 @@ export class CopyQuery implements pg.Submittable {
   }
 
   submit(connection: pg.Connection): void {
-    const { first, copy, rows, last } = this.#copying;
+    const { first, copies, last } = this.#copying;
     this.#known = prepared.get(connection) ?? this.#known;
     prepared.set(connection, this.#known);
     connection.stream.cork();
     if (first) this.#execute(connection, first);
-    this.#execute(connection, { statement: copy, values: [] });
-    connection.stream.write(rows);
+    for (const { statement, rows } of copies) {
+      this.#execute(connection, { statement, values: [] });
+      connection.stream.write(rows);
+    }
     this.#execute(connection, last);
     connection.sync();
     connection.stream.uncork();

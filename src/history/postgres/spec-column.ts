@@ -39,6 +39,11 @@ export const unsaid = {
   timeoutMs: 900_000,
 } as const;
 
+/**
+ * Of a task that says nothing but its durability; migration 0014 has one of them as the default.
+ */
+export const plainSpecs = { durable: "{}", relaxed: '{"durability":"relaxed"}' } as const;
+
 export function specColumn(task: Task): string {
   const { requiredLabels, tags, traceContext, durability, terms } = task;
   const retry = isUnsaid(task.retry) ? undefined : task.retry;
@@ -51,7 +56,7 @@ export function specColumn(task: Task): string {
     tags.length === 0 &&
     terms === undefined;
   if (plain && isEmpty(requiredLabels) && isEmpty(traceContext)) {
-    return durability === "durable" ? "{}" : '{"durability":"relaxed"}';
+    return plainSpecs[durability];
   }
   const spec: SpecColumn = {
     maxRetries: task.maxRetries === unsaid.maxRetries ? undefined : task.maxRetries,

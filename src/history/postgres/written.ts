@@ -1,5 +1,5 @@
 import { slotOfId } from "../../task/ids.js";
-import { type Attempt, isFinal, type Payload, type Task } from "../../task/task.js";
+import type { Attempt, Payload, Task } from "../../task/task.js";
 import {
   bigint,
   int,
@@ -18,7 +18,7 @@ export interface RowTypes {
   readonly taskChange: number;
 }
 
-const wholeTaskColumns = 34;
+export const wholeTaskColumns = 34;
 const taskChangeColumns = 26;
 
 /** A row to be: the payload apart, because wide objects are not copied. */
@@ -40,23 +40,11 @@ export function wholeTasks(types: RowTypes, rows: readonly Born[]): Buffer {
   return writer.finish();
 }
 
-/** Data of copy_tasks.sql: those that have ended did so `now`, by the store's clock. */
-export function copiedTasks(rows: readonly Born[], now: number): Buffer {
-  const writer = new RowWriter(undefined, wholeTaskColumns + 2);
-  let before: Task | undefined;
-  for (const row of rows) {
-    const endedAt = isFinal(row.task.status) ? now : undefined;
-    writer.begin();
-    writeWhole(writer, row, before);
-    writer.int8(endedAt);
-    writer.int8(endedAt && endedAt + bigint(row.task.retentionMs));
-    writer.end();
-    before = row.task;
-  }
-  return writer.finish();
-}
-
-function writeWhole(writer: RowWriter, { task, payload }: Born, before: Task | undefined): void {
+export function writeWhole(
+  writer: RowWriter,
+  { task, payload }: Born,
+  before: Task | undefined,
+): void {
   writer.uuid(task.id);
   writer.int8(bigint(task.version));
   writer.int8(bigint(task.fencingToken));
@@ -64,10 +52,7 @@ function writeWhole(writer: RowWriter, { task, payload }: Born, before: Task | u
   writeTimes(writer, task);
   writer.int8(bigint(task.retentionMs));
   writeCounts(writer, task);
-  writer.int2(slotOfId(task.id));
-  writer.int2(smallint(task.priority));
-  if (before && isNamedAlike(before, task)) writer.again();
-  else writeNames(writer, task);
+  writeKind(writer, task, before);
   writer.text(task.idempotencyKey ? storable(task.idempotencyKey) : undefined);
   writer.texts(task.tags.length === 0 ? undefined : task.tags.map(storable));
   writer.json(specColumn(task));
@@ -78,6 +63,14 @@ function writeWhole(writer: RowWriter, { task, payload }: Born, before: Task | u
   writer.uuid(task.terms?.batchId);
   writer.text(task.terms?.schedule && storable(task.terms.schedule));
   writer.json(extraColumn(task));
+}
+
+/** From the slot to the worker. */
+export function writeKind(writer: RowWriter, task: Task, before: Task | undefined): void {
+  writer.int2(slotOfId(task.id));
+  writer.int2(smallint(task.priority));
+  if (before && isNamedAlike(before, task)) writer.again();
+  else writeNames(writer, task);
 }
 
 /** Most rows of a batch are alike in these, so that their bytes are copied from the row before. */
@@ -158,7 +151,7 @@ function writeCounts(writer: RowWriter, task: Task): void {
   writer.int4(int(task.releases));
 }
 
-function writePayload(writer: RowWriter, payload: Payload | undefined): void {
+export function writePayload(writer: RowWriter, payload: Payload | undefined): void {
   writer.text(payload && storable(payload.contentType));
   writer.bytes(payload?.data);
 }

@@ -1,0 +1,3 @@
+-- As copy_tasks.sql: rows that have the default of every column that is not named.
+COPY tasks ({plain_columns}, spec)
+FROM STDIN (FORMAT binary)
