@@ -24,7 +24,7 @@ export interface StreamPortOptions {
  * results have freed. Nobody waits for them meanwhile: a worker's slots are free once it has said
  * its results.
  */
-const companyMs = 5;
+const companyMs = 20;
 
 /**
  * How a session speaks to its stream. What is sent in one tick, or while the peer does not read, is
@@ -57,13 +57,14 @@ export class StreamPort implements SessionPort {
     return this.#closed;
   }
 
-  send(frame: CoordinatorFrame): void {
+  send(frame: CoordinatorFrame, atOnce = false): void {
     if (this.#closed) return;
     this.#unsent.add(frame);
     if (this.#held) {
       this.#heldBytes += sizeOf(frame);
       if (this.#heldBytes > limits.outboundBytes) this.#breakOff();
-    } else if (!onlyAcks(frame)) this.#schedule();
+    } else if (atOnce) this.#flush();
+    else if (!onlyAcks(frame)) this.#schedule();
     else this.#late ??= this.#options.clock.after(companyMs, () => this.#flush());
   }
 

@@ -161,7 +161,7 @@ export class Dispatcher implements Demand {
     this.#eager.delete(request);
     if (!asked) return;
     if (!leases) markUnsure(asked.reserved);
-    this.#deliver(asked, leases ?? []);
+    this.#deliver(asked, leases ?? [], true);
     const crew = this.#crewOf.get(asked.reserved[0]!.session);
     if (crew && crew.partitions.size > 1) this.#pumpHungry(crew);
   }
@@ -226,7 +226,8 @@ export class Dispatcher implements Demand {
     else if (goesOn) this.#pump(crew, part);
   }
 
-  #deliver({ reserved, at }: Asked, leases: readonly Lease[]): void {
+  /** On their way first; then whoever else wants to know hears of them. */
+  #deliver({ reserved, at }: Asked, leases: readonly Lease[], atOnce = false): void {
     const dispatchMs = this.#parts.clock.monotonic() - at;
     for (const { session, slots } of reserved) session.reserved -= slots;
     const bySession = new Map<string, Lease[]>();
@@ -235,13 +236,13 @@ export class Dispatcher implements Demand {
       const traced = this.#traced(lease);
       if (list) list.push(traced);
       else bySession.set(lease.sessionId, [traced]);
-      this.#granted(lease, dispatchMs);
     }
     for (const { session } of reserved) {
       const granted = bySession.get(session.sessionId);
-      if (granted) session.deliver(granted);
+      if (granted) session.deliver(granted, atOnce);
       bySession.delete(session.sessionId);
     }
+    for (const lease of leases) this.#granted(lease, dispatchMs);
   }
 
   #traced(lease: Lease): Lease {

@@ -89,16 +89,22 @@ export class Enqueuer {
     const only = lanes.length === 1 ? lanes[0] : undefined;
     const eager = only && this.#demand.reserve(only, items.length);
     let leases: readonly Lease[] | undefined;
+    let outcomes: EnqueueOutcome[];
     try {
       const reply = await this.#parts.broker.enqueue(items, eager);
       leases = reply.leases;
-      return reply.outcomes;
+      outcomes = reply.outcomes;
     } finally {
       if (eager) this.#demand.took(eager, leases);
       if ((leases?.length ?? 0) < items.length) this.#demand.nudge(lanes);
     }
+    // The worker's frame leaves at the end of the turn: the producer's answer is made after that.
+    if (leases.length > 0) await endOfTurn();
+    return outcomes;
   }
 }
+
+const endOfTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const slotOfItem = ({ task }: EnqueueItem): number => slotOfId(task.id);
 

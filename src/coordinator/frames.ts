@@ -138,9 +138,9 @@ export interface GoAway {
 export interface SessionPort {
   /**
    * Never blocks. Beyond 1 MiB or 64 frames unsent the port closes the stream itself and reports
-   * `disconnected`.
+   * `disconnected`. What comes in one tick goes together at its end; `atOnce`: what waits goes now.
    */
-  send(frame: CoordinatorFrame): void;
+  send(frame: CoordinatorFrame, atOnce?: boolean): void;
   /**
    * False while the peer does not read: lease nothing for it until `onWritable` of the session is
    * called.

@@ -3,8 +3,15 @@ import type { Task, TaskSpec } from "../task/task.js";
 
 /** One string per lane; labels in a fixed order. */
 export function laneKey(lane: Lane): string {
+  // Most have none; names hold no slash, and none begins as the text of an array does.
+  if (isEmpty(lane.requiredLabels)) return `${lane.queue}/${lane.type}/${lane.namespace}`;
   const labels = Object.entries(lane.requiredLabels).sort(([a], [b]) => (a < b ? -1 : 1));
   return JSON.stringify([lane.namespace, lane.queue, lane.type, labels]);
+}
+
+function isEmpty(labels: Lane["requiredLabels"]): boolean {
+  for (const _ in labels) return false;
+  return true;
 }
 
 export function laneOf(task: TaskSpec): Lane {

@@ -7,14 +7,14 @@ import { Failed } from "./batcher.js";
  * by side: a store that is away fails only the items of its own partitions. Replies have the order
  * of the items. An item without a slot goes with partition 0.
  */
-export async function partitionwise<Item, Reply>(
+export function partitionwise<Item, Reply>(
   { partitions }: Pick<Broker, "partitions">,
   items: Item[],
   slotOf: (item: Item) => number | undefined,
   call: (items: Item[]) => Promise<Reply[]>,
 ): Promise<(Reply | Failed)[]> {
   if (partitions === 1) return call(items);
-  const groups = new Map<number, { items: Item[]; places: number[] }>();
+  const groups = new Map<number, Group<Item>>();
   for (const [place, item] of items.entries()) {
     const partition = partitionOfSlot(slotOf(item) ?? 0, partitions);
     const group = groups.get(partition);
@@ -24,8 +24,22 @@ export async function partitionwise<Item, Reply>(
     } else groups.set(partition, { items: [item], places: [place] });
   }
   if (groups.size === 1) return call(items);
-  const replies = Array.from<Reply | Failed>({ length: items.length });
-  const calls = Array.from(groups.values(), async (group) => {
+  return sideBySide([...groups.values()], items.length, call);
+}
+
+/** Items of one partition, and their places in the whole. */
+interface Group<Item> {
+  readonly items: Item[];
+  readonly places: number[];
+}
+
+async function sideBySide<Item, Reply>(
+  groups: readonly Group<Item>[],
+  count: number,
+  call: (items: Item[]) => Promise<Reply[]>,
+): Promise<(Reply | Failed)[]> {
+  const replies = Array.from<Reply | Failed>({ length: count });
+  const calls = groups.map(async (group) => {
     try {
       const answers = await call(group.items);
       group.places.forEach((place, at) => (replies[place] = answers[at]!));

@@ -78,7 +78,8 @@ export class Submitter {
     const outcomes = Array.from<SubmitOutcome>({ length: items.length });
     const durable: Accepted = { tasks: [], places: [] };
     const relaxed: Accepted = { tasks: [], places: [] };
-    await this.#readQueues(namespace, items);
+    const reading = this.#readQueues(namespace, items);
+    if (reading) await reading;
     let target: Target | undefined;
     for (let place = 0; place < items.length; place += 1) {
       const item = items[place]!;
@@ -93,7 +94,8 @@ export class Submitter {
         outcomes[place] = { kind: "refused", error: DroverError.from(error) };
       }
     }
-    await Promise.all([this.#durable(durable, outcomes), this.#relaxed(relaxed, outcomes)]);
+    if (durable.tasks.length === 0) await this.#relaxed(relaxed, outcomes);
+    else await Promise.all([this.#durable(durable, outcomes), this.#relaxed(relaxed, outcomes)]);
     this.#emitTaken(durable, outcomes, now);
     this.#emitTaken(relaxed, outcomes, now);
     return outcomes;
@@ -106,18 +108,18 @@ export class Submitter {
   }
 
   /** Those that are not known, side by side; what fails is read, and fails, again for its tasks. */
-  async #readQueues(namespace: string, items: readonly Submission[]): Promise<void> {
-    const unknown = new Set<string>();
+  #readQueues(namespace: string, items: readonly Submission[]): Promise<unknown> | undefined {
+    let unknown: Set<string> | undefined;
     let last: string | undefined;
     for (const { draft } of items) {
       const name = draft.queue ?? defaultQueue;
       if (name === last) continue;
       last = name;
-      if (!this.#queues.known(namespace, name)) unknown.add(name);
+      if (!this.#queues.known(namespace, name)) (unknown ??= new Set()).add(name);
     }
-    if (unknown.size === 0) return;
+    if (!unknown) return undefined;
     const reads = [...unknown].map((name) => this.#queues.settings(namespace, name));
-    await Promise.allSettled(reads);
+    return Promise.allSettled(reads);
   }
 
   #accept(

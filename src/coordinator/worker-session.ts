@@ -121,13 +121,14 @@ export class WorkerSession implements Session {
     this.disconnected();
   }
 
-  deliver(leases: readonly Lease[]): void {
+  /** `atOnce`: company is not to be expected. */
+  deliver(leases: readonly Lease[], atOnce = false): void {
     if (this.closed) {
       for (const lease of leases) this.#owner.handBack(lease);
       return;
     }
     this.hold(leases);
-    this.port.send({ leases });
+    this.port.send({ leases }, atOnce);
   }
 
   hold(leases: readonly Lease[]): void {

@@ -51,10 +51,10 @@ describe("acks on their way to a worker", () => {
     expect(frames).toEqual([["next", "ack done"]]);
   });
 
-  it("go alone after 5 ms, and are not sent twice", async () => {
+  it("go alone after 20 ms, and are not sent twice", async () => {
     const { clock, frames, port, tick } = openPort();
     port.send({ acks });
-    await clock.advance(4);
+    await clock.advance(19);
     expect(frames).toEqual([]);
     await clock.advance(1);
     expect(frames).toEqual([["ack done"]]);
@@ -62,6 +62,13 @@ describe("acks on their way to a worker", () => {
     await tick();
     await clock.advance(100);
     expect(frames).toEqual([["ack done"], ["next"]]);
+  });
+
+  it("ride with leases that go at once, before the end of the tick", () => {
+    const { frames, port } = openPort();
+    port.send({ acks });
+    port.send({ leases: [lease()] }, true);
+    expect(frames).toEqual([["next", "ack done"]]);
   });
 
   it("go out before the end of the stream", async () => {

@@ -1,5 +1,5 @@
 import { Command, Redis, type RedisOptions } from "ioredis";
-import type { Clock, Random } from "../../clock.js";
+import type { Clock, Random, Timer } from "../../clock.js";
 import { DroverError } from "../../errors.js";
 import { limits } from "../../limits.js";
 import type { Events } from "../../telemetry/events.js";
@@ -73,6 +73,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   let inCluster = false;
   let available = false;
   const nameOf = (): string => options.testStoreId?.() ?? storeId;
+  const patience = new Patience(redis, clock, limits.storeCommandMs);
 
   async function greet(): Promise<void> {
     const info = String(await transmit(redis, clock, "INFO", []));
@@ -119,11 +120,12 @@ export function createConnection(options: ConnectionOptions): Connection {
     },
     async stop() {
       available = false;
+      patience.stop();
       redis.disconnect();
     },
-    async send(name, args) {
-      if (!available) throw unavailable("there is no connection");
-      return transmit(redis, clock, name, args, limits.storeCommandMs, nameOf());
+    send(name, args) {
+      if (!available) return Promise.reject(unavailable("there is no connection"));
+      return sendWithin(patience, redis, name, args, nameOf());
     },
     onReady: (listener) => void listeners.add(listener),
     dedicated: () => new Redis(options.url, settings).on("error", () => undefined),
@@ -139,32 +141,92 @@ async function heardWithin(ms: number, clock: Clock, listeners: Set<() => void>)
   listeners.delete(listener);
 }
 
-/**
- * One command with a deadline of its own; when it passes, the socket is destroyed, as later answers
- * would be too.
- */
+/** One command with a deadline of its own. */
 export function transmit(
   redis: Redis,
   clock: Clock,
   name: string,
   args: readonly Argument[],
   deadlineMs: number = limits.storeCommandMs,
-  storeId = "",
+): Promise<unknown> {
+  const patience = new Patience(redis, clock, deadlineMs);
+  return sendWithin(patience, redis, name, args, "").finally(() => patience.stop());
+}
+
+interface Waiting {
+  /** Monotonic ms. */
+  readonly endAt: number;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * The deadline of a connection's commands. When one passes, the socket is destroyed, as later
+ * answers would be too. One timer for all: nearly every answer comes long before it.
+ */
+class Patience {
+  readonly #redis: Redis;
+  readonly #clock: Clock;
+  readonly #ms: number;
+  /** In the order sent, which is that of their ends. */
+  readonly #waiting = new Set<Waiting>();
+  #timer: Timer | undefined;
+
+  constructor(redis: Redis, clock: Clock, ms: number) {
+    this.#redis = redis;
+    this.#clock = clock;
+    this.#ms = ms;
+  }
+
+  begin(reject: Waiting["reject"]): Waiting {
+    const waiting = { endAt: this.#clock.monotonic() + this.#ms, reject };
+    this.#waiting.add(waiting);
+    this.#timer ??= this.#clock.after(this.#ms, () => this.#look());
+    return waiting;
+  }
+
+  end(waiting: Waiting): void {
+    this.#waiting.delete(waiting);
+  }
+
+  /** Call when the connection is given up, which rejects what waits. */
+  stop(): void {
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  #look(): void {
+    this.#timer = undefined;
+    const now = this.#clock.monotonic();
+    for (const waiting of this.#waiting) {
+      if (waiting.endAt > now) {
+        this.#timer = this.#clock.after(waiting.endAt - now, () => this.#look());
+        return;
+      }
+      this.#waiting.delete(waiting);
+      destroy(this.#redis);
+      waiting.reject(unavailable(`no answer in ${this.#ms} ms`));
+    }
+  }
+}
+
+function sendWithin(
+  patience: Patience,
+  redis: Redis,
+  name: string,
+  args: readonly Argument[],
+  storeId: string,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const timer = clock.after(deadlineMs, () => {
-      destroy(redis);
-      reject(unavailable(`no answer in ${deadlineMs} ms`));
-    });
+    const waiting = patience.begin(reject);
     const sent = args.map((arg) => asSendable(arg, storeId));
     const command = new Command(name, sent, { replyEncoding: null });
     command.promise.then(
       (reply) => {
-        timer.cancel();
+        patience.end(waiting);
         resolve(reply);
       },
       (error: unknown) => {
-        timer.cancel();
+        patience.end(waiting);
         reject(translate(error));
       },
     );

@@ -21,6 +21,12 @@ export async function enqueue(
   eager: LeaseRequest | undefined,
 ): Promise<EnqueueReply> {
   const reply: EnqueueReply = { outcomes: [], leases: [] };
+  if (items.length === 1) {
+    const partition = store.partitionOf(items[0]!.task.id);
+    const also = eager?.partition === partition ? eager : undefined;
+    await enqueueChunk(store, partition, [{ item: items[0]!, index: 0 }], also, reply);
+    return reply;
+  }
   const calls: Promise<void>[] = [];
   for (const [partition, group] of byPartition(items, (item) => store.partitionOf(item.task.id))) {
     // Only the first chunk may lease at once: the others come behind it.

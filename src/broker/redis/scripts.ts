@@ -78,17 +78,19 @@ function createFunctions(connection: Connection, library: Library, plain: Script
   });
 
   return {
-    async run(name, base, args) {
+    run(name, base, args) {
+      if (refused) return plain.run(name, base, args);
       const all = [library.functionOf(name), "1", base, ...args];
-      for (let tries = 0; tries < 2 && !refused; tries += 1) {
-        try {
-          return await connection.send("FCALL", all);
-        } catch (error) {
-          if (!isForgotten(error)) throw error;
-        }
+      const plainly = (error: unknown): Promise<unknown> => {
+        if (!isForgotten(error)) throw error;
+        return plain.run(name, base, args);
+      };
+      const again = async (error: unknown): Promise<unknown> => {
+        if (!isForgotten(error)) throw error;
         await load();
-      }
-      return plain.run(name, base, args);
+        return refused ? plain.run(name, base, args) : connection.send("FCALL", all).catch(plainly);
+      };
+      return connection.send("FCALL", all).catch(again);
     },
   };
 }

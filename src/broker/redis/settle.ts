@@ -42,6 +42,13 @@ export async function settle(
   settlements: readonly Settlement[],
 ): Promise<SettleReply[]> {
   const replies = settlements.map(() => stale);
+  const only = settlements.length === 1 ? settlements[0] : undefined;
+  if (only) {
+    const partition = partitionOfToken(store, only.token);
+    if (partition === undefined) return replies;
+    await settleChunk(store, partition, [{ item: only, index: 0 }], replies);
+    return replies;
+  }
   const calls: Promise<void>[] = [];
   const groups = byPartition(settlements, ({ token }) => partitionOfToken(store, token));
   for (const [partition, group] of groups) {
