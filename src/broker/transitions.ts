@@ -11,7 +11,12 @@ interface SettlementBase {
 }
 export type Settlement = SettlementBase &
   (
-    | { readonly kind: "complete"; readonly result: Payload | undefined }
+    | {
+        readonly kind: "complete";
+        readonly result: Payload | undefined;
+        /** The task as it was leased, if it is at hand: spares the broker reading it again. */
+        readonly leased?: Task | undefined;
+      }
     | {
         readonly kind: "fail";
         readonly cause: "handler" | "timeout";
@@ -43,7 +48,7 @@ export interface Transition {
   readonly outboxId: string | undefined;
   /**
    * After the change. Payload may be missing where history already has the row: see
-   * `payloadOmitted`.
+   * `payloadOmitted`. One that is there all the same is the task's.
    */
   readonly task: Task;
   readonly payloadOmitted: boolean;

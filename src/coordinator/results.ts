@@ -116,7 +116,7 @@ export class ResultDesk {
     const { token, outcome } = result;
     const { sessionId } = session;
     if (outcome.kind === "success") {
-      return { token, sessionId, kind: "complete", result: outcome.result };
+      return { token, sessionId, kind: "complete", result: outcome.result, leased: task };
     }
     const cancelled = held?.cancelRequested || task?.cancelRequestedAt !== undefined;
     // Asked to stop and did not finish: that is a cancellation, however the handler put it.

@@ -142,7 +142,10 @@ export type * from "./schedules.js";
 
 /** A transition with what its teller knows beside it. */
 export interface Told extends Transition {
-  /** The task with its payload, if it has one, where the transition omits that: it is at hand. */
+  /**
+   * The task with its payload, if it has one, where the transition omits that: it is at hand. Need
+   * not be said where the transition's own task has a payload all the same.
+   */
   readonly asked?: Task | undefined;
 }
 

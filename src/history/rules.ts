@@ -13,45 +13,64 @@ import type { RecordOutcome, Told } from "./history.js";
 /** All transitions of one task, with their places in the request. */
 export interface TaskTransitions {
   readonly id: string;
-  readonly transitions: Told[];
-  readonly places: number[];
+  readonly transitions: readonly Told[];
+  readonly places: readonly number[];
+}
+
+/** The only transition of its task in a request, as nearly all are: costs no lists. */
+export class LoneTransition implements TaskTransitions {
+  readonly id: string;
+  readonly told: Told;
+  readonly place: number;
+
+  constructor(told: Told, place: number) {
+    this.id = told.task.id;
+    this.told = told;
+    this.place = place;
+  }
+
+  get transitions(): readonly Told[] {
+    return [this.told];
+  }
+
+  get places(): readonly number[] {
+    return [this.place];
+  }
 }
 
 /** In the order of their ids. */
 export function groupByTask(transitions: readonly Told[]): TaskTransitions[] {
-  const groups: TaskTransitions[] = [];
-  let group: TaskTransitions | undefined;
+  const lone: LoneTransition[] = [];
   let sorted = true;
+  let before = "";
   for (let place = 0; place < transitions.length; place += 1) {
-    const transition = transitions[place]!;
-    const { id } = transition.task;
-    if (group === undefined || group.id !== id) {
-      if (group !== undefined && group.id > id) sorted = false;
-      groups.push((group = { id, transitions: [], places: [] }));
-    }
-    group.transitions.push(transition);
-    group.places.push(place);
+    const one = new LoneTransition(transitions[place]!, place);
+    if (one.id < before) sorted = false;
+    before = one.id;
+    lone.push(one);
   }
-  return sorted ? groups : united(groups);
+  if (!sorted) lone.sort((a, b) => (a.id < b.id ? -1 : a.id > b.id ? 1 : a.place - b.place));
+  return united(lone);
 }
 
-/** Sorted, and of several groups of one task one. */
-function united(groups: TaskTransitions[]): TaskTransitions[] {
-  groups.sort((a, b) => compareIds(a.id, b.id) || a.places[0]! - b.places[0]!);
-  const all: TaskTransitions[] = [];
-  for (const group of groups) {
-    const last = all.at(-1);
-    if (last?.id === group.id) {
-      last.transitions.push(...group.transitions);
-      last.places.push(...group.places);
-    } else {
-      all.push(group);
-    }
+/** Neighbours of one task become one. */
+function united(lone: readonly LoneTransition[]): TaskTransitions[] {
+  const groups: TaskTransitions[] = [];
+  for (let from = 0; from < lone.length;) {
+    const { id } = lone[from]!;
+    let to = from + 1;
+    while (to < lone.length && lone[to]!.id === id) to += 1;
+    groups.push(to === from + 1 ? lone[from]! : groupOf(lone.slice(from, to)));
+    from = to;
   }
-  return all;
+  return groups;
 }
 
-const compareIds = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+const groupOf = (lone: readonly LoneTransition[]): TaskTransitions => ({
+  id: lone[0]!.id,
+  transitions: lone.map(({ told }) => told),
+  places: lone.map(({ place }) => place),
+});
 
 /**
  * What the guard compares: the columns of a stored task that decide whether a transition may be

@@ -23,10 +23,11 @@ export class Entry {
 
   /** `asked`: the task with its payload, if it is at hand. */
   constructor(transition: Transition, awaited: boolean, givenAt: number, asked?: Task) {
+    const { payloadOmitted, task, successor } = transition;
     // Without one it may as well have been left out.
-    const payload = transition.payloadOmitted ? asked?.payload : undefined;
+    const payload = payloadOmitted && !task.payload ? asked?.payload : undefined;
     this.given = transition;
-    this.current = payload && !transition.successor ? told(transition, asked) : transition;
+    this.current = payload && !successor ? told(transition, asked) : transition;
     this.bytes = bytesOf(transition) + (payload?.data.byteLength ?? 0);
     this.awaited = awaited;
     this.givenAt = givenAt;

@@ -89,8 +89,9 @@ export class RecordFlight {
     for (let nth = 0; nth < entries.length; nth += 1) {
       const entry = entries[nth]!;
       const outcome = outcomes[nth];
-      if (outcome === undefined) continue;
-      if (outcome === "missing" && this.#mayWait(entry)) missing.push(entry);
+      if (outcome === "applied") answer(over, entry, outcome);
+      else if (outcome === undefined) continue;
+      else if (outcome === "missing" && this.#mayWait(entry)) missing.push(entry);
       else if (outcome === "superseded" && isFinal(entry.given.task.status)) overtaken.push(entry);
       else answer(over, entry, outcome);
     }

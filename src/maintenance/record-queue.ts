@@ -89,8 +89,8 @@ export class RecordQueue {
    * now.
    */
   oldest(line: Line): number | undefined {
-    for (const { entries, flying } of this.#lines[line]) {
-      if (!flying) return entries.find(isWaiting)!.givenAt;
+    for (const group of this.#lines[line]) {
+      if (!group.flying) return firstWaiting(group).givenAt;
     }
     return undefined;
   }
@@ -111,7 +111,7 @@ export class RecordQueue {
     for (const group of this.#lines[line]) {
       if (batch.entries.length >= maxEntries || bytes >= maxBytes) break;
       if (group.flying) continue;
-      const { givenAt } = group.entries.find(isWaiting)!;
+      const { givenAt } = firstWaiting(group);
       if (givenAt > until) break;
       if (givenAt > liveUntil && !hasEnded(group)) continue;
       let left = false;
@@ -172,6 +172,11 @@ export class RecordQueue {
 }
 
 const isWaiting = (entry: Entry): boolean => entry.waiting;
+/** Most have but one. */
+function firstWaiting({ entries }: TaskEntries): Entry {
+  const first = entries[0]!;
+  return first.waiting ? first : entries.find(isWaiting)!;
+}
 const hasEnded = ({ entries }: TaskEntries): boolean =>
   isFinal(entries.findLast(isWaiting)!.given.task.status);
 const isAwaited = (entry: Entry): boolean => entry.waiting && entry.awaited;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { MakeBroker } from "./broker-harness.js";
+import { atHandChecks } from "./broker/at-hand.js";
 import { checkpointChecks } from "./broker/checkpoints.js";
 import { coldChecks } from "./broker/cold.js";
 import { identityChecks } from "./broker/identity.js";
@@ -25,6 +26,7 @@ export const brokerChecks: readonly Check[] = [
   ...timeoutChecks,
   ...sessionChecks,
   ...outboxChecks,
+  ...atHandChecks,
   ...wakeupChecks,
   ...coldChecks,
   ...watchChecks,

@@ -42,9 +42,10 @@ const statuses: readonly Status[] = [
   "cancelled",
   "expired",
 ];
+export const completedCode = statuses.indexOf("completed");
 export const statusOfCode = (code: number): Status => statuses[code]!;
 
-const flag = {
+export const flag = {
   inHistory: 1,
   relaxed: 2,
   payloadApart: 16,
@@ -54,7 +55,7 @@ const flag = {
 } as const;
 
 /** Where the header's fields stand that this side reads or writes. */
-const at = {
+export const at = {
   status: 1,
   flags: 2,
   priority: 3,

@@ -10,6 +10,7 @@ import type {
   Transition,
 } from "../broker.js";
 import { PackedStrings, Packer } from "./bytes.js";
+import { completedTask } from "./completed.js";
 import type { Argument } from "./connection.js";
 import { placeIn } from "./keys.js";
 import { payloadsByPlace } from "./lease.js";
@@ -87,20 +88,37 @@ async function settleChunk(
       continue;
     }
     const about = strings.next();
-    const transition = transitionOf({
+    const told = {
       partition,
-      id: uuidText(item.token, leaseTokenIdAt),
       outboxId: placeIn(entryId, place),
       at,
-      outcome: kindCode(item),
       payloadOmitted: about[1] === 1,
       snapshot: strings.next(),
-      payload: payloads.get(place),
-      result: item.kind === "complete" ? item.result : undefined,
-    });
+    };
+    const transition =
+      completionOf(item, told) ??
+      transitionOf({
+        ...told,
+        id: uuidText(item.token, leaseTokenIdAt),
+        outcome: kindCode(item),
+        payload: payloads.get(place),
+        result: item.kind === "complete" ? item.result : undefined,
+      });
     replies[index] = { verdict: "accepted", transition, recorded: false };
     place += 1;
   }
+}
+
+type ToldEnd = Pick<ToldChange, "partition" | "outboxId" | "at" | "payloadOmitted" | "snapshot">;
+
+/** Nearly all: it was leased here, and all that happened to it since is that it completed. */
+function completionOf(item: Settlement, told: ToldEnd): Transition | undefined {
+  if (item.kind !== "complete" || !item.leased) return undefined;
+  const task = completedTask(item.leased, told.snapshot, item.result);
+  if (!task) return undefined;
+  const { partition, outboxId, payloadOmitted } = told;
+  const attempt = attemptOf(task, "completed", told.at);
+  return { partition, outboxId, task, payloadOmitted, attempt };
 }
 
 const codes = { accepted: 97, recorded: 114, stale: 115 } as const;

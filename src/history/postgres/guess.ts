@@ -8,6 +8,7 @@ import {
   type Guarded,
   isOfGrant,
   isToldByTask,
+  LoneTransition,
   type TaskTransitions,
 } from "../rules.js";
 
@@ -30,7 +31,20 @@ export interface Guess {
 }
 
 export function guess(group: TaskTransitions): Guess {
-  return straight(group) ?? careful(group);
+  const simple = group instanceof LoneTransition ? lone(group) : straight(group);
+  return simple ?? careful(group);
+}
+
+/** Undefined: it is not so simple. */
+function lone(group: LoneTransition): Guess | undefined {
+  const { told } = group;
+  const { task, attempt } = told;
+  const born = !told.payloadOmitted;
+  if (told.successor || (born ? task.idempotencyKey !== "" : !mayBecome("pending", task.status))) {
+    return undefined;
+  }
+  if (attempt && !isToldByTask(attempt, task)) return undefined;
+  return simply(group, born, task, born ? task : askedOf(told), task.version);
 }
 
 /**
@@ -55,22 +69,40 @@ function straight(group: TaskTransitions): Guess | undefined {
     const { attempt } = transitions[nth]!;
     if (attempt && !isToldByTask(attempt, task)) return undefined;
   }
-  const asked = born ? oldest : askedOf(transitions);
+  const asked = born ? oldest : firstAsked(transitions);
+  return simply(group, born, task, asked, oldest.version);
+}
+
+/** `asked`: the task with its payload, if it is known. */
+function simply(
+  group: TaskTransitions,
+  born: boolean,
+  task: Task,
+  asked: Task | undefined,
+  above: number,
+): Guess {
   // Only a change of the row releases a unique key.
-  const replaces = asked && isFinal(task.status) && task.terms === undefined;
+  const replaces = asked !== undefined && isFinal(task.status) && task.terms === undefined;
   return {
     group,
     kind: born ? "born" : replaces ? "replaced" : "changed",
     task,
     payload: asked?.payload,
-    above: oldest.version,
+    above,
     attempt: undefined,
     outcomes: undefined,
   };
 }
 
-const askedOf = (transitions: readonly Told[]): Task | undefined =>
-  transitions.find(({ asked }) => asked !== undefined)?.asked;
+const askedOf = ({ asked, task }: Told): Task | undefined => asked ?? (task.payload && task);
+
+function firstAsked(transitions: readonly Told[]): Task | undefined {
+  for (const told of transitions) {
+    const asked = askedOf(told);
+    if (asked) return asked;
+  }
+  return undefined;
+}
 
 const follows = (before: Task, after: Task): boolean =>
   after.run === before.run &&

@@ -1,5 +1,5 @@
 import type { RecordOutcome } from "../history.js";
-import type { TaskTransitions } from "../rules.js";
+import { LoneTransition, type TaskTransitions } from "../rules.js";
 import { copyBorn } from "./copied.js";
 import { endedCounts } from "./counts.js";
 import { isBadRow } from "./failures.js";
@@ -93,10 +93,15 @@ async function writeAtOnce(
 
 /** `given` undefined: all of them are applied. */
 export function answer(
-  { places }: TaskTransitions,
+  group: TaskTransitions,
   given: readonly RecordOutcome[] | undefined,
   outcomes: RecordOutcome[],
 ): void {
+  if (group instanceof LoneTransition) {
+    outcomes[group.place] = given ? given[0]! : "applied";
+    return;
+  }
+  const { places } = group;
   for (let nth = 0; nth < places.length; nth += 1) {
     outcomes[places[nth]!] = given ? given[nth]! : "applied";
   }

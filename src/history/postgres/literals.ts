@@ -28,12 +28,8 @@ export const restored = (text: string): string =>
 
 /** For smallint, int, bigint and boolean arrays, and for uuids: what never needs quotes. */
 export function plainArray(values: readonly (number | string | undefined)[]): string {
-  let text = "{";
-  for (const [index, value] of values.entries()) {
-    if (index > 0) text += ",";
-    text += value === undefined ? "NULL" : value;
-  }
-  return `${text}}`;
+  if (!values.includes(undefined)) return `{${values.join(",")}}`;
+  return `{${values.map((value) => value ?? "NULL").join(",")}}`;
 }
 
 /** For texts that are storable already, json among them. */
