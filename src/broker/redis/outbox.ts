@@ -21,6 +21,7 @@ import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { unpackResult } from "./sections.js";
 import { type ToldChange, transitionOf } from "./settle.js";
 import { byPartition, inChunks, type Placed, type Store } from "./store.js";
+import { outcomeTold, snapshotTold } from "./told.js";
 import { now } from "./sweep.js";
 
 /** Items a script confirms at once: some 2 ms of a busy Redis. */
@@ -67,7 +68,11 @@ function readEntry(partition: number, row: Reply, held: Reply | undefined): Told
   const total = about.readUInt16BE(4);
   const form = asText(kind) as EntryKind;
   const name = nameOfEntry(asText(id), total, about.readUInt32BE(0), form);
-  const told = (form === "p" ? newTasks : transitions)(asBytes(packed), total);
+  const at = about.readDoubleBE(6);
+  const told =
+    form === "p"
+      ? newTasks(asBytes(packed), total)
+      : transitions(asBytes(packed), total, at);
   return told.flatMap((part, place) =>
     held && asBytes(held)[place] === heldMark
       ? []
@@ -76,7 +81,7 @@ function readEntry(partition: number, row: Reply, held: Reply | undefined): Told
           outboxId: placeIn(name, place),
           outcome: part.outcome,
           payloadOmitted: part.payloadOmitted,
-          at: about.readDoubleBE(6),
+          at,
           id: part.id,
           snapshot: part.snapshot,
           payload: undefined,
@@ -87,16 +92,19 @@ function readEntry(partition: number, row: Reply, held: Reply | undefined): Told
 
 type ToldPart = Pick<ToldChange, "id" | "outcome" | "payloadOmitted" | "snapshot">;
 
-/** A list of MessagePack, by turns outcome, payload omitted and task id, and a snapshot. */
-function transitions(packed: Buffer, total: number): ToldPart[] {
+/**
+ * A list of MessagePack, by turns what it is about (outcome, payload omitted, task id, and behind
+ * them the result where the outcome is yet to be applied), and a snapshot.
+ */
+function transitions(packed: Buffer, total: number, at: number): ToldPart[] {
   const strings = new PackedStrings(packed);
   return Array.from({ length: total }, () => {
     const about = strings.next();
     return {
       id: uuidText(about.subarray(2, 18)),
-      outcome: about[0]!,
+      outcome: outcomeTold(about),
       payloadOmitted: about[1] === 1,
-      snapshot: strings.next(),
+      snapshot: snapshotTold(about, strings.next(), at),
     };
   });
 }

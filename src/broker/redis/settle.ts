@@ -26,6 +26,7 @@ import {
   splitToken,
   type Store,
 } from "./store.js";
+import { snapshotTold } from "./told.js";
 
 /** Settlements a script handles at once: some 2 ms of a busy Redis. */
 const chunkItems = 200;
@@ -93,7 +94,7 @@ async function settleChunk(
       outboxId: placeIn(entryId, place),
       at,
       payloadOmitted: about[1] === 1,
-      snapshot: strings.next(),
+      snapshot: snapshotTold(about, strings.next(), at),
     };
     const transition =
       completionOf(item, told) ??

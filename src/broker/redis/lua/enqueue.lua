@@ -227,6 +227,7 @@ local function direct_run()
   local found, lost = find_sessions(sessions, now)
   local run = new_run(found, tonumber(ARGV[at + 2]), tonumber(ARGV[at + 1]), ARGV[at + 3], now)
   run.lost, run.queue_key, run.served, run.full = lost, key, tonumber(row[2] or 0), run.room <= 0
+  run.cell = lane.queue_id * 4 + plain.priority[1]
   return run
 end
 
@@ -257,7 +258,7 @@ local function plain_shelf(lane, priority)
   if not lane.id then open_lane(lane) end
   local shelf = {
     lane = lane.id, queue = lane.queue_id, priority = priority, came = 0,
-    clock = clock_of(lane.id), level = 3 - priority,
+    clock = clock_of(lane.id), level = 3 - priority, starts = {},
   }
   lane[priority], shelves[#shelves + 1] = shelf, shelf
   return shelf
@@ -270,8 +271,12 @@ local function admit_plain(n)
   local order = clock.n + 1
   clock.n, shelf.came = order, shelf.came + 1
   local birth = births_at > 0 and births_at + n - 1 or 0
-  local rec = pack(PLAIN_RECORD, record_version, PENDING, flags, priority, shelf.lane,
-    shelf.queue, order, birth, plain.rest[n])
+  local start = shelf.starts[flags]
+  if not start then
+    start = pack(PLAIN_RECORD, record_version, PENDING, flags, priority, shelf.lane, shelf.queue)
+    shelf.starts[flags] = start
+  end
+  local rec = start .. pack('>I6I7', order, birth) .. plain.rest[n]
   if direct and give_directly(id, keys[n], rec) then return rec, flags end
   local list = shelf.list or shelf_of(shelf.lane, shelf.level, shelf.level .. 'u')
   local last = #list

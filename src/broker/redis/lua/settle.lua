@@ -8,7 +8,8 @@
 --       then sessions
 -- Returns { outbox entry, time, verdicts, told, payloads apart }: a byte per item ('a' accepted,
 --       'd' duplicate, 'r' duplicate that is recorded, 's' stale), of the accepted ones what the
---       entry tells, and by turns the place in it of a payload apart, and that payload
+--       entry tells (see outbox.ts), and by turns the place in it of a payload apart, and that
+--       payload
 -- @include base
 -- @include record
 -- @include tomb
@@ -89,13 +90,15 @@ ends[LOSE] = function(n, t, x)
   wait_again(ids[n], rec, t, RETRYING, now + delays[n], now)
 end
 
--- Of a task that ended the plain way only its tombstone and what history is told stay.
+-- Of a task that ended the plain way only its tombstone and what history is told stay. `ended_by`:
+-- by the place where its record stood, the item that ended it.
+local ended_by = {}
 local ended = { ids = {}, runs = {}, tokens = {}, sessions = {}, places = {}, keys = {} }
 local completed_by = string.char(COMPLETE + IN_OUTBOX)
 
-local function leave_tombstone(n, rec, run, place)
+local function leave_tombstone(n, run, place)
   local last = #ended.ids + 1
-  recs[at[n]] = rec
+  recs[at[n]], ended_by[at[n]] = false, n
   ended.ids[last], ended.keys[last], ended.runs[last] = ids[n], keys[at[n]], run
   ended.tokens[last], ended.sessions[last] = completed_by .. tokens[n], sessions[n]
   ended.places[last] = place
@@ -127,19 +130,12 @@ local quiet = 0
 local function apply_plain(n, rec)
   if kinds[n] ~= COMPLETE or not sessions[n] then return nil end
   local id = ids[n]
-  local after, flags, spec_bytes, payload_bytes, run =
-    complete_plain(rec, tokens[n], sessions[n], datas[n], now)
-  if not after then return nil end
+  local flags, run = complete_plain(rec, tokens[n], sessions[n], datas[n])
+  if not flags then return nil end
   gather(unheld, sessions[n], id)
   undue[#undue + 1] = id
-  local place, snap = tell_of(id, after, DONE, flags, spec_bytes, payload_bytes, COMPLETE, 0)
-  -- What is told without the payload is not the whole task.
-  if snap == after then
-    leave_tombstone(n, after, run, place)
-    if band(flags, RELAXED) ~= 0 then quiet = quiet + 1 end
-  else
-    keep(n, after)
-  end
+  leave_tombstone(n, run, tell_completed(id, rec, flags, datas[n]))
+  if band(flags, RELAXED) ~= 0 then quiet = quiet + 1 end
   return 'a'
 end
 
@@ -169,8 +165,15 @@ local function from_tombstone(n)
   return is_owed(tomb) and 'd' or 'r'
 end
 
+-- By this call.
+local function has_just_ended(n, by)
+  local same = kinds[n] == COMPLETE and tokens[n] == tokens[by]
+  return same and (not sessions[n] or sessions[n] == sessions[by]) and 'd' or 's'
+end
+
 local function judge(n)
-  local rec, kind = recs[at[n]], kinds[n]
+  local rec, kind, by = recs[at[n]], kinds[n], ended_by[at[n]]
+  if by then return has_just_ended(n, by) end
   if not rec then return from_tombstone(n) end
   local plain = apply_plain(n, rec)
   if plain then return plain end

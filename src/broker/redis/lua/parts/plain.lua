@@ -3,13 +3,12 @@
 -- fields that change, where the others unpack all into a table; whatever differs in any way is left
 -- to those.
 local PLAIN_ITEM = '>xI2c16BxBBxxxxxxxxxxxxxxxxxI4c0'
-local PLAIN_RECORD = '>BBBBI4I4I6I7c0'
-local GRANT = '>BBBBI4I4I6I7I4I4Bdc8I6I6I6I2I4I4c0c0'
+local PLAIN_RECORD = '>BBBBI4I4'
+local GRANT = '>BBBBI4I4I6I7I4I4Bdc8I6I6I6I2I4I4'
 -- From STARTED on: that, CANCEL, TAIL_BYTES, TIMEOUT, EXPIRE, DEADLINE, HEARTBEAT.
 local WAIT = '>I6xxxxxxI6xxxxxxI4xxxxxxxxxxxxxxxxxxI4I6I6I4'
 local STARTED_AT = 51
-local RUNS = '>BBBBI4I4I6I7I4I4xc16I6xxxxxxI6xxxxxxI4I2'
-local COMPLETED_HOT = HOT .. 'c0'
+local RUNS = '>xBBBI4I4xxxxxxI7xxxxxxxxxc16xxxxxxxxxxxxI6xxxxxxxxxxI2'
 local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0'
 
 -- How many of these a call moved, by queue and priority.
@@ -39,23 +38,21 @@ local function plain_timeout(rec)
   return timeout
 end
 
--- The record after the grant.
+-- The record after the grant. Joined by `..`, as struct.pack copies long strings byte by byte.
 local function grant_plain(id, rec, s, counter, secret, now, timeout)
   local a, _, flags, priority, lane, queue, order, birth, version, attempt =
     read('>BBBBI4I4I6I7I4I4', rec)
-  local cell = queue * 4 + priority
-  granted[cell] = (granted[cell] or 0) + 1
   hold_plain(id, s.id, now + timeout)
-  return pack(GRANT, a, RUNNING, band(flags, AFTER_GRANT), priority, lane, queue, order,
-    birth, version + 1, attempt + 1, 0, counter, secret, now, 0, 0, 0, 0, #s.tail,
-    sub(rec, REST_AT), s.tail)
+  return pack(GRANT, a, RUNNING, band(flags, AFTER_GRANT), priority, lane, queue, order, birth,
+    version + 1, attempt + 1, 0, counter, secret, now, 0, 0, 0, 0, #s.tail) ..
+    sub(rec, REST_AT) .. s.tail
 end
 
--- The record after a running attempt completed, its flags, the bytes of spec and payload, and its
--- run; nil where the plain way is none.
-local function complete_plain(rec, token, session, data, now)
-  local a, status, flags, priority, lane, queue, order, birth, version, attempt, held_by, started,
-    cancel, tail, run = read(RUNS, rec)
+-- The flags and the run of a running attempt that completes, and nothing else is to be done for it;
+-- nil where the plain way is none. Its record needs no change, as nothing of it stays: the outbox is
+-- told of it as it was before, with the result.
+local function complete_plain(rec, token, session, data)
+  local status, flags, priority, lane, queue, birth, held_by, cancel, run = read(RUNS, rec)
   if status ~= RUNNING or held_by ~= token or cancel > 0 then return nil end
   if band(flags, QUARANTINE + LOST + PAYLOAD_APART) ~= 0 or #data > INLINE_BYTES then return nil end
   local spec_bytes, payload_bytes = read('>I4I2', rec, SIZES_AT)
@@ -66,13 +63,16 @@ local function complete_plain(rec, token, session, data, now)
   local cell = queue * 4 + priority
   completed[cell] = (completed[cell] or 0) + 1
   live[lane] = (live[lane] or 0) - 1
-  local rest
-  if data == '' then
-    rest = sub(rec, REST_AT)
-  else
-    rest = sub(rec, REST_AT, -13) .. pack('>I4c0I4I4', #data, data, 0, 0)
-  end
-  local after = pack(COMPLETED_HOT, a, DONE, flags, priority, lane, queue, order, birth,
-    version + 1, attempt, 1, held_by, started, now, 0, 0, version + 1, tail + #data, rest)
-  return after, flags, spec_bytes, payload_bytes, run
+  return flags, run
+end
+
+-- Tells history that this task completed: its record as it was before, and the result. The first
+-- byte says so: COMPLETE of settle.lua, and 64.
+local completes = { [0] = '\65\0', '\65\1' }
+local function tell_completed(id, rec, flags, data)
+  local n = #told
+  told[n + 1], told[n + 2] = completes[flags % 2] .. id .. data, rec
+  told_bytes = told_bytes + #rec + #data + 128
+  if band(flags, RELAXED) ~= 0 then news[#news + 1] = id end
+  return n / 2
 end

@@ -107,6 +107,7 @@ local function give(run, id, key, rec, t, s, timeout)
   if t then
     after = grant(id, rec, t, s, pack('>d', run.counter) .. secret, run.now)
   else
+    granted[run.cell] = (granted[run.cell] or 0) + 1
     after = grant_plain(id, rec, s, run.counter, secret, run.now, timeout)
   end
   run.store[used * 2 + 1], run.store[used * 2 + 2] = key, after
@@ -218,6 +219,7 @@ end
 
 local function serve_flows(run, lane, level, flows, want, skipped)
   local got, touched, clock = 0, {}, clock_of(lane.id)
+  run.cell = lane.queue.id * 4 + 3 - level
   while #flows > 0 and got < want and not run.full do
     local flow = table.remove(flows, 1)
     if not flow.touched then
