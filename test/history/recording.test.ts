@@ -145,6 +145,19 @@ test.each(["record_tasks", "change_tasks"])(
   },
 );
 
+test("rows that are replaced are found by their ids in the tables of their days alone", async () => {
+  await client.query("ANALYZE tasks");
+  await client.query(`PREPARE alike AS ${sql("replace_alike_tasks").text}`);
+  const { id } = factory.task();
+  const { rows } = await client.query<{ "QUERY PLAN": string }>(
+    `EXPLAIN EXECUTE alike ('{${id}}', 3, 1, '${id}', '${id}')`,
+  );
+  const plan = rows.map((row) => row["QUERY PLAN"]).join("\n");
+  expect(plan.match(/Index Scan using \w+_pkey on tasks_/g)).toHaveLength(1);
+  expect(plan).toMatch(/Index Cond: .*id = ANY/);
+  expect(plan).not.toMatch(/Seq Scan on tasks|id_slot_idx|Bitmap/);
+});
+
 const bornOf = (tasks: readonly Task[]) => tasks.map((task) => ({ task, payload: task.payload }));
 
 test("a copy that fails leaves its connection fit for the next", async () => {
@@ -251,6 +264,19 @@ test("the end of a task whose payload is at hand replaces its row with all that 
     [done!.id, other!.id, gone!.id],
   ]);
   expect(rows).toHaveLength(2);
+});
+
+test("ends of tasks of different versions and runs replace their rows together", async () => {
+  const tasks = [1, 4, 1].map((version, nth) => factory.task({ version, run: nth === 2 ? 2 : 1 }));
+  await history.insert(tasks);
+  const ends = tasks.map((task) => ({
+    ...ended(task, "completed", { version: task.version + 2 }),
+    asked: task,
+  }));
+  expect(await history.record(ends)).toEqual(["applied", "applied", "applied"]);
+  const ids = tasks.map(({ id }) => id);
+  const found = await history.get("default", ids);
+  expect(found).toEqual(ends.map(({ task }, nth) => ({ ...task, payload: tasks[nth]!.payload })));
 });
 
 test("who asks for a new run while the end of the task replaces its row gets one", async () => {

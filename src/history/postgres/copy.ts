@@ -1,10 +1,10 @@
 import type pg from "pg";
 import type { Statement } from "./sql.js";
 
-/** With values for its parameters, as text. */
+/** With values for its parameters: as text, or bytes in Postgres's binary form. */
 export interface Step {
   readonly statement: Statement;
-  readonly values: readonly (string | null)[];
+  readonly values: readonly (string | Buffer | null)[];
 }
 
 export interface Copy {

@@ -1,6 +1,7 @@
 import type { RecordOutcome } from "../history.js";
 import { LoneTransition, type TaskTransitions } from "../rules.js";
 import { copyBorn } from "./copied.js";
+import type { Step } from "./copy.js";
 import { endedCounts } from "./counts.js";
 import { isBadRow } from "./failures.js";
 import type { Guess } from "./guess.js";
@@ -9,12 +10,14 @@ import { bigint, int, plainArray } from "./literals.js";
 import type { Database } from "./pool.js";
 import { sql } from "./sql.js";
 import { withRowTypes } from "./types.js";
+import { uuidArray } from "./wire.js";
 import { taskChanges, wholeTasks } from "./written.js";
 
 const recordTasks = sql("record_tasks");
 const changeTasks = sql("change_tasks");
 const countCopied = sql("count_copied");
 const replaceTasks = sql("replace_tasks");
+const replaceAlikeTasks = sql("replace_alike_tasks");
 
 /** A few whole rows among many changes travel with them: one transaction instead of two. */
 const changesOfOneWhole = 4;
@@ -60,12 +63,23 @@ function copied(database: Database, whole: readonly Guess[], shard: number): Pro
   const last = { statement: countCopied, values: endedCounts(tasks, shard) };
   const replaced = whole.filter(({ kind }) => kind === "replaced");
   if (replaced.length === 0) return copyBorn(database, whole, last);
+  return copyBorn(database, whole, last, replacing(replaced));
+}
+
+/** Takes out the rows that are replaced. */
+function replacing(replaced: readonly Guess[]): Step {
+  const ids = replaced.map(({ group }) => group.id).sort();
+  const [{ above, task }] = replaced as [Guess];
+  if (replaced.every((other) => other.above === above && other.task.run === task.run)) {
+    const bounds = [String(bigint(above)), String(int(task.run)), ids[0]!, ids.at(-1)!];
+    return { statement: replaceAlikeTasks, values: [uuidArray(ids), ...bounds] };
+  }
   const values = [
-    plainArray(replaced.map(({ task }) => task.id)),
-    plainArray(replaced.map(({ above }) => bigint(above))),
-    plainArray(replaced.map(({ task }) => int(task.run))),
+    uuidArray(replaced.map(({ group }) => group.id)),
+    plainArray(replaced.map((other) => bigint(other.above))),
+    plainArray(replaced.map((other) => int(other.task.run))),
   ];
-  return copyBorn(database, whole, last, { statement: replaceTasks, values });
+  return { statement: replaceTasks, values };
 }
 
 /**

@@ -9,6 +9,7 @@ import type { Database, Queryable } from "./pool.js";
 import { sql } from "./sql.js";
 import { withRowTypes } from "./types.js";
 import { claimUniqueKeys } from "./unique.js";
+import { uuidArray } from "./wire.js";
 import { type Born, type RowTypes, wholeTasks } from "./written.js";
 
 export interface InsertReply {
@@ -62,7 +63,7 @@ const asNew = (): InsertOutcome => inserted;
 /** False: nothing is written; some row stands already, or came twice. */
 function copyAlone(database: Database, rows: readonly Born[], marker: string): Promise<boolean> {
   const sorted = rows.toSorted(byId);
-  const values = [marker, plainArray(sorted.map(({ task }) => task.id))];
+  const values = [marker, uuidArray(sorted.map(({ task }) => task.id))];
   return copyBorn(database, sorted, { statement: markCopied, values });
 }
 

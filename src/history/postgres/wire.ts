@@ -23,6 +23,7 @@ const firstBytes = 64 * 1024;
 /** A larger buffer is not kept for the next batch. */
 const keptBytes = 1024 * 1024;
 const arrayHeaderBytes = 20;
+const emptyArrayBytes = 12;
 /** A CopyData message begins, and in it the data. */
 const copyHeader = Buffer.from("d\0\0\0\0PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0", "latin1");
 /** No more rows; and the message CopyDone. */
@@ -33,6 +34,24 @@ let kept: Buffer | undefined;
 
 const viewOf = (bytes: Buffer): DataView =>
   new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+/** A `uuid[]`; as text each of them would be parsed. Lower case with hyphens. */
+export function uuidArray(ids: readonly string[]): Buffer {
+  const array = Buffer.allocUnsafe(arrayHeaderBytes + 20 * ids.length);
+  const header = [ids.length === 0 ? 0 : 1, 0, oids.uuid, ids.length, 1];
+  for (let word = 0; word < header.length; word += 1) array.writeInt32BE(header[word]!, 4 * word);
+  if (ids.length === 0) return array.subarray(0, emptyArrayBytes);
+  let at = arrayHeaderBytes;
+  for (const id of ids) {
+    array.writeInt32BE(16, at);
+    if (!writeUuid(id, array, at + 4)) throw noUuid(id);
+    at += 20;
+  }
+  return array;
+}
+
+const noUuid = (id: string): DroverError =>
+  new DroverError("internal", `expected a UUID, got "${id}"`);
 
 /** Columns are written in the order of the type's attributes, or as the COPY names them. */
 export class RowWriter {
@@ -118,7 +137,7 @@ export class RowWriter {
     this.#view.setInt32(8, typeOid);
     this.#view.setInt32(12, this.#rows);
     this.#view.setInt32(16, 1);
-    return dimensions === 0 ? 12 : this.#at;
+    return dimensions === 0 ? emptyArrayBytes : this.#at;
   }
 
   int8(value: number | undefined): void {
@@ -146,9 +165,7 @@ export class RowWriter {
   uuid(id: string | undefined): void {
     if (id === undefined) return this.#null(oids.uuid);
     this.#head(oids.uuid, 16);
-    if (!writeUuid(id, this.#buffer, this.#at)) {
-      throw new DroverError("internal", `expected a UUID, got "${id}"`);
-    }
+    if (!writeUuid(id, this.#buffer, this.#at)) throw noUuid(id);
     this.#at += 16;
   }
 
