@@ -145,19 +145,6 @@ test.each(["record_tasks", "change_tasks"])(
   },
 );
 
-test("rows that are replaced are found by their ids in the tables of their days alone", async () => {
-  await client.query("ANALYZE tasks");
-  await client.query(`PREPARE alike AS ${sql("replace_alike_tasks").text}`);
-  const { id } = factory.task();
-  const { rows } = await client.query<{ "QUERY PLAN": string }>(
-    `EXPLAIN EXECUTE alike ('{${id}}', 3, 1, '${id}', '${id}')`,
-  );
-  const plan = rows.map((row) => row["QUERY PLAN"]).join("\n");
-  expect(plan.match(/Index Scan using \w+_pkey on tasks_/g)).toHaveLength(1);
-  expect(plan).toMatch(/Index Cond: .*id = ANY/);
-  expect(plan).not.toMatch(/Seq Scan on tasks|id_slot_idx|Bitmap/);
-});
-
 const bornOf = (tasks: readonly Task[]) => tasks.map((task) => ({ task, payload: task.payload }));
 
 test("a copy that fails leaves its connection fit for the next", async () => {

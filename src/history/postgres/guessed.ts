@@ -6,18 +6,17 @@ import { endedCounts } from "./counts.js";
 import { isBadRow } from "./failures.js";
 import type { Guess } from "./guess.js";
 import type { WrittenRow } from "./insert.js";
-import { bigint, int, plainArray } from "./literals.js";
+import { bigint, int } from "./literals.js";
 import type { Database } from "./pool.js";
 import { sql } from "./sql.js";
 import { withRowTypes } from "./types.js";
-import { uuidArray } from "./wire.js";
+import { intArray, uuidArray } from "./wire.js";
 import { taskChanges, wholeTasks } from "./written.js";
 
 const recordTasks = sql("record_tasks");
 const changeTasks = sql("change_tasks");
 const countCopied = sql("count_copied");
 const replaceTasks = sql("replace_tasks");
-const replaceAlikeTasks = sql("replace_alike_tasks");
 
 /** A few whole rows among many changes travel with them: one transaction instead of two. */
 const changesOfOneWhole = 4;
@@ -67,20 +66,14 @@ function copied(database: Database, whole: readonly Guess[], shard: number): Pro
 }
 
 /** Takes out the rows that are replaced. */
-function replacing(replaced: readonly Guess[]): Step {
-  const ids = replaced.map(({ group }) => group.id).sort();
-  const [{ above, task }] = replaced as [Guess];
-  if (replaced.every((other) => other.above === above && other.task.run === task.run)) {
-    const bounds = [String(bigint(above)), String(int(task.run)), ids[0]!, ids.at(-1)!];
-    return { statement: replaceAlikeTasks, values: [uuidArray(ids), ...bounds] };
-  }
-  const values = [
-    uuidArray(replaced.map(({ group }) => group.id)),
-    plainArray(replaced.map((other) => bigint(other.above))),
-    plainArray(replaced.map((other) => int(other.task.run))),
-  ];
-  return { statement: replaceTasks, values };
-}
+const replacing = (replaced: readonly Guess[]): Step => ({
+  statement: replaceTasks,
+  values: [
+    uuidArray(replaced.map(({ task }) => task.id)),
+    intArray(replaced.map(({ above }) => bigint(above))),
+    intArray(replaced.map(({ task }) => int(task.run))),
+  ],
+});
 
 /**
  * In one statement, which leaves alone what is otherwise. Ids of what is written; undefined for

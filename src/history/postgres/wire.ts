@@ -36,16 +36,34 @@ const viewOf = (bytes: Buffer): DataView =>
   new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /** A `uuid[]`; as text each of them would be parsed. Lower case with hyphens. */
-export function uuidArray(ids: readonly string[]): Buffer {
-  const array = Buffer.allocUnsafe(arrayHeaderBytes + 20 * ids.length);
-  const header = [ids.length === 0 ? 0 : 1, 0, oids.uuid, ids.length, 1];
+export const uuidArray = (ids: readonly string[]): Buffer =>
+  arrayOf(oids.uuid, 16, ids, (array, id, at) => {
+    if (!writeUuid(id, array, at)) throw noUuid(id);
+  });
+
+/** A `bigint[]` of safe integers. */
+export const intArray = (values: readonly number[]): Buffer =>
+  arrayOf(oids.int8, 8, values, (array, value, at) => {
+    const high = Math.floor(value / 0x1_0000_0000);
+    array.writeInt32BE(high, at);
+    array.writeUInt32BE(value - high * 0x1_0000_0000, at + 4);
+  });
+
+function arrayOf<T>(
+  oid: number,
+  bytes: number,
+  values: readonly T[],
+  write: (array: Buffer, value: T, at: number) => void,
+): Buffer {
+  const array = Buffer.allocUnsafe(arrayHeaderBytes + (4 + bytes) * values.length);
+  const header = [values.length === 0 ? 0 : 1, 0, oid, values.length, 1];
   for (let word = 0; word < header.length; word += 1) array.writeInt32BE(header[word]!, 4 * word);
-  if (ids.length === 0) return array.subarray(0, emptyArrayBytes);
+  if (values.length === 0) return array.subarray(0, emptyArrayBytes);
   let at = arrayHeaderBytes;
-  for (const id of ids) {
-    array.writeInt32BE(16, at);
-    if (!writeUuid(id, array, at + 4)) throw noUuid(id);
-    at += 20;
+  for (const value of values) {
+    array.writeInt32BE(bytes, at);
+    write(array, value, at + 4);
+    at += 4 + bytes;
   }
   return array;
 }
