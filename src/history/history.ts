@@ -48,6 +48,11 @@ export interface History {
   staleMarkers(idleMs: number, limit: number): Promise<{ marker: string; tasks: Task[] }[]>;
 
   /**
+   * The same transition as this history holds it best until it is recorded. Its task may be read
+   * anew each time.
+   */
+  prepare(told: Told): Told;
+  /**
    * Writes transitions; several of one task may be given, the newest counts. Attempts are written
    * whatever the version.
    */
@@ -147,6 +152,10 @@ export interface Told extends Transition {
    * not be said where the transition's own task has a payload all the same.
    */
   readonly asked?: Task | undefined;
+  /** Of its task, where that itself would have to be read for it. */
+  readonly taskId?: string;
+  /** Of memory, where its task is not held as an object. Estimated. */
+  readonly bytes?: number;
 }
 
 export type InsertOutcome =

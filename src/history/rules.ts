@@ -24,7 +24,7 @@ export class LoneTransition implements TaskTransitions {
   readonly place: number;
 
   constructor(told: Told, place: number) {
-    this.id = told.task.id;
+    this.id = told.taskId ?? told.task.id;
     this.told = told;
     this.place = place;
   }

@@ -1,7 +1,7 @@
 import type { Broker } from "../broker/broker.js";
 import type { History } from "../history/history.js";
 import { isFinal } from "../task/task.js";
-import type { Entry } from "./record-entry.js";
+import { type Entry, toldAs } from "./record-entry.js";
 
 /** Entries that may be told again, and those that stay as they are. */
 export interface Mended {
@@ -14,14 +14,14 @@ export interface Mended {
  * payload, the transition is the whole task. Never rejects: without the broker nothing is mended.
  */
 export async function fetchPayloads(broker: Broker, entries: readonly Entry[]): Promise<Mended> {
-  const ids = entries.map((entry) => entry.given.task.id);
+  const ids = entries.map((entry) => entry.taskId);
   const found = await broker.get(ids).catch(() => []);
   return split(entries, (entry, index) => {
     const task = found[index];
     if (!task) return false;
     const { current } = entry;
     const whole = { ...current.task, payload: task.payload };
-    entry.current = { ...current, task: whole, payloadOmitted: false };
+    entry.current = toldAs(current, whole, false);
     return true;
   });
 }
@@ -32,13 +32,14 @@ export async function fetchPayloads(broker: Broker, entries: readonly Entry[]): 
  * of the same run wins all the same.
  */
 export async function liftVersions(history: History, entries: readonly Entry[]): Promise<Mended> {
-  const ids = entries.map((entry) => entry.given.task.id);
+  const ids = entries.map((entry) => entry.taskId);
   const rows = await history.get(undefined, ids);
   return split(entries, (entry, index) => {
     const row = rows[index];
     const { current } = entry;
     if (!row || isFinal(row.status) || row.run !== current.task.run) return false;
-    entry.current = { ...current, task: { ...current.task, version: row.version + 1 } };
+    const lifted = { ...current.task, version: row.version + 1 };
+    entry.current = toldAs(current, lifted, current.payloadOmitted);
     return true;
   });
 }

@@ -1,36 +1,92 @@
 import type { Transition } from "../broker/broker.js";
 import type { RecordOutcome, Told } from "../history/history.js";
-import type { Task } from "../task/task.js";
+import { isFinal, type Task } from "../task/task.js";
 
 /** One transition on its way to history. */
 export class Entry {
-  /** As the broker gave it. */
-  readonly given: Transition;
+  readonly partition: number;
+  readonly outboxId: string | undefined;
+  readonly taskId: string;
+  readonly version: number;
+  readonly isFinal: boolean;
+  /** The end of a task with terms. */
+  readonly endsTerms: boolean;
   /** What history is told: as given, or mended (payload fetched, version lifted). */
   current: Told;
-  readonly bytes: number;
+  bytes: number;
   /** Somebody waits for the answer. */
   readonly awaited: boolean;
   /** Monotonic ms at which it was given. */
-  readonly givenAt: number;
+  givenAt: number;
   /** It stands in line; otherwise it is in flight, parked or answered. */
   waiting = true;
   /** Its queue has let go of it. */
   dismissed = false;
   /** Monotonic ms at which history first answered that it has no such row. */
   missingSince: number | undefined;
+  /** The birth of its task, which needs no row of its own: this one brings all it said. */
+  birth: Birth | undefined;
+  readonly #run: number;
+  readonly #isWhole: boolean;
+  readonly #isBirth: boolean;
   #promise: PromiseWithResolvers | undefined;
 
-  /** `asked`: the task with its payload, if it is at hand. */
-  constructor(transition: Transition, awaited: boolean, givenAt: number, asked?: Task) {
-    const { payloadOmitted, task, successor } = transition;
-    // Without one it may as well have been left out.
-    const payload = payloadOmitted && !task.payload ? asked?.payload : undefined;
-    this.given = transition;
-    this.current = payload && !successor ? told(transition, asked) : transition;
-    this.bytes = bytesOf(transition) + (payload?.data.byteLength ?? 0);
+  /** `told`: the transition, and what history is told of it. */
+  constructor(told: Told, prepared: Told, awaited: boolean, givenAt: number) {
+    const { task, payloadOmitted, successor, attempt } = told;
+    this.partition = told.partition;
+    this.outboxId = told.outboxId;
+    this.taskId = task.id;
+    this.version = task.version;
+    this.isFinal = isFinal(task.status);
+    this.endsTerms = this.isFinal && task.terms !== undefined;
+    this.current = prepared;
+    this.bytes = prepared.bytes ?? bytesOf(told) + askedBytes(told);
     this.awaited = awaited;
     this.givenAt = givenAt;
+    this.missingSince = undefined;
+    this.birth = undefined;
+    this.#run = task.run;
+    // Keys are won or released with the rows that say so.
+    const isPlain = !successor && !task.terms && task.idempotencyKey === "";
+    this.#isWhole = isPlain && !payloadOmitted && told.outboxId !== undefined;
+    this.#isBirth = this.#isWhole && !attempt;
+    this.#promise = undefined;
+  }
+
+  /**
+   * Whether it says all that an earlier entry of its task does, for which nobody waits: the birth
+   * of a task, when this is the whole of it at a later time.
+   */
+  covers(earlier: Entry): boolean {
+    return (
+      this.#isWhole &&
+      earlier.#isBirth &&
+      earlier.#promise === undefined &&
+      earlier.waiting &&
+      !earlier.awaited &&
+      !this.awaited &&
+      earlier.missingSince === undefined &&
+      earlier.partition === this.partition &&
+      earlier.#run === this.#run &&
+      earlier.version < this.version
+    );
+  }
+
+  /** Takes the place of an entry that it covers. */
+  cover(earlier: Entry): void {
+    this.birth = { outboxId: earlier.outboxId!, version: earlier.version };
+    this.givenAt = earlier.givenAt;
+    this.bytes += earlier.bytes;
+    earlier.waiting = false;
+    earlier.dismissed = true;
+  }
+
+  /** Whether it tells of this entry of the outbox. */
+  tells({ partition, outboxId, task: { version } }: Transition): boolean {
+    if (partition !== this.partition) return false;
+    if (version === this.version && outboxId === this.outboxId) return true;
+    return version === this.birth?.version && outboxId === this.birth.outboxId;
   }
 
   /** History's answer. Made when first asked for: most entries have nobody who waits. */
@@ -47,13 +103,31 @@ export class Entry {
   }
 }
 
-/** Member by member: a spread of so many objects shows in profiles. */
-const told = (given: Transition, asked: Task | undefined): Told => ({
-  partition: given.partition,
-  outboxId: given.outboxId,
-  task: given.task,
-  payloadOmitted: given.payloadOmitted,
-  attempt: given.attempt,
+interface Birth {
+  readonly outboxId: string;
+  readonly version: number;
+}
+
+/** With the task as it was noted, if the transition brings no payload and that has one. */
+export function withAsked(given: Transition, noted: Task | undefined): Told {
+  const { payloadOmitted, task, successor } = given;
+  const isNews = payloadOmitted && !task.payload && !successor;
+  return isNews && noted?.payload ? toldAs(given, task, payloadOmitted, noted) : given;
+}
+
+/** Of another task. Member by member: some are read from elsewhere, and spreading is dear. */
+export const toldAs = (
+  told: Told,
+  task: Task,
+  payloadOmitted: boolean,
+  asked = told.asked,
+): Told => ({
+  partition: told.partition,
+  outboxId: told.outboxId,
+  task,
+  payloadOmitted,
+  attempt: told.attempt,
+  ...(told.successor && { successor: told.successor }),
   asked,
 });
 
@@ -75,6 +149,8 @@ function withResolvers(): PromiseWithResolvers {
 
 /** What the objects around the data take; measured in V8, rounded up. */
 const taskOverheadBytes = 2_048;
+
+const askedBytes = ({ asked }: Told): number => asked?.payload?.data.byteLength ?? 0;
 
 /** Estimated bytes of memory. */
 export const bytesOf = ({ task, successor }: Transition): number =>

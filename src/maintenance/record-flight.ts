@@ -2,7 +2,7 @@ import type { RecordedItem } from "../broker/broker.js";
 import type { Timer } from "../clock.js";
 import { DroverError } from "../errors.js";
 import type { RecordOutcome } from "../history/history.js";
-import { isFinal, type Task } from "../task/task.js";
+import type { Task } from "../task/task.js";
 import { fetchPayloads, liftVersions } from "./mending.js";
 import type { Entry } from "./record-entry.js";
 import type { RecordQueue } from "./record-queue.js";
@@ -92,7 +92,7 @@ export class RecordFlight {
       if (outcome === "applied") answer(over, entry, outcome);
       else if (outcome === undefined) continue;
       else if (outcome === "missing" && this.#mayWait(entry)) missing.push(entry);
-      else if (outcome === "superseded" && isFinal(entry.given.task.status)) overtaken.push(entry);
+      else if (outcome === "superseded" && entry.isFinal) overtaken.push(entry);
       else answer(over, entry, outcome);
     }
     // This one first: it may fail, and then the whole batch goes back as it was.
@@ -110,7 +110,7 @@ export class RecordFlight {
   }
 
   #mayWait(entry: Entry): boolean {
-    if (entry.given.outboxId === undefined) return false;
+    if (entry.outboxId === undefined) return false;
     const now = this.#options.clock.monotonic();
     entry.missingSince ??= now;
     return now - entry.missingSince < missingMaxMs;
@@ -133,10 +133,14 @@ export class RecordFlight {
   async #finish({ entries, outcomes }: Answered): Promise<void> {
     const items: RecordedItem[] = [];
     for (let nth = 0; nth < entries.length; nth += 1) {
-      const { partition, outboxId, task } = entries[nth]!.given;
-      if (task.terms && isFinal(task.status)) this.onEnded(task);
+      const entry = entries[nth]!;
+      const { partition, outboxId, taskId, version, birth } = entry;
+      if (entry.endsTerms) this.onEnded(entry.current.task);
       if (outboxId === undefined || outcomes[nth] === "missing") continue;
-      items.push({ partition, outboxId, taskId: task.id, version: task.version });
+      if (birth) {
+        items.push({ partition, outboxId: birth.outboxId, taskId, version: birth.version });
+      }
+      items.push({ partition, outboxId, taskId, version });
     }
     if (items.length > 0) await this.#options.broker.recorded(items).catch(() => undefined);
     this.#queue.dismiss(entries);

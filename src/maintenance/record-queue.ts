@@ -1,5 +1,4 @@
 import type { Transition } from "../broker/broker.js";
-import { isFinal } from "../task/task.js";
 import type { Entry } from "./record-entry.js";
 
 /** Entries on their way to history; all of a task that travel together stand side by side. */
@@ -56,21 +55,21 @@ export class RecordQueue {
    * The same outbox entry, given before and not yet dismissed: an outbox drain meets what its
    * recorder still holds.
    */
-  find({ task, partition, outboxId }: Transition): Entry | undefined {
-    const known = outboxId === undefined ? undefined : this.#tasks.get(task.id);
-    return known?.entries.find(
-      ({ given }) =>
-        given.task.version === task.version &&
-        given.outboxId === outboxId &&
-        given.partition === partition,
-    );
+  find(transition: Transition): Entry | undefined {
+    if (transition.outboxId === undefined) return undefined;
+    const known = this.#tasks.get(transition.task.id);
+    return known?.entries.find((entry) => entry.tells(transition));
   }
 
   add(entry: Entry): void {
-    this.#count += 1;
     this.#bytes += entry.bytes;
-    const taskId = entry.given.task.id;
+    const { taskId } = entry;
     const known = this.#tasks.get(taskId);
+    if (known && covers(entry, known)) {
+      known.entries[0] = entry;
+      return;
+    }
+    this.#count += 1;
     if (known) known.entries.push(entry);
     const group = known ?? { taskId, entries: [entry], flying: false };
     if (!known) this.#tasks.set(taskId, group);
@@ -141,7 +140,7 @@ export class RecordQueue {
     for (const entry of entries) {
       if (entry.dismissed) continue;
       entry.waiting = true;
-      back.add(this.#tasks.get(entry.given.task.id)!);
+      back.add(this.#tasks.get(entry.taskId)!);
     }
     if (back.size === 0) return;
     const all = new Set([...back, ...this.#lines.awaited, ...this.#lines.gathered]);
@@ -156,7 +155,7 @@ export class RecordQueue {
       entry.dismissed = true;
       this.#count -= 1;
       this.#bytes -= entry.bytes;
-      const group = this.#tasks.get(entry.given.task.id)!;
+      const group = this.#tasks.get(entry.taskId)!;
       if (group.entries.length === 1) this.#tasks.delete(group.taskId);
       else group.entries.splice(group.entries.indexOf(entry), 1);
     }
@@ -177,6 +176,15 @@ function firstWaiting({ entries }: TaskEntries): Entry {
   const first = entries[0]!;
   return first.waiting ? first : entries.find(isWaiting)!;
 }
-const hasEnded = ({ entries }: TaskEntries): boolean =>
-  isFinal(entries.findLast(isWaiting)!.given.task.status);
+function covers(entry: Entry, { entries }: TaskEntries): boolean {
+  const [only] = entries;
+  if (entries.length !== 1 || !entry.covers(only!)) return false;
+  entry.cover(only!);
+  return true;
+}
+
+function hasEnded({ entries }: TaskEntries): boolean {
+  const last = entries.at(-1)!;
+  return (last.waiting ? last : entries.findLast(isWaiting)!).isFinal;
+}
 const isAwaited = (entry: Entry): boolean => entry.waiting && entry.awaited;

@@ -8,7 +8,7 @@ import type { Service } from "../service.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import type { Task } from "../task/task.js";
 import type { Events } from "../telemetry/events.js";
-import { bytesOf, Entry } from "./record-entry.js";
+import { bytesOf, Entry, withAsked } from "./record-entry.js";
 import { RecordFlight } from "./record-flight.js";
 import { type Batch, type Line, RecordQueue, type Which } from "./record-queue.js";
 import { RunningWatch } from "./running-watch.js";
@@ -146,7 +146,9 @@ export class HistoryRecorder implements Recorder, Service {
   }
 
   #add(transition: Transition, awaited: boolean, asked?: Task): Entry {
-    const entry = new Entry(transition, awaited, this.#turn(), asked);
+    const told = withAsked(transition, asked);
+    const prepared = this.#options.history.prepare(told);
+    const entry = new Entry(told, prepared, awaited, this.#turn());
     this.#queue.add(entry);
     return entry;
   }

@@ -9,7 +9,7 @@ import { type Born, wholeTaskColumns, writeKind, writePayload, writeWhole } from
 /** Which columns a row needs; a column that is left out has its default. */
 type Shape = "relaxed" | "plain" | "whole";
 
-const plainColumns = 22;
+export const plainColumns = 22;
 
 const shapes: Readonly<Record<Shape, { statement: Statement; columns: number }>> = {
   relaxed: { statement: sql("copy_relaxed_tasks"), columns: plainColumns },
@@ -30,7 +30,7 @@ const copyRows = 250;
  */
 export function copiesOf(rows: readonly Born[], now: number): Copy[] {
   const sorted: Record<Shape, Born[]> = { relaxed: [], plain: [], whole: [] };
-  for (const row of rows) sorted[shapeOf(row)].push(row);
+  for (const row of rows) sorted[row.early ? "relaxed" : shapeOf(row)].push(row);
   return (["relaxed", "plain", "whole"] as const).flatMap((shape) => {
     const alike = sorted[shape];
     const copies: Copy[] = [];
@@ -45,7 +45,7 @@ export function copiesOf(rows: readonly Born[], now: number): Copy[] {
 }
 
 /** See the defaults of the table `tasks`. */
-function shapeOf({ task, payload }: Born): Shape {
+export function shapeOf({ task, payload }: Born): Shape {
   const plain =
     payload?.contentType === "application/json" &&
     task.run === 1 &&
@@ -68,14 +68,19 @@ function copyOf(shape: Shape, rows: readonly Born[], from: number, to: number, n
   const writer = new RowWriter(undefined, columns);
   for (let nth = from; nth < to; nth += 1) {
     const row = rows[nth]!;
-    const { task } = row;
-    const before = nth > from ? rows[nth - 1]!.task : undefined;
-    const endedAt = isFinal(task.status) ? now : undefined;
-    writer.begin();
-    if (shape === "whole") writeWhole(writer, row, before);
-    else writePlain(writer, row, before);
+    const { early } = row;
+    const { status, retentionMs } = early ?? row.task;
+    const endedAt = isFinal(status) ? now : undefined;
+    if (early) writer.copied(early.slab, early.from, early.to);
+    else {
+      const last = nth > from ? rows[nth - 1]! : undefined;
+      const before = last && !last.early ? last.task : undefined;
+      writer.begin();
+      if (shape === "whole") writeWhole(writer, row, before);
+      else writePlain(writer, row, before);
+    }
     writer.int8(endedAt);
-    writer.int8(endedAt && endedAt + bigint(task.retentionMs));
+    writer.int8(endedAt && endedAt + bigint(retentionMs));
     if (shape === "plain") writer.json(plainSpecs.durable);
     writer.end();
   }
@@ -83,7 +88,7 @@ function copyOf(shape: Shape, rows: readonly Born[], from: number, to: number, n
 }
 
 /** The columns of sql/parts/plain_columns.sql, but for the last two. */
-function writePlain(
+export function writePlain(
   writer: RowWriter,
   { task, payload }: Born,
   before: Born["task"] | undefined,

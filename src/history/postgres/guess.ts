@@ -11,10 +11,13 @@ import {
   LoneTransition,
   type TaskTransitions,
 } from "../rules.js";
+import { EarlyRow } from "./early-rows.js";
 
 /** What becomes of a task if history stands as it should; and what to write then. */
 export interface Guess {
   readonly group: TaskTransitions;
+  /** Its row, if that is written already. */
+  readonly early: EarlyRow | undefined;
   /**
    * `born`: no row should be there. `changed`: a live one of the same run, whose version is below
    * `above`. `replaced`: so as well, and the task has ended and all of it is known. `unsure`: to be
@@ -31,8 +34,36 @@ export interface Guess {
 }
 
 export function guess(group: TaskTransitions): Guess {
-  const simple = group instanceof LoneTransition ? lone(group) : straight(group);
-  return simple ?? careful(group);
+  if (!(group instanceof LoneTransition)) return straight(group) ?? careful(group);
+  if (group.told instanceof EarlyRow) return new EarlyGuess(group, group.told);
+  return lone(group) ?? careful(group);
+}
+
+/** What has its row already is simple, or it would not have one. */
+class EarlyGuess implements Guess {
+  readonly group: TaskTransitions;
+  readonly early: EarlyRow;
+  readonly kind: "born" | "replaced";
+  readonly attempt = undefined;
+  readonly outcomes = undefined;
+
+  constructor(group: TaskTransitions, early: EarlyRow) {
+    this.group = group;
+    this.early = early;
+    this.kind = early.payloadOmitted ? "replaced" : "born";
+  }
+
+  get task(): Task {
+    return this.early.task;
+  }
+
+  get payload(): Payload | undefined {
+    return this.early.task.payload;
+  }
+
+  get above(): number {
+    return this.early.version;
+  }
 }
 
 /** Undefined: it is not so simple. */
@@ -85,6 +116,7 @@ function simply(
   const replaces = asked !== undefined && isFinal(task.status) && task.terms === undefined;
   return {
     group,
+    early: undefined,
     kind: born ? "born" : replaces ? "replaced" : "changed",
     task,
     payload: asked?.payload,
@@ -125,6 +157,7 @@ function careful(group: TaskTransitions): Guess {
   if (!isBorn && write.task.run !== oldest.run) return unsure(group);
   return {
     group,
+    early: undefined,
     kind: isBorn ? "born" : "changed",
     task: write.task,
     payload: write.payload,
@@ -136,6 +169,7 @@ function careful(group: TaskTransitions): Guess {
 
 const unsure = (group: TaskTransitions): Guess => ({
   group,
+  early: undefined,
   kind: "unsure",
   task: group.transitions[0]!.task,
   payload: undefined,

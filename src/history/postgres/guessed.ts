@@ -1,3 +1,4 @@
+import type { Task } from "../../task/task.js";
 import type { RecordOutcome } from "../history.js";
 import { LoneTransition, type TaskTransitions } from "../rules.js";
 import { copyBorn } from "./copied.js";
@@ -58,8 +59,7 @@ export async function recordAsGuessed(
 }
 
 function copied(database: Database, whole: readonly Guess[], shard: number): Promise<boolean> {
-  const tasks = whole.map(({ task }) => task);
-  const last = { statement: countCopied, values: endedCounts(tasks, shard) };
+  const last = { statement: countCopied, values: endedCounts(whole.map(briefly), shard) };
   const replaced = whole.filter(({ kind }) => kind === "replaced");
   if (replaced.length === 0) return copyBorn(database, whole, last);
   return copyBorn(database, whole, last, replacing(replaced));
@@ -69,11 +69,16 @@ function copied(database: Database, whole: readonly Guess[], shard: number): Pro
 const replacing = (replaced: readonly Guess[]): Step => ({
   statement: replaceTasks,
   values: [
-    uuidArray(replaced.map(({ task }) => task.id)),
+    uuidArray(replaced.map((one) => briefly(one).id)),
     intArray(replaced.map(({ above }) => bigint(above))),
-    intArray(replaced.map(({ task }) => int(task.run))),
+    intArray(replaced.map((one) => int(briefly(one).run))),
   ],
 });
+
+type Briefly = Pick<Task, "id" | "namespace" | "queue" | "status" | "run">;
+
+/** Without reading the task from a row that is written already. */
+const briefly = (one: Guess): Briefly => one.early ?? one.task;
 
 /**
  * In one statement, which leaves alone what is otherwise. Ids of what is written; undefined for

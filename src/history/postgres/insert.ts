@@ -171,7 +171,7 @@ export function chunks<R extends Born>(
   let chunk: R[] = [];
   let bytes = 0;
   for (const row of rows) {
-    const size = (row.payload?.data.byteLength ?? 0) + (row.task.result?.data.byteLength ?? 0);
+    const size = row.early ? row.early.bytes : dataBytes(row);
     bytes += size;
     if (chunk.length === 0 || bytes > statementBytes || chunk.length >= maxRows) {
       all.push((chunk = []));
@@ -181,6 +181,9 @@ export function chunks<R extends Born>(
   }
   return all;
 }
+
+const dataBytes = ({ payload, task }: Born): number =>
+  (payload?.data.byteLength ?? 0) + (task.result?.data.byteLength ?? 0);
 
 /** Who lost its key, and to whom. Of several in one batch the first wins. */
 async function claim(tx: Queryable, tasks: readonly Task[]): Promise<Map<Task, string>> {

@@ -10,6 +10,7 @@ import { addLogs, haveLogs, logs, makeLogDays } from "./logs.js";
 import { clearMarkers, staleMarkers } from "./markers.js";
 import { migrate } from "./migrate.js";
 import { makeDays } from "./days.js";
+import { EarlyRows } from "./early-rows.js";
 import { createDatabase, type DatabaseOptions } from "./pool.js";
 import { prune, purge } from "./prune.js";
 import { putQueue, queue, queues, touchQueues } from "./queues.js";
@@ -40,6 +41,7 @@ export function createPostgresHistory(options: PostgresHistoryOptions): History 
   const { clock = systemClock, random = systemRandom } = options;
   const database = createDatabase(options);
   const shard = Math.floor(random.next() * countShards);
+  const early = new EarlyRows();
   const newMarker = (): string => uuidText(random.bytes(16));
   return {
     async start() {
@@ -54,6 +56,7 @@ export function createPostgresHistory(options: PostgresHistoryOptions): History 
     insert: (tasks) => insert(database, tasks, newMarker(), shard),
     clearMarkers: (markers) => clearMarkers(database, markers),
     staleMarkers: (idleMs, limit) => staleMarkers(database, idleMs, limit),
+    prepare: (told) => early.write(told),
     record: (transitions) => record(database, transitions, shard),
     cancelLive: (namespace, taskId, reason) =>
       cancelLive(database, namespace, taskId, reason, shard),

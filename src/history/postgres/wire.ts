@@ -86,13 +86,31 @@ export class RowWriter {
   readonly #typeOid: number | undefined;
   readonly #columns: number;
 
-  constructor(typeOid: number | undefined, columns: number) {
+  /** `own`: a buffer to begin in. */
+  constructor(typeOid: number | undefined, columns: number, own?: Buffer) {
     this.#typeOid = typeOid;
     this.#columns = columns;
     this.#at = typeOid === undefined ? copyHeader.length : arrayHeaderBytes;
-    this.#buffer = kept ?? Buffer.allocUnsafe(firstBytes);
+    this.#buffer = own ?? kept ?? Buffer.allocUnsafe(firstBytes);
     this.#view = viewOf(this.#buffer);
-    kept = undefined;
+    if (!own) kept = undefined;
+  }
+
+  /** Bytes so far. */
+  get length(): number {
+    return this.#at;
+  }
+
+  /** Of what was written so far. */
+  part(from: number, to: number): Buffer {
+    return this.#buffer.subarray(from, to);
+  }
+
+  /** What another writer has written, its columns' number ahead of them. */
+  copied(other: RowWriter, from: number, to: number): void {
+    this.#room(to - from);
+    other.#buffer.copy(this.#buffer, this.#at, from, to);
+    this.#at += to - from;
   }
 
   begin(): void {

@@ -9,6 +9,7 @@ import {
   storable,
   textArray,
 } from "./literals.js";
+import type { EarlyRow } from "./early-rows.js";
 import { extraColumn, specColumn } from "./spec-column.js";
 import { RowWriter } from "./wire.js";
 
@@ -25,6 +26,8 @@ const taskChangeColumns = 26;
 export interface Born {
   readonly task: Task;
   readonly payload: Payload | undefined;
+  /** It is written already; `task` and `payload` are read from it then. */
+  readonly early?: EarlyRow | undefined;
 }
 
 /** A `whole_task[]`. */

@@ -1,0 +1,225 @@
+import type { Attempt, Payload, Priority, Status, Task } from "../../task/task.js";
+import { uuidText } from "../../task/uuid.js";
+import type { Told } from "../history.js";
+import { isToldByTask } from "../rules.js";
+import { plainColumns, shapeOf, writePlain } from "./copies.js";
+import { restored } from "./literals.js";
+import { unsaid } from "./spec-column.js";
+import { RowWriter } from "./wire.js";
+
+/** Rows stand side by side in as many bytes; what would not fit there is not written early. */
+const slabBytes = 64 * 1024;
+/** Of payload and result together. */
+const dataMost = 4 * 1024;
+/** Of a row beside them: its names take 128 letters each at most, of up to three bytes. */
+const restMost = 4 * 1024;
+/** What the object around a row takes. */
+const overheadBytes = 256;
+
+/**
+ * A transition that is its row of a COPY already, but for the two columns that the store's clock
+ * decides: bytes beside each other are cheaper to hold than a task of 40 fields, and are written
+ * while the task is still at hand. Whoever asks for the task all the same gets it from the row.
+ */
+export class EarlyRow implements Told {
+  readonly partition: number;
+  readonly outboxId: string | undefined;
+  readonly payloadOmitted: boolean;
+  readonly taskId: string;
+  readonly id: string;
+  readonly namespace: string;
+  readonly queue: string;
+  readonly status: Status;
+  readonly version: number;
+  readonly retentionMs: number;
+  readonly slab: RowWriter;
+  readonly from: number;
+  readonly to: number;
+  private read: Task | undefined;
+
+  constructor(told: Told, slab: RowWriter, from: number) {
+    const { task } = told;
+    this.partition = told.partition;
+    this.outboxId = told.outboxId;
+    this.payloadOmitted = told.payloadOmitted;
+    this.taskId = task.id;
+    this.id = task.id;
+    this.namespace = task.namespace;
+    this.queue = task.queue;
+    this.status = task.status;
+    this.version = task.version;
+    this.retentionMs = task.retentionMs;
+    this.slab = slab;
+    this.from = from;
+    this.to = slab.length;
+    this.read = undefined;
+  }
+
+  /** Of the first run: every other is written late. */
+  get run(): number {
+    return 1;
+  }
+
+  get task(): Task {
+    return (this.read ??= taskOfRow(this.slab.part(this.from, this.to)));
+  }
+
+  get attempt(): Attempt | undefined {
+    return this.status === "completed" ? attemptOf(this.task) : undefined;
+  }
+
+  get bytes(): number {
+    return this.to - this.from + overheadBytes;
+  }
+}
+
+/** Writes rows as they are told. */
+export class EarlyRows {
+  #slab = new RowWriter(undefined, plainColumns, Buffer.allocUnsafe(slabBytes));
+  #before: Task | undefined;
+
+  /** The same, if it has to be looked at when it is recorded. */
+  write(told: Told): Told {
+    const { task } = told;
+    const { payload } = task;
+    if (!payload || !isEarly(told, payload)) return told;
+    if (this.#slab.length > slabBytes - dataMost - restMost) {
+      this.#slab = new RowWriter(undefined, plainColumns, Buffer.allocUnsafe(slabBytes));
+      this.#before = undefined;
+    }
+    const slab = this.#slab;
+    const from = slab.length;
+    slab.begin();
+    writePlain(slab, { task, payload }, this.#before);
+    slab.end();
+    this.#before = task;
+    return new EarlyRow(told, slab, from);
+  }
+}
+
+/**
+ * Whole, and new or completed: then the row says all there is, and needs no second look unless
+ * history stands otherwise.
+ */
+function isEarly({ task, payloadOmitted, attempt, successor }: Told, payload: Payload): boolean {
+  if (successor || dataBytes(task) > dataMost) return false;
+  if (attempt ? !isToldByTask(attempt, task) : payloadOmitted || task.status === "completed") {
+    return false;
+  }
+  return shapeOf({ task, payload }) === "relaxed";
+}
+
+const dataBytes = ({ payload, result }: Task): number =>
+  (payload?.data.byteLength ?? 0) + (result?.data.byteLength ?? 0);
+
+/** As settling tells of the attempt whose end the task's row says. */
+const attemptOf = (task: Task): Attempt => ({
+  taskId: task.id,
+  fencingToken: task.fencingToken,
+  attempt: task.attempt,
+  run: task.run,
+  sessionId: task.sessionId,
+  workerId: task.workerId,
+  startedAt: task.startedAt ?? 0,
+  endedAt: task.completedAt,
+  outcome: "completed",
+  error: undefined,
+});
+
+/** Reads what `writePlain` has written behind the number of columns. */
+class RowReader {
+  readonly #row: Buffer;
+  #at = 2;
+
+  constructor(row: Buffer) {
+    this.#row = row;
+  }
+
+  bytes(): Buffer | undefined {
+    const length = this.#row.readInt32BE(this.#at);
+    this.#at += 4;
+    if (length < 0) return undefined;
+    const from = this.#at;
+    this.#at += length;
+    return this.#row.subarray(from, this.#at);
+  }
+
+  text(): string {
+    return restored(this.bytes()?.toString("utf8") ?? "");
+  }
+
+  optional(): number | undefined {
+    const bytes = this.bytes();
+    return bytes && Number(bytes.readBigInt64BE(0));
+  }
+
+  number(): number {
+    return this.optional() ?? 0;
+  }
+
+  int4(): number {
+    return this.bytes()!.readInt32BE(0);
+  }
+
+  int2(): number {
+    return this.bytes()!.readInt16BE(0);
+  }
+}
+
+/** The other columns have what `shapeOf` asks of them. */
+function taskOfRow(row: Buffer): Task {
+  const from = new RowReader(row);
+  const id = uuidText(from.bytes()!);
+  const [version, fencingToken, createdAt] = [from.number(), from.number(), from.number()];
+  const [readyAt, startedAt, completedAt] = [from.optional(), from.optional(), from.optional()];
+  const [retentionMs, attempt] = [from.number(), from.int4()];
+  from.int2();
+  const priority = from.int2() as Priority;
+  const status = from.text() as Status;
+  const [namespace, queue, type] = [from.text(), from.text(), from.text()];
+  const [sessionId, workerId] = [from.text(), from.text()];
+  const data = from.bytes()!;
+  const contentType = from.bytes();
+  const result = from.bytes();
+  return {
+    id,
+    namespace,
+    queue,
+    type,
+    priority,
+    payload: { contentType: "application/json", data },
+    maxRetries: unsaid.maxRetries,
+    retry: unsaid.retry,
+    runAt: undefined,
+    timeoutMs: unsaid.timeoutMs,
+    groupKey: "",
+    requiredLabels: {},
+    tags: [],
+    idempotencyKey: "",
+    retentionMs,
+    traceContext: {},
+    durability: "relaxed",
+    createdAt,
+    terms: undefined,
+    status,
+    version,
+    run: 1,
+    attempt,
+    retryCount: 0,
+    leaseLosses: 0,
+    releases: 0,
+    fencingToken,
+    sessionId,
+    workerId,
+    readyAt,
+    startedAt,
+    completedAt,
+    cancelRequestedAt: undefined,
+    result: result &&
+      contentType && { contentType: restored(contentType.toString()), data: result },
+    error: undefined,
+    progress: undefined,
+    cancellation: undefined,
+    checkpoint: undefined,
+  };
+}
