@@ -1,3 +1,4 @@
+import type { CallHeaders } from "../auth/open.js";
 import type { TaskDraft } from "../task/draft.js";
 import { parseTraceparent } from "../traceparent.js";
 
@@ -7,7 +8,7 @@ const stateLength = 512;
  * A task without a trace context takes that of the call it came with, as instrumented HTTP and gRPC
  * clients send it.
  */
-export function withCallerTrace(draft: TaskDraft, headers: Headers): TaskDraft {
+export function withCallerTrace(draft: TaskDraft, headers: CallHeaders): TaskDraft {
   const traceparent = headers.get("traceparent");
   if (traceparent === null || Object.keys(draft.traceContext).length > 0) return draft;
   if (traceparent.length > stateLength || !parseTraceparent({ traceparent })) return draft;

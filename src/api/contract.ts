@@ -19,6 +19,7 @@ import {
   type DescriptorProto,
 } from "@bufbuild/protobuf/wkt";
 import type { HandlerContext } from "@connectrpc/connect";
+import type { CallHeaders } from "../auth/open.js";
 import { file_drover_v1_admin } from "../../gen/drover/v1/admin_pb.js";
 import { file_drover_v1_batch } from "../../gen/drover/v1/batch_pb.js";
 import { file_drover_v1_task } from "../../gen/drover/v1/task_pb.js";
@@ -88,7 +89,7 @@ export interface MountedService {
 /** Who called, and with what metadata. */
 export interface DirectCall {
   readonly namespace: string;
-  readonly headers: Headers;
+  readonly headers: CallHeaders;
 }
 
 /**

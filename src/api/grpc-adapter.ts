@@ -16,7 +16,7 @@ import {
 } from "@connectrpc/connect/protocol";
 import * as grpc from "@grpc/grpc-js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import type { Authenticate } from "../auth/open.js";
+import type { Authenticate, CallHeaders } from "../auth/open.js";
 import type { Clock } from "../clock.js";
 import { breakOffKey, checkNamespace } from "./context.js";
 import type { DirectMethods, MountedService } from "./contract.js";
@@ -111,7 +111,7 @@ function directHandler(
   { authenticate, onInternal }: AdapterOptions,
 ): grpc.handleUnaryCall<Buffer, Buffer> {
   const answer = async (call: UnaryCall): Promise<Buffer> => {
-    const headers = toHeaders(call.metadata);
+    const headers = new CallMetadata(call.metadata);
     const { namespace } = await authenticate(headers);
     return run(call.request, { namespace: checkNamespace(namespace), headers });
   };
@@ -240,10 +240,27 @@ function contextOf(
 
 function toHeaders(metadata: grpc.Metadata): Headers {
   const headers = new Headers();
-  for (const [key, value] of Object.entries(metadata.getMap())) {
-    headers.set(key, typeof value === "string" ? value : value.toString("base64"));
-  }
+  for (const [key, value] of Object.entries(metadata.getMap())) headers.set(key, asText(value));
   return headers;
+}
+
+const asText = (value: grpc.MetadataValue): string =>
+  typeof value === "string" ? value : value.toString("base64");
+
+/**
+ * As `toHeaders` tells it: a copy that is asked for one or two of them costs more than the rest.
+ */
+class CallMetadata implements CallHeaders {
+  readonly #metadata: grpc.Metadata;
+
+  constructor(metadata: grpc.Metadata) {
+    this.#metadata = metadata;
+  }
+
+  get(name: string): string | null {
+    const [value] = this.#metadata.get(name);
+    return value === undefined ? null : asText(value);
+  }
 }
 
 function toMetadata(headers: Headers): grpc.Metadata {

@@ -85,7 +85,10 @@ export class Submitter {
       const item = items[place]!;
       try {
         const name = item.draft.queue ?? defaultQueue;
-        if (target?.queue.name !== name) target = await this.#target(namespace, name);
+        if (target?.queue.name !== name) {
+          const queue = this.#queues.known(namespace, name);
+          target = targetOf(queue ?? (await this.#queues.settings(namespace, name)));
+        }
         const task = this.#accept(namespace, item, target, now);
         const { tasks, places } = task.durability === "durable" ? durable : relaxed;
         tasks.push(task);
@@ -99,12 +102,6 @@ export class Submitter {
     this.#emitTaken(durable, outcomes, now);
     this.#emitTaken(relaxed, outcomes, now);
     return outcomes;
-  }
-
-  async #target(namespace: string, name: string): Promise<Target> {
-    const known = this.#queues.known(namespace, name);
-    const queue = known ?? (await this.#queues.settings(namespace, name));
-    return { queue, slot: slotOfQueue(namespace, name) };
   }
 
   /** Those that are not known, side by side; what fails is read, and fails, again for its tasks. */
@@ -260,6 +257,10 @@ export class Submitter {
     this.#parts.events.emit("task.submitted", fields);
   }
 }
+
+const targetOf = (queue: QueueSettings): Target => {
+  return { queue, slot: slotOfQueue(queue.namespace, queue.name) };
+};
 
 const asItem = (task: Task): EnqueueItem => {
   return { task, origin: "submit", claimKey: task.idempotencyKey !== "" };
