@@ -70,9 +70,7 @@ function readEntry(partition: number, row: Reply, held: Reply | undefined): Told
   const name = nameOfEntry(asText(id), total, about.readUInt32BE(0), form);
   const at = about.readDoubleBE(6);
   const told =
-    form === "p"
-      ? newTasks(asBytes(packed), total)
-      : transitions(asBytes(packed), total, at);
+    form === "p" ? newTasks(asBytes(packed), total) : transitions(asBytes(packed), total, at);
   return told.flatMap((part, place) =>
     held && asBytes(held)[place] === heldMark
       ? []

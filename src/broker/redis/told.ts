@@ -41,4 +41,3 @@ function completed(
   size.writeUInt32BE(result.length);
   return Buffer.concat([record.subarray(0, -12), size, result, Buffer.alloc(8)]);
 }
-

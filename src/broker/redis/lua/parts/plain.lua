@@ -49,8 +49,8 @@ local function grant_plain(id, rec, s, counter, secret, now, timeout)
 end
 
 -- The flags and the run of a running attempt that completes, and nothing else is to be done for it;
--- nil where the plain way is none. Its record needs no change, as nothing of it stays: the outbox is
--- told of it as it was before, with the result.
+-- nil where the plain way is none. Its record needs no change, as nothing of it stays: the outbox
+-- is told of it as it was before, with the result.
 local function complete_plain(rec, token, session, data)
   local status, flags, priority, lane, queue, birth, held_by, cancel, run = read(RUNS, rec)
   if status ~= RUNNING or held_by ~= token or cancel > 0 then return nil end
