@@ -1,5 +1,5 @@
 import type { Payload, Task } from "../../task/task.js";
-import { at, completedCode, flag, headBytes } from "./record.js";
+import { at, completedCode, flag, headBytes, runningCode } from "./record.js";
 
 /** Four of the seven parts of a tail are empty, and so say only how long they are. */
 const tailLengths = 7 * 4;
@@ -8,13 +8,16 @@ const tailLengths = 7 * 4;
  * What `unpackTask` would read from the record of a completed task, where the task as it was leased
  * is at hand and nothing but that end has happened since: nothing then has to be read again that
  * cannot have changed, and its payload is there. Undefined: something else has happened as well.
+ * `endedAt`: the record is the one before that end, which was then.
  */
 export function completedTask(
   leased: Task,
   record: Buffer,
   result: Payload | undefined,
+  endedAt: number | undefined,
 ): Task | undefined {
-  if (!isNextOf(leased, record) || !hasPlainTail(leased, record)) return undefined;
+  const isHere = endedAt === undefined ? isNextOf(leased, record) : isStill(leased, record);
+  if (!isHere || !isOfGrant(leased, record) || !hasPlainTail(leased, record)) return undefined;
   return {
     id: leased.id,
     namespace: leased.namespace,
@@ -47,7 +50,7 @@ export function completedTask(
     workerId: leased.workerId,
     readyAt: undefined,
     startedAt: leased.startedAt,
-    completedAt: record.readUIntBE(at.completed, 6),
+    completedAt: endedAt ?? record.readUIntBE(at.completed, 6),
     cancelRequestedAt: undefined,
     result,
     error: undefined,
@@ -60,14 +63,19 @@ export function completedTask(
 /** Every other change would have raised the version or stands in the tail. */
 const isNextOf = (leased: Task, record: Buffer): boolean =>
   record[at.status] === completedCode &&
-  (record[at.flags]! & (flag.payloadApart | flag.resultApart)) === 0 &&
   record.readUInt32BE(at.version) === leased.version + 1 &&
+  record.readUInt16BE(at.releases) === 0;
+
+const isStill = (leased: Task, record: Buffer): boolean =>
+  record[at.status] === runningCode && record.readUInt32BE(at.version) === leased.version;
+
+const isOfGrant = (leased: Task, record: Buffer): boolean =>
+  (record[at.flags]! & (flag.payloadApart | flag.resultApart)) === 0 &&
   record.readUInt32BE(at.attempt) === leased.attempt &&
   record.readDoubleBE(at.token) === leased.fencingToken &&
   record.readUInt16BE(at.run) === leased.run &&
   record.readUInt16BE(at.retryCount) === leased.retryCount &&
   record.readUInt16BE(at.leaseLosses) === leased.leaseLosses &&
-  record.readUInt16BE(at.releases) === 0 &&
   record.readUIntBE(at.started, 6) === leased.startedAt &&
   record.readUIntBE(at.cancel, 6) === 0 &&
   record.readUIntBE(at.ready, 6) === 0;

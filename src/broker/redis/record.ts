@@ -43,6 +43,7 @@ const statuses: readonly Status[] = [
   "expired",
 ];
 export const completedCode = statuses.indexOf("completed");
+export const runningCode = statuses.indexOf("running");
 export const statusOfCode = (code: number): Status => statuses[code]!;
 
 export const flag = {

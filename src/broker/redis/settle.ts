@@ -26,7 +26,7 @@ import {
   splitToken,
   type Store,
 } from "./store.js";
-import { snapshotTold } from "./told.js";
+import { isBefore, snapshotTold } from "./told.js";
 
 /** Settlements a script handles at once: some 2 ms of a busy Redis. */
 const chunkItems = 200;
@@ -94,12 +94,13 @@ async function settleChunk(
       outboxId: placeIn(entryId, place),
       at,
       payloadOmitted: about[1] === 1,
-      snapshot: snapshotTold(about, strings.next(), at),
+      snapshot: strings.next(),
     };
     const transition =
-      completionOf(item, told) ??
+      completionOf(item, told, isBefore(about)) ??
       transitionOf({
         ...told,
+        snapshot: snapshotTold(about, told.snapshot, at),
         id: uuidText(item.token, leaseTokenIdAt),
         outcome: kindCode(item),
         payload: payloads.get(place),
@@ -113,9 +114,9 @@ async function settleChunk(
 type ToldEnd = Pick<ToldChange, "partition" | "outboxId" | "at" | "payloadOmitted" | "snapshot">;
 
 /** Nearly all: it was leased here, and all that happened to it since is that it completed. */
-function completionOf(item: Settlement, told: ToldEnd): Transition | undefined {
+function completionOf(item: Settlement, told: ToldEnd, before: boolean): Transition | undefined {
   if (item.kind !== "complete" || !item.leased) return undefined;
-  const task = completedTask(item.leased, told.snapshot, item.result);
+  const task = completedTask(item.leased, told.snapshot, item.result, before ? told.at : undefined);
   if (!task) return undefined;
   const { partition, outboxId, payloadOmitted } = told;
   const attempt = attemptOf(task, "completed", told.at);
