@@ -297,7 +297,7 @@ describe("what Redis holds", () => {
 
   it("orphaned keys are found, each by its name", async () => {
     await redis.set(Buffer.concat([Buffer.from(`${base}p:`), Buffer.alloc(16, 7)]), "payload");
-    await redis.sadd(`${base}sh:nobody`, Buffer.alloc(16, 8));
+    await redis.zadd(`${base}sh:nobody`, 1, Buffer.alloc(16, 8));
     await redis.set(`${base}stray`, "1");
     const says = checkOf(await runDoctor(config), "structures", "keys")?.says;
     expect(says).toContain("key p:07070707-0707-0707-0707-070707070707 belongs to nothing");

@@ -37,8 +37,8 @@ const plain = new Set(
   "m x k F ne lid ln lc qid qn nq sl lv mk ob oc co wt skew d dl cd ex t".split(" "),
 );
 const owned = new Set(["p", "r", "h", "s", "sh", "z", "v", "L", "W", "c", "q", "ll"]);
-/** Hold tasks, as members of a sorted set or a set. */
-const holders = new Set(["d", "dl", "cd", "ex", "W", "sh"]);
+/** Sorted sets that hold tasks. */
+const holders = new Set(["d", "cd", "ex", "W", "sh"]);
 
 /**
  * Walks the keys of these partitions by SCAN: each task must stand where its record says and
@@ -124,7 +124,7 @@ async function auditNames(walk: Walk, partition: number, names: Buffer[]): Promi
   let goOn = walk.goOn(names.length);
   for (const [i, name] of names.entries()) {
     if (!goOn) return false;
-    if (holders.has(kinds[i]!)) goOn = await auditMembers(walk, partition, name, kinds[i]!);
+    if (holders.has(kinds[i]!)) goOn = await auditMembers(walk, partition, name);
     if (kinds[i] === "L") goOn = await auditReferences(walk, partition, name);
   }
   return goOn;
@@ -141,9 +141,8 @@ async function auditTasks(walk: Walk, partition: number, ids: readonly Buffer[])
   }
 }
 
-function auditMembers(walk: Walk, partition: number, name: Buffer, kind: string): Promise<boolean> {
-  const scan = kind === "sh" ? "SSCAN" : "ZSCAN";
-  return eachSlice(walk, partition, name, scan, async (ids) => {
+function auditMembers(walk: Walk, partition: number, name: Buffer): Promise<boolean> {
+  return eachSlice(walk, partition, name, async (ids) => {
     for (const ghost of await judge(walk, partition, ["members", name], ids)) {
       const id = uuidText(asBytes(ghost));
       walk.report(`partition ${partition}: task ${id} does not belong in ${shown(name)}`);
@@ -153,7 +152,7 @@ function auditMembers(walk: Walk, partition: number, name: Buffer, kind: string)
 
 function auditReferences(walk: Walk, partition: number, name: Buffer): Promise<boolean> {
   const lane = name.subarray(2);
-  return eachSlice(walk, partition, name, "ZSCAN", async (references) => {
+  return eachSlice(walk, partition, name, async (references) => {
     for (const empty of await judge(walk, partition, ["references", lane], references)) {
       const flow = `${lane.toString()}:${shown(asBytes(empty))}`;
       walk.report(`partition ${partition}: flow ${flow} is referred to, but holds no task`);
@@ -161,21 +160,19 @@ function auditReferences(walk: Walk, partition: number, name: Buffer): Promise<b
   });
 }
 
-/** Members of a set, some at a time. */
+/** Members of a sorted set, some at a time. */
 async function eachSlice(
   walk: Walk,
   partition: number,
   name: Buffer,
-  scan: "SSCAN" | "ZSCAN",
   judgeThem: (members: Buffer[]) => Promise<void>,
 ): Promise<boolean> {
   const key = Buffer.concat([Buffer.from(partitionKey(walk.prefix, partition)), name]);
   for (let cursor = "0"; ;) {
     const args = [key, cursor, "COUNT", String(scanCount)];
-    const [next, flat] = asList(await walk.connection.send(scan, args));
-    const step = scan === "ZSCAN" ? 2 : 1;
+    const [next, flat] = asList(await walk.connection.send("ZSCAN", args));
     const members = asList(flat)
-      .filter((_, i) => i % step === 0)
+      .filter((_, i) => i % 2 === 0)
       .map(asBytes);
     await judgeThem(members);
     cursor = asText(next);

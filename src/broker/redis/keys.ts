@@ -22,10 +22,12 @@ import type { Lane } from "../broker.js";
  *   qid qn          hash   queue name -> number and back
  *   q:queue         hash   paused, grants served;  nq:namespace  set of its queues
  *   c:queue         hash   counts by priority:status
- *   d dl cd         zset   delayed tasks; ends of attempts; ends of cancel graces
+ *   d cd            zset   delayed tasks; ends of cancel graces
+ *   dl              zset   sessions by when the first of their attempts may have to end
  *   sl lv           zset, set   session leases; sessions that said goodbye
  *   s:session       hash   generation, info, worker
- *   sh:session      set    leases it holds;  z:session  hash of its quarantined task by lane
+ *   sh:session      zset   leases it holds, by the ends of their attempts
+ *   z:session       hash   its quarantined task by lane
  *   mk:lane name    zset   wake-up marker
  *   ob              stream outbox, an entry for all that one script told
  *   oc              hash   entries that tell of several -> which of them history holds

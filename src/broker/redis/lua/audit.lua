@@ -11,7 +11,8 @@
 -- Returns { id, status, expected, found } per wrong task; ids that do not belong; references to
 --       nothing; keys without owner; for 'queue' { name, fields of the counts, waiting by level or
 --       nothing where the flows are too many, live tasks by lanes }; for 'totals' { delayed,
---       running, delayed by counts, running by counts } or nothing where the queues are too many
+--       running, delayed by counts, running by counts } or nothing where the queues or sessions
+--       are too many
 -- @include base
 -- @include record
 -- @include book
@@ -41,8 +42,10 @@ local function found_of(id, rec, t)
   local session = session_of(rec, t)
   note(call('ZSCORE', K .. 'd', id), 'delayed')
   note(is_set_aside(t) or call('ZSCORE', flow_key(t[LANE], flow_of(rec, t)), id), 'ready')
-  note(call('ZSCORE', K .. 'dl', id), 'running')
-  note(session ~= '' and call('SISMEMBER', K .. 'sh:' .. session, id) == 1, 'held')
+  local ends = session ~= '' and call('ZSCORE', K .. 'sh:' .. session, id)
+  local looked_for = ends and call('ZSCORE', K .. 'dl', session)
+  note(looked_for and tonumber(looked_for) <= tonumber(ends), 'running')
+  note(ends, 'held')
   note(call('ZSCORE', K .. 'ex', id), 'timed')
   note(call('EXISTS', K .. 'p:' .. id) == 1, 'payload')
   note(call('EXISTS', K .. 'r:' .. id) == 1, 'result')
@@ -67,7 +70,6 @@ end
 local function belongs(name, rec)
   local t = parse(rec)
   if name == 'd' then return is_delayed(t) end
-  if name == 'dl' then return t[STATUS] == RUNNING end
   if name == 'ex' then return is_waiting(t) and (wait_end(t) > 0 or t[CANCEL] > 0) end
   if name == 'cd' then return t[STATUS] == RUNNING and t[CANCEL] > 0 end
   if string.sub(name, 1, 2) == 'W:' then
@@ -80,12 +82,7 @@ local function ghosts(name)
   local out = {}
   for i = 3, #ARGV do
     local id = ARGV[i]
-    local there
-    if string.sub(name, 1, 3) == 'sh:' then
-      there = call('SISMEMBER', K .. name, id) == 1
-    else
-      there = call('ZSCORE', K .. name, id)
-    end
+    local there = call('ZSCORE', K .. name, id)
     local rec = there and call('GET', record_key(id))
     if there and not (rec and belongs(name, rec)) then out[#out + 1] = id end
   end
@@ -165,8 +162,18 @@ local function queue_of(queue, most)
   return { name, call('HGETALL', K .. 'c:' .. queue), waiting_of(lanes, most), digits(live) }
 end
 
+-- Leases, by the sessions that hold them.
+local function held_by_all()
+  local held = 0
+  for _, list in ipairs({ call('ZRANGE', K .. 'sl', 0, -1), call('SMEMBERS', K .. 'lv') }) do
+    for _, session in ipairs(list) do held = held + call('ZCARD', K .. 'sh:' .. session) end
+  end
+  return held
+end
+
 local function totals(most)
-  if call('HLEN', K .. 'qn') > most then return {} end
+  local sessions = call('ZCARD', K .. 'sl') + call('SCARD', K .. 'lv')
+  if call('HLEN', K .. 'qn') > most or sessions > most then return {} end
   local by_status = { 0, 0, 0, 0 }
   for _, queue in ipairs(call('HKEYS', K .. 'qn')) do
     local fields = call('HGETALL', K .. 'c:' .. queue)
@@ -178,8 +185,7 @@ local function totals(most)
     end
   end
   local delayed = by_status[SCHEDULED] + by_status[RETRYING]
-  local stand, run = call('ZCARD', K .. 'd'), call('ZCARD', K .. 'dl')
-  return { stand, run, digits(delayed), digits(by_status[RUNNING]) }
+  return { call('ZCARD', K .. 'd'), held_by_all(), digits(delayed), digits(by_status[RUNNING]) }
 end
 
 local what = ARGV[1]

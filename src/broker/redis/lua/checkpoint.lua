@@ -17,7 +17,7 @@ for i = 1, #ARGV, 4 do
     local before = x[7]
     x[7] = put_checkpoint(id, before, ARGV[i + 3])
     if x[7] ~= before then call('SET', record_key(id), assemble(rec, t, x)) end
-    if t[HEARTBEAT] > 0 then call('ZADD', K .. 'dl', 'XX', attempt_end(t, now), id) end
+    if t[HEARTBEAT] > 0 then call('ZADD', K .. 'sh:' .. x[1], 'XX', attempt_end(t, now), id) end
     kept[#kept + 1] = 1
   else
     kept[#kept + 1] = 0

@@ -18,7 +18,7 @@ if left >= 0 then
   if expires > now + left then call('ZADD', K .. 'sl', now + left, session) end
   return 1
 end
-if call('EXISTS', K .. 'sh:' .. session) == 0 then
+if call('EXISTS', held_key(session)) == 0 then
   forget_session(session)
   return 1
 end

@@ -80,7 +80,7 @@ for i = 7, #ARGV, 2 do
     missing[#missing + 1] = (i - 7) / 2
   end
 end
-for _, id in ipairs(call('SMEMBERS', K .. 'sh:' .. session)) do
+for _, id in ipairs(call('ZRANGE', held_key(session), 0, -1)) do
   local rec = not listed[id] and call('GET', record_key(id))
   if rec then in_transit[#in_transit + 1] = { id, whole(id, rec) } end
 end

@@ -15,7 +15,9 @@ for i = 1, #ARGV, 4 do
   if t and t[STATUS] == RUNNING and t[TOKEN] == ARGV[i + 1] then
     local x = tail_of(rec, t)
     local own = x[1] == ARGV[i + 2]
-    if own and t[HEARTBEAT] > 0 then call('ZADD', K .. 'dl', 'XX', attempt_end(t, now), id) end
+    if own and t[HEARTBEAT] > 0 then
+      call('ZADD', K .. 'sh:' .. x[1], 'XX', attempt_end(t, now), id)
+    end
     if own and ARGV[i + 3] ~= '' then
       x[4] = ARGV[i + 3]
       call('SET', record_key(id), assemble(rec, t, x))

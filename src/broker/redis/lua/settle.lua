@@ -133,7 +133,6 @@ local function apply_plain(n, rec)
   local flags, run = complete_plain(rec, tokens[n], sessions[n], datas[n])
   if not flags then return nil end
   gather(unheld, sessions[n], id)
-  undue[#undue + 1] = id
   leave_tombstone(n, run, tell_completed(id, rec, flags, datas[n]))
   if band(flags, RELAXED) ~= 0 then quiet = quiet + 1 end
   return 'a'

@@ -54,6 +54,9 @@ if not same_store or since < 0 or since > SWEEP_GAP_MS then
 end
 call('HSET', META, 'swept', digits(now), 'swept_on', store_id)
 
+local lost, left, timed_out, overdue = {}, {}, {}, {}
+
+-- What does not belong there leaves `key`.
 local function offer(list, id, session, key)
   local rec = call('GET', record_key(id))
   local t = rec and parse(rec)
@@ -62,20 +65,33 @@ local function offer(list, id, session, key)
     budget = budget - 1
     return t
   end
-  if session then
-    call('SREM', K .. 'sh:' .. session, id)
-  else
-    call('ZREM', key, id)
-  end
+  call('ZREM', key, id)
 end
 
 local function offer_held(list, session)
-  local ids = call('SRANDMEMBER', K .. 'sh:' .. session, budget)
+  local key = held_key(session)
+  local ids = call('ZRANDMEMBER', key, budget)
   if #ids == 0 then return forget_session(session) end
-  for _, id in ipairs(ids) do offer(list, id, session) end
+  for _, id in ipairs(ids) do offer(list, id, session, key) end
 end
 
-local lost, left, timed_out, overdue = {}, {}, {}, {}
+local function due(key)
+  local most = math.max(0, budget)
+  return call('ZRANGEBYSCORE', key, '-inf', digits(now), 'LIMIT', 0, most)
+end
+
+-- The attempts of a session that must end, and when the next of them may have to.
+local function offer_late(session)
+  local key = held_key(session)
+  for _, id in ipairs(due(key)) do offer(timed_out, id, session, key) end
+  local next_end = call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+  if next_end then
+    call('ZADD', K .. 'dl', next_end, session)
+  else
+    call('ZREM', K .. 'dl', session)
+  end
+end
+
 for _, session in ipairs(call('SRANDMEMBER', K .. 'lv', SWEEP_BATCH)) do
   if budget > 0 then offer_held(left, session) end
 end
@@ -85,14 +101,10 @@ if now >= reap_at then
     if budget > 0 then offer_held(lost, session) end
   end
 end
-local function offer_due(list, key)
-  local most = math.max(0, budget)
-  for _, id in ipairs(call('ZRANGEBYSCORE', key, '-inf', digits(now), 'LIMIT', 0, most)) do
-    offer(list, id, nil, key)
-  end
+for _, id in ipairs(due(K .. 'cd')) do offer(overdue, id, nil, K .. 'cd') end
+for _, session in ipairs(now >= timeout_at and due(K .. 'dl') or {}) do
+  if budget > 0 then offer_late(session) end
 end
-offer_due(overdue, K .. 'cd')
-if now >= timeout_at then offer_due(timed_out, K .. 'dl') end
 
 -- How a waiting task ends whose time is over; nil: it is not.
 local function fate_of(t, x)
@@ -136,8 +148,7 @@ end
 local function end_overdue()
   local ended = {}
   if outbox_full() then return ended end
-  local most = math.max(0, budget)
-  for _, id in ipairs(call('ZRANGEBYSCORE', K .. 'ex', '-inf', digits(now), 'LIMIT', 0, most)) do
+  for _, id in ipairs(due(K .. 'ex')) do
     ended[#ended + 1] = end_waiting(id)
     budget = budget - 1
   end

@@ -1,12 +1,18 @@
 -- Needs base, record, book, shelf. One grant, and the end of one; `close_holds` writes what they
 -- gathered.
-local held, deadlines, unheld, undue, uncancelled
+--
+-- A session's leases stand in a sorted set by when their attempts must end. Among the sessions it
+-- stands in `dl` by when the first of them may have to: a time that is only brought forward here,
+-- and that a sweep sets right once it has come.
+local held, firsts, unheld, uncancelled
 -- Many attempts of a call end at the same time: its text is formed once.
 local times
 each_call(function()
-  held, deadlines, unheld, undue, uncancelled = {}, {}, {}, {}, {}
+  held, firsts, unheld, uncancelled = {}, {}, {}, {}
   times = {}
 end)
+
+local function held_key(session) return K .. 'sh:' .. session end
 
 local function gather(lists, key, value)
   local list = lists[key]
@@ -21,14 +27,20 @@ local AFTER_GRANT = 255 - LOST - RESTORED - SEEN_RUNNING
 
 local function hold_plain(id, session, deadline)
   news[#news + 1] = id
-  gather(held, session, id)
+  local list = held[session]
+  if not list then
+    list = {}
+    held[session], firsts[session] = list, deadline
+  elseif deadline < firsts[session] then
+    firsts[session] = deadline
+  end
   local time = times[deadline]
   if not time then
     time = digits(deadline)
     times[deadline] = time
   end
-  local n = #deadlines
-  deadlines[n + 1], deadlines[n + 2] = time, id
+  local n = #list
+  list[n + 1], list[n + 2] = time, id
 end
 
 local function hold(id, t, session, deadline)
@@ -38,7 +50,6 @@ end
 
 local function unhold(id, t, session)
   gather(unheld, session, id)
-  undue[#undue + 1] = id
   if t[CANCEL] > 0 then uncancelled[#uncancelled + 1] = id end
   if has(t, QUARANTINE) then
     call('HDEL', K .. 'z:' .. session, t[LANE])
@@ -48,10 +59,11 @@ end
 
 -- A script either holds or unholds a task, never both.
 local function close_holds()
-  for session, ids in pairs(held) do call_sliced('SADD', K .. 'sh:' .. session, ids) end
-  for session, ids in pairs(unheld) do call_sliced('SREM', K .. 'sh:' .. session, ids) end
-  add_sorted(K .. 'dl', deadlines)
-  call_sliced('ZREM', K .. 'dl', undue)
+  for session, list in pairs(held) do
+    add_sorted(held_key(session), list)
+    call('ZADD', K .. 'dl', 'LT', digits(firsts[session]), session)
+  end
+  for session, ids in pairs(unheld) do call_sliced('ZREM', held_key(session), ids) end
   call_sliced('ZREM', K .. 'cd', uncancelled)
 end
 
