@@ -50,6 +50,37 @@ async function leaseOne(broker: Broker, task: Task): Promise<Lease> {
   return leases[0]!;
 }
 
+describe("tombstones", () => {
+  it("stay only where the outbox tells of an end, however long it does", async () => {
+    await withBroker(async (broker, harness) => {
+      await holding(broker);
+      const complete = async () => {
+        const task = factory.task();
+        await submit(broker, task);
+        const { token } = await leaseOne(broker, task);
+        const end = { kind: "complete", result: undefined, token, sessionId } as const;
+        const again = async () => (await broker.settle([end]))[0]!;
+        return { task, again, reply: await again() };
+      };
+      const owed = await complete();
+      const stretches: string[][] = [];
+      for (let n = 0; n < 6; n += 1) {
+        await harness.advance(limits.tombstoneMs);
+        await holding(broker);
+        const { reply, task } = await complete();
+        const { outboxId = "", task: ended } = reply.transition!;
+        const told = { partition: 0, outboxId, taskId: task.id, version: ended.version };
+        await broker.recorded([told]);
+        await broker.sweep(0);
+        stretches.push(await harness.redis.keys(`${partitionKey(harness.prefix, 0)}x:*`));
+      }
+      expect(stretches.at(-1)!.length).toBeLessThanOrEqual(3);
+      expect(await owed.again()).toMatchObject({ verdict: "duplicate", recorded: false });
+      expect((await broker.get([owed.task.id]))[0]).toMatchObject({ status: "completed" });
+    });
+  });
+});
+
 describe("the packed record", () => {
   const text = fc.string({ unit: "binary", maxLength: 40 });
   const texts = fc.dictionary(text, text, { maxKeys: 4, noNullPrototype: true });

@@ -31,6 +31,8 @@ import type { Lane } from "../broker.js";
  *   mk:lane name    zset   wake-up marker
  *   ob              stream outbox, an entry for all that one script told
  *   oc              hash   entries that tell of several -> which of them history holds
+ *   oe              hash   entries that tell of ends which left no record -> where these tombstones
+ *                          stand
  *   co              hash   coordinators (partition 0)
  *   wt              zset   watched tasks, until when
  *   skew            string added to the store's time, in tests only

@@ -40,6 +40,7 @@ local function drop(entry)
     for i = 1, #list, 2 do ended[#ended + 1] = sub(list[i], 3, 18) end
     renew_tombs(entry, ended, now)
   end
+  call('HDEL', K .. 'oe', entry)
   return call('XDEL', OUTBOX, entry)
 end
 

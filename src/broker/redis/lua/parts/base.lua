@@ -77,11 +77,12 @@ end
 -- The partition's own numbers: read when first asked for, written once by `close_numbers`.
 local function own()
   if numbers then return numbers end
-  local row = call('HMGET', META, 'store', 'epoch', 'fc', 'obn', 'obb', 'xn', 'xb')
+  local row = call('HMGET', META, 'store', 'epoch', 'fc', 'obn', 'obb', 'xn', 'xb', 'xh')
   numbers = {
     store = row[1], epoch = tonumber(row[2] or 0), fencing = tonumber(row[3] or 0),
     owed = tonumber(row[4] or 0), owed_bytes = tonumber(row[5] or 0),
     newest_tomb = tonumber(row[6] or nil), forgotten = tonumber(row[7] or nil),
+    kept_tombs = row[8] or '',
   }
   return numbers
 end

@@ -13,10 +13,16 @@ local function time_of(id) return (read('>I6', id)) end
 local function tomb_bucket(now) return math.floor(now / TOMB_BUCKET_MS) end
 local function tomb_key(bucket) return K .. 'x:' .. bucket end
 
--- Of the buckets that are kept: more than usual while the outbox tells of ends from longer ago.
-local function oldest_bucket(now)
-  local oldest, forgotten = tomb_bucket(now) - OLDER_TOMBS, own().forgotten
-  return forgotten and math.min(oldest, forgotten + 1) or oldest
+-- Those that are kept, oldest first: more than usual while the outbox tells of ends from longer
+-- ago.
+local function buckets(now)
+  local list, newest, forgotten = {}, tomb_bucket(now), own().forgotten
+  for bucket in string.gmatch(own().kept_tombs, '%d+') do list[#list + 1] = tonumber(bucket) end
+  local first = newest - OLDER_TOMBS
+  for bucket = math.min(first, forgotten and forgotten + 1 or first), newest do
+    list[#list + 1] = bucket
+  end
+  return list
 end
 
 -- Run, end, settling and token as one, session.
@@ -46,6 +52,7 @@ local function entomb_told(entry, ids, runs, tokens, sessions, places, now)
     end
     entomb_as(ids[n], start .. tokens[n] .. about .. pack('>I2', places[n]) .. sessions[n])
   end
+  call('HSET', K .. 'oe', ms .. '-' .. number, tomb_bucket(now))
 end
 
 -- Whether history has yet to learn the end that this place tells of.
@@ -69,8 +76,8 @@ local function newest_in(bucket) return tonumber(call('HGET', tomb_key(bucket), 
 -- Of all buckets; they say it themselves where no call has noted it yet.
 local function newest_of_all(now)
   if own().newest_tomb then return own().newest_tomb end
-  local all, last = -1, tomb_bucket(now)
-  for bucket = oldest_bucket(now), last do all = math.max(all, newest_in(bucket)) end
+  local all = -1
+  for _, bucket in ipairs(buckets(now)) do all = math.max(all, newest_in(bucket)) end
   return all
 end
 
@@ -103,11 +110,11 @@ end
 
 -- Tombstones by id that are not over at `since`, or else now; the newest of each counts.
 local function tombs_of(ids, now, since)
-  local found, newest, oldest = {}, tomb_bucket(now), 2 ^ 48
+  local found, oldest = {}, 2 ^ 48
   for i = 1, #ids do oldest = math.min(oldest, time_of(ids[i])) end
   local all = own().newest_tomb
   if all and oldest > all then return found end
-  for bucket = oldest_bucket(now), newest do
+  for _, bucket in ipairs(buckets(now)) do
     local key = tomb_key(bucket)
     local may_hold = oldest <= newest_in(bucket)
     for from = 1, may_hold and #ids or 0, 1000 do
@@ -131,8 +138,7 @@ end
 
 -- A task of a later run takes the place of one that ended.
 local function exhume(id, now)
-  local newest = tomb_bucket(now)
-  for bucket = oldest_bucket(now), newest do call('HDEL', tomb_key(bucket), id) end
+  for _, bucket in ipairs(buckets(now)) do call('HDEL', tomb_key(bucket), id) end
 end
 
 -- The outbox no longer has the entry that tells of the ends of these tasks: from now on their
@@ -146,16 +152,23 @@ local function renew_tombs(entry, ids, now)
   end
 end
 
--- Drops what no tombstone can be valid in any more: those of ends that the outbox tells of stay.
--- `swept`: the newest dropped before, if any.
+-- Drops what no tombstone can be valid in any more; what holds one of an end that the outbox tells
+-- of stays. `swept`: the newest that was judged before, if any.
 local function forget_tombs(now, swept)
   local last = tomb_bucket(now) - OLDER_TOMBS - 1
   if swept and swept >= last then return end
-  local told = call('XRANGE', K .. 'ob', '-', '+', 'COUNT', 1)[1]
-  if told then last = math.min(last, tomb_bucket(select(3, read('>I4I2d', told[2][2]))) - 1) end
-  if swept and swept >= last then return end
   local first = swept and swept + 1 or last - 2 * OLDER_TOMBS
   last = math.min(last, first + FORGET_BUCKETS)
-  for bucket = first, last do call('UNLINK', tomb_key(bucket)) end
-  call('HSET', META, 'xb', digits(last))
+  local owed, kept = {}, {}
+  for _, bucket in ipairs(call('HVALS', K .. 'oe')) do owed[tonumber(bucket)] = true end
+  local function judge(bucket)
+    if owed[bucket] then
+      kept[#kept + 1] = bucket
+    else
+      call('UNLINK', tomb_key(bucket))
+    end
+  end
+  for bucket in string.gmatch(own().kept_tombs, '%d+') do judge(tonumber(bucket)) end
+  for bucket = first, last do judge(bucket) end
+  call('HSET', META, 'xb', digits(last), 'xh', table.concat(kept, ' '))
 end
