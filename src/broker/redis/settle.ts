@@ -99,10 +99,13 @@ async function settleChunk(
     const transition =
       completionOf(item, told, isBefore(about)) ??
       transitionOf({
-        ...told,
-        snapshot: snapshotTold(about, told.snapshot, at),
+        partition,
         id: uuidText(item.token, leaseTokenIdAt),
+        outboxId: told.outboxId,
+        at,
         outcome: kindCode(item),
+        payloadOmitted: told.payloadOmitted,
+        snapshot: snapshotTold(about, told.snapshot, at),
         payload: payloads.get(place),
         result: item.kind === "complete" ? item.result : undefined,
       });
