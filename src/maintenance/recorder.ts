@@ -5,6 +5,7 @@ import { DroverError } from "../errors.js";
 import type { History, RecordOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
 import type { Service } from "../service.js";
+import { attemptOf } from "../task/attempt.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import type { Task } from "../task/task.js";
 import type { Events } from "../telemetry/events.js";
@@ -277,17 +278,6 @@ function runningTransition(task: Task, partitions: number): Transition {
     outboxId: undefined,
     task,
     payloadOmitted: true,
-    attempt: {
-      taskId: task.id,
-      fencingToken: task.fencingToken,
-      attempt: task.attempt,
-      run: task.run,
-      sessionId: task.sessionId,
-      workerId: task.workerId,
-      startedAt: task.startedAt ?? 0,
-      endedAt: undefined,
-      outcome: undefined,
-      error: undefined,
-    },
+    attempt: attemptOf(task, undefined, undefined, undefined),
   };
 }

@@ -1,9 +1,7 @@
 import { afterEach, describe, expect, it } from "vitest";
-import type { Transition } from "../../src/broker/broker.js";
 import type { History, Told } from "../../src/history/history.js";
 import { limits } from "../../src/limits.js";
-import type { Task } from "../../src/task/task.js";
-import { over, type Site, submitted, Worker, World } from "./world.js";
+import { over, type Site, Worker, World } from "./world.js";
 
 let world: World;
 afterEach(() => world.stop());
@@ -33,21 +31,13 @@ async function start(): Promise<Scene> {
   return { site, worker, told };
 }
 
-async function relaxed(site: Site, change: Partial<Task> = {}): Promise<Transition> {
-  const task = world.tasks.task({ durability: "relaxed", ...change });
-  const { outcomes } = await site.broker.enqueue([{ task, origin: "submit" }]);
-  const outcome = outcomes[0]!;
-  if (outcome.kind !== "enqueued") throw new Error(`expected enqueued, got ${outcome.kind}`);
-  return submitted(task, outcome.outboxId);
-}
-
 const versions = (told: readonly Told[][]) =>
   told.map((call) => call.map(({ task }) => task.version));
 
 describe("a birth whose task has ended before it was written", () => {
   it("is not told for itself, and leaves the outbox with the end", async () => {
     const { site, worker, told } = await start();
-    const birth = await relaxed(site);
+    const birth = await world.relaxed(site);
     site.recorder.keep(birth);
     await world.clock.advance(40);
     const [lease] = await worker.lease(birth.task);
@@ -70,7 +60,7 @@ describe("a birth whose task has ended before it was written", () => {
 
   it("is answered with the end when somebody drains its entry meanwhile", async () => {
     const { site, worker, told } = await start();
-    const birth = await relaxed(site);
+    const birth = await world.relaxed(site);
     site.recorder.keep(birth);
     const [lease] = await worker.lease(birth.task);
     const { transition } = await worker.complete(lease!);
@@ -85,7 +75,7 @@ describe("a birth whose task has ended before it was written", () => {
   it("is not dropped with an end that history had no time for", async () => {
     const { site, worker } = await start();
     world.historyDown = true;
-    const birth = await relaxed(site);
+    const birth = await world.relaxed(site);
     site.recorder.keep(birth);
     const [lease] = await worker.lease(birth.task);
     site.recorder.keep((await worker.complete(lease!)).transition!);
@@ -104,7 +94,7 @@ describe("a birth whose task has ended before it was written", () => {
 
   it("confirms both where history had learned of the end already", async () => {
     const { site, worker } = await start();
-    const birth = await relaxed(site);
+    const birth = await world.relaxed(site);
     site.recorder.keep(birth);
     const [lease] = await worker.lease(birth.task);
     const { transition } = await worker.complete(lease!);
@@ -121,7 +111,7 @@ describe("a birth whose task has ended before it was written", () => {
     ["an idempotency key is won with its row", { idempotencyKey: "k" }, {}],
   ])("is told for itself where %s", async (_, change, omitted) => {
     const { site, worker, told } = await start();
-    const birth = await relaxed(site, change);
+    const birth = await world.relaxed(site, change);
     site.recorder.keep(birth);
     const [lease] = await worker.lease(birth.task);
     const { transition } = await worker.complete(lease!);

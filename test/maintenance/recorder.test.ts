@@ -3,7 +3,6 @@ import type { Transition } from "../../src/broker/broker.js";
 import { DroverError } from "../../src/errors.js";
 import type { History, RecordOutcome, Told } from "../../src/history/history.js";
 import { limits } from "../../src/limits.js";
-import type { Task } from "../../src/task/task.js";
 import { over, type Site, submit, submitted, Worker, World, type WorldOptions } from "./world.js";
 
 let world: World;
@@ -33,15 +32,6 @@ function gated() {
   const told = () =>
     calls.map(({ transitions }) => transitions.map(({ task }) => `${task.id} ${task.version}`));
   return { calls, told, wrapHistory };
-}
-
-/** A RELAXED task as its submitter gives it to the recorder. */
-async function relaxed(site: Site, change: Partial<Task> = {}): Promise<Transition> {
-  const task = world.tasks.task({ durability: "relaxed", ...change });
-  const { outcomes } = await site.broker.enqueue([{ task, origin: "submit" }]);
-  const outcome = outcomes[0]!;
-  if (outcome.kind !== "enqueued") throw new Error(`expected enqueued, got ${outcome.kind}`);
-  return submitted(task, outcome.outboxId);
 }
 
 const change = (world: World, id: string, version: number): Transition => ({
@@ -125,7 +115,7 @@ describe("flushing", () => {
 
   it("gives one answer to an outbox entry that is told twice", async () => {
     const { site } = await start();
-    const entry = await relaxed(site);
+    const entry = await world.relaxed(site);
     const first = site.recorder.record(entry);
     const second = site.recorder.record({ ...entry });
     expect(second).toBe(first);
@@ -138,7 +128,7 @@ describe("gathering what nobody waits for", () => {
   it("writes a RELAXED task that began and ended meanwhile once, in its final state", async () => {
     const gate = gated();
     const { site, worker } = await start({ wrapHistory: gate.wrapHistory });
-    const entry = await relaxed(site);
+    const entry = await world.relaxed(site);
     const { id } = entry.task;
     const done = [site.recorder.record(entry)];
     const [lease] = await worker.lease(entry.task);
@@ -167,7 +157,7 @@ describe("gathering what nobody waits for", () => {
     const { site } = await start({ wrapHistory: gate.wrapHistory });
     const ids: string[] = [];
     const give = async () => {
-      const entry = await relaxed(site);
+      const entry = await world.relaxed(site);
       ids.push(`${entry.task.id} 1`);
       site.recorder.record(entry).catch(() => undefined);
     };
@@ -189,7 +179,7 @@ describe("gathering what nobody waits for", () => {
   it("keeps nobody waiting: what is awaited goes at once, and takes its task's rest along", async () => {
     const gate = gated();
     const { site } = await start({ wrapHistory: gate.wrapHistory });
-    const entry = await relaxed(site);
+    const entry = await world.relaxed(site);
     site.recorder.record(entry).catch(() => undefined);
     const task = world.tasks.task();
     await submit(site, task);
@@ -237,7 +227,7 @@ describe("gathering what nobody waits for", () => {
     const data = Buffer.alloc(20_000);
     const entries = [];
     for (let n = 0; n < 3; n += 1) {
-      const entry = await relaxed(site, { payload: { contentType: "", data } });
+      const entry = await world.relaxed(site, { payload: { contentType: "", data } });
       entries.push(site.recorder.record(entry));
       await world.turn();
       expect(gate.calls.length).toBe(n === 2 ? 1 : 0);
@@ -254,7 +244,7 @@ describe("gathering what nobody waits for", () => {
     const site = await world.site();
     await site.maintenance.start();
     await world.clock.advance(10);
-    const entry = await relaxed(site);
+    const entry = await world.relaxed(site);
     const done = site.recorder.record(entry);
     await world.turn();
     expect(world.row(entry.task.id)).toBeUndefined();
@@ -267,7 +257,7 @@ describe("gathering what nobody waits for", () => {
 
   it("loses nothing when the coordinator dies meanwhile: another drains its outbox", async () => {
     const { site, worker } = await start();
-    const entry = await relaxed(site);
+    const entry = await world.relaxed(site);
     site.recorder.record(entry).catch(() => undefined);
     const [lease] = await worker.lease(entry.task);
     const { transition } = await worker.complete(lease!);

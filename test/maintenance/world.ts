@@ -92,6 +92,15 @@ export class World {
     return { broker, history, recorder, desk, maintenance, happened, count };
   }
 
+  /** A new RELAXED task as its submitter gives it to the recorder. */
+  async relaxed({ broker }: Site, change: Partial<Task> = {}): Promise<Transition> {
+    const task = this.tasks.task({ durability: "relaxed", ...change });
+    const { outcomes } = await broker.enqueue([{ task, origin: "submit" }]);
+    const outcome = outcomes[0]!;
+    if (outcome.kind !== "enqueued") throw new Error(`expected enqueued, got ${outcome.kind}`);
+    return submitted(task, outcome.outboxId);
+  }
+
   async stop(): Promise<void> {
     await Promise.all(this.#stops.map((stop) => stop()));
   }

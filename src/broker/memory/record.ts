@@ -1,5 +1,5 @@
 import { limits } from "../../limits.js";
-import type { Attempt, AttemptOutcome, Task } from "../../task/task.js";
+import type { AttemptOutcome, Task } from "../../task/task.js";
 import { runEnd } from "../../task/times.js";
 import type { Lease, Settlement } from "../broker.js";
 import type { HeapNode } from "./heap.js";
@@ -69,26 +69,6 @@ export function leaseOf(record: TaskRecord, now: number): Lease {
   const { task, token } = record;
   const timeoutMs = Math.max(0, runEnd(task, now) - now);
   return { token: token!, sessionId: task.sessionId, task, timeoutMs };
-}
-
-export function attemptOf(
-  task: Task,
-  outcome: AttemptOutcome,
-  error: Attempt["error"],
-  now: number,
-): Attempt {
-  return {
-    taskId: task.id,
-    fencingToken: task.fencingToken,
-    attempt: task.attempt,
-    run: task.run,
-    sessionId: task.sessionId,
-    workerId: task.workerId,
-    startedAt: task.startedAt ?? now,
-    endedAt: now,
-    outcome,
-    error,
-  };
 }
 
 export function outcomeOf(settlement: Settlement): AttemptOutcome {

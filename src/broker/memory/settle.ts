@@ -1,4 +1,5 @@
 import { limits } from "../../limits.js";
+import { attemptOf } from "../../task/attempt.js";
 import { decodeLeaseToken } from "../../task/ids.js";
 import { next, type StatusEvent } from "../../task/status.js";
 import { isFinal, type AttemptOutcome, type Task, type TaskError } from "../../task/task.js";
@@ -6,7 +7,7 @@ import type { CheckpointItem, ProgressItem, Settlement, SettleReply } from "../b
 import { isPastDeadline } from "../../task/times.js";
 import { withStep } from "./cancel.js";
 import type { Partition } from "./partition.js";
-import { attemptOf, outcomeOf, type TaskRecord } from "./record.js";
+import { outcomeOf, type TaskRecord } from "./record.js";
 
 const stale: SettleReply = { verdict: "stale", transition: undefined, recorded: false };
 
@@ -116,7 +117,7 @@ function accept(
   record.ended = outcome;
   if (settlement.kind === "lose" && settlement.then === "quarantine") record.quarantined = true;
   partition.move(record, event, { ...changes, ...proofOf(before, settlement, partition.now()) });
-  const attempt = attemptOf(before, outcome, error, partition.now());
+  const attempt = attemptOf(before, partition.now(), outcome, error);
   return { verdict: "accepted", transition: partition.log(record, attempt), recorded: false };
 }
 

@@ -1,7 +1,8 @@
 import { limits } from "../../limits.js";
+import { attemptOf } from "../../task/attempt.js";
 import { leaseTokenIdAt } from "../../task/ids.js";
 import { uuidText } from "../../task/uuid.js";
-import type { AttemptOutcome, Attempt, Payload, Task, TaskError } from "../../task/task.js";
+import type { AttemptOutcome, Payload } from "../../task/task.js";
 import type {
   DeliveredItem,
   ProgressItem,
@@ -122,7 +123,7 @@ function completionOf(item: Settlement, told: ToldEnd, before: boolean): Transit
   const task = completedTask(item.leased, told.snapshot, item.result, before ? told.at : undefined);
   if (!task) return undefined;
   const { partition, outboxId, payloadOmitted } = told;
-  const attempt = attemptOf(task, "completed", told.at);
+  const attempt = attemptOf(task, told.at, "completed", undefined);
   return { partition, outboxId, task, payloadOmitted, attempt };
 }
 
@@ -246,30 +247,15 @@ export function transitionOf(change: ToldChange): Transition {
   const { partition, outboxId, payloadOmitted, payload, result } = change;
   const task = unpackTask(change.id, change.snapshot, { payload, result }, payloadOmitted);
   const outcome = outcomes[change.outcome - 1];
-  const attempt = outcome && attemptOf(task, outcome, change.at);
+  const error = outcome && isTrouble(outcome) ? task.error : undefined;
+  const attempt = outcome && attemptOf(task, change.at, outcome, error);
   if (change.outcome !== succeeded) return { partition, outboxId, task, payloadOmitted, attempt };
   const successor = unpackSuccessor(change.snapshot);
   return { partition, outboxId, task, payloadOmitted, attempt, successor };
 }
 
-function attemptOf(task: Task, outcome: AttemptOutcome, endedAt: number): Attempt {
-  const { attempt, fencingToken, run, sessionId, workerId } = task;
-  const failed = outcome === "failed" || outcome === "timeout";
-  const error: TaskError | undefined = failed ? task.error : undefined;
-  const startedAt = task.startedAt ?? endedAt;
-  return {
-    taskId: task.id,
-    fencingToken,
-    attempt,
-    run,
-    sessionId,
-    workerId,
-    startedAt,
-    endedAt,
-    outcome,
-    error,
-  };
-}
+const isTrouble = (outcome: AttemptOutcome): boolean =>
+  outcome === "failed" || outcome === "timeout";
 
 export async function progress(store: Store, items: readonly ProgressItem[]): Promise<void> {
   const splits = items.map(({ token }) => splitToken(store, token));

@@ -1,3 +1,4 @@
+import { attemptOf } from "../../task/attempt.js";
 import type { Attempt, Payload, Priority, Status, Task } from "../../task/task.js";
 import { uuidText } from "../../task/uuid.js";
 import type { Told } from "../history.js";
@@ -65,7 +66,8 @@ export class EarlyRow implements Told {
   }
 
   get attempt(): Attempt | undefined {
-    return this.status === "completed" ? attemptOf(this.task) : undefined;
+    if (this.status !== "completed") return undefined;
+    return attemptOf(this.task, this.task.completedAt, "completed", undefined);
   }
 
   get bytes(): number {
@@ -111,20 +113,6 @@ function isEarly({ task, payloadOmitted, attempt, successor }: Told, payload: Pa
 
 const dataBytes = ({ payload, result }: Task): number =>
   (payload?.data.byteLength ?? 0) + (result?.data.byteLength ?? 0);
-
-/** As settling tells of the attempt whose end the task's row says. */
-const attemptOf = (task: Task): Attempt => ({
-  taskId: task.id,
-  fencingToken: task.fencingToken,
-  attempt: task.attempt,
-  run: task.run,
-  sessionId: task.sessionId,
-  workerId: task.workerId,
-  startedAt: task.startedAt ?? 0,
-  endedAt: task.completedAt,
-  outcome: "completed",
-  error: undefined,
-});
 
 /** Reads what `writePlain` has written behind the number of columns. */
 class RowReader {
