@@ -81,6 +81,23 @@ describe("tombstones", () => {
   });
 });
 
+describe("a completion with its lease at hand", () => {
+  it("is told from the lease: what cannot have changed is not read again", async () => {
+    await withBroker(async (broker) => {
+      await holding(broker);
+      for (const durability of ["relaxed", "durable"] as const) {
+        const task = factory.task({ durability });
+        await submit(broker, task);
+        const { token, task: leased } = await leaseOne(broker, task);
+        const end = { kind: "complete", result: undefined, token, sessionId, leased } as const;
+        const [reply] = await broker.settle([end]);
+        expect(reply!.transition!.task.payload).toBe(leased.payload);
+        expect(reply!.transition!.task.retry).toBe(leased.retry);
+      }
+    });
+  });
+});
+
 describe("the packed record", () => {
   const text = fc.string({ unit: "binary", maxLength: 40 });
   const texts = fc.dictionary(text, text, { maxKeys: 4, noNullPrototype: true });

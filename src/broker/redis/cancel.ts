@@ -8,26 +8,23 @@ import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { unpackResult } from "./sections.js";
 import { readEnded } from "./outbox.js";
 import { readTransition, type Told } from "./settle.js";
-import { byPartition, inChunks, type Placed, type Store } from "./store.js";
+import { inCalls, type Placed, type Store } from "./store.js";
 
 const chunkItems = 200;
 
 export async function cancel(store: Store, items: readonly CancelItem[]): Promise<CancelReply[]> {
   const replies: CancelReply[] = [];
-  const calls: Promise<void>[] = [];
-  for (const [partition, group] of byPartition(items, (item) => store.partitionOf(item.taskId))) {
-    for (const chunk of inChunks(group, chunkItems)) {
-      calls.push(cancelChunk(store, partition, chunk, replies));
-    }
-  }
-  await Promise.all(calls);
+  const partitionOf = ({ taskId }: CancelItem): number => store.partitionOf(taskId);
+  await inCalls(items, partitionOf, { items: chunkItems }, (partition, chunk) =>
+    cancelChunk(store, partition, chunk, replies),
+  );
   return replies;
 }
 
 async function cancelChunk(
   store: Store,
   partition: number,
-  chunk: readonly { item: CancelItem; index: number }[],
+  chunk: readonly Placed<CancelItem>[],
   replies: CancelReply[],
 ): Promise<void> {
   const args = chunk.flatMap(({ item }): Argument[] => {
@@ -91,14 +88,11 @@ const taskOf = (id: string, record: Reply | undefined, payload?: Reply, result?:
 
 /** History knows these to have ended; see Broker.bury. */
 export async function bury(store: Store, tasks: readonly Task[]): Promise<void> {
-  const calls: Promise<unknown>[] = [];
-  for (const [partition, group] of byPartition(tasks, (task) => store.partitionOf(task.id))) {
-    for (const chunk of inChunks(group, chunkItems)) {
-      const args = chunk.flatMap(({ item }): Argument[] => [idBytes(item.id), String(item.run)]);
-      calls.push(store.scripts.run("bury", store.base(partition), args));
-    }
-  }
-  await Promise.all(calls);
+  const partitionOf = ({ id }: Task): number => store.partitionOf(id);
+  await inCalls(tasks, partitionOf, { items: chunkItems }, (partition, chunk) => {
+    const args = chunk.flatMap(({ item }): Argument[] => [idBytes(item.id), String(item.run)]);
+    return store.scripts.run("bury", store.base(partition), args);
+  });
 }
 
 export async function promoteNow(store: Store, taskId: string): Promise<Task | undefined> {
@@ -115,13 +109,10 @@ export async function promoteNow(store: Store, taskId: string): Promise<Task | u
  */
 export async function get(store: Store, taskIds: readonly string[]): Promise<(Task | undefined)[]> {
   const tasks: (Task | undefined)[] = taskIds.map(() => undefined);
-  const calls: Promise<void>[] = [];
-  for (const [partition, group] of byPartition(taskIds, (id) => store.partitionOf(id))) {
-    for (const chunk of inChunks(group, chunkItems)) {
-      calls.push(getChunk(store, partition, chunk, tasks));
-    }
-  }
-  await Promise.all(calls);
+  const partitionOf = (id: string): number => store.partitionOf(id);
+  await inCalls(taskIds, partitionOf, { items: chunkItems }, (partition, chunk) =>
+    getChunk(store, partition, chunk, tasks),
+  );
   return tasks;
 }
 

@@ -3,7 +3,7 @@ import type { CheckpointItem } from "../broker.js";
 import type { Argument } from "./connection.js";
 import { asList, asNumber } from "./scripts.js";
 import { packResult } from "./sections.js";
-import { byPartition, inChunks, splitToken, type Store } from "./store.js";
+import { inCalls, type Placed, splitToken, type Store } from "./store.js";
 
 const chunkItems = 50;
 
@@ -19,21 +19,19 @@ export async function checkpoint(
     split: splitToken(store, item.token),
     data: packResult(item.checkpoint),
   }));
-  const calls: Promise<void>[] = [];
-  const bytesOf = ({ item }: { item: (typeof ready)[number] }) => item.data.length;
-  for (const [partition, group] of byPartition(ready, ({ split }) => split?.partition)) {
-    for (const chunk of inChunks(group, chunkItems, bytesOf, limits.leaseBatchBytes)) {
-      const args = chunk.flatMap(({ item: { split, sessionId, data } }): Argument[] => {
-        return [split!.id, split!.proof, sessionId, data];
-      });
-      const call = store.scripts.run("checkpoint", store.base(partition), args);
-      calls.push(
-        call.then((reply) => {
-          asList(reply).forEach((one, nth) => (kept[chunk[nth]!.index] = asNumber(one) === 1));
-        }),
-      );
-    }
-  }
-  await Promise.all(calls);
+  type Ready = (typeof ready)[number];
+  const size = {
+    items: chunkItems,
+    bytes: limits.leaseBatchBytes,
+    bytesOf: ({ item }: Placed<Ready>): number => item.data.length,
+  };
+  const partitionOf = ({ split }: Ready): number | undefined => split?.partition;
+  await inCalls(ready, partitionOf, size, async (partition, chunk) => {
+    const args = chunk.flatMap(({ item: { split, sessionId, data } }): Argument[] => {
+      return [split!.id, split!.proof, sessionId, data];
+    });
+    const reply = await store.scripts.run("checkpoint", store.base(partition), args);
+    asList(reply).forEach((one, nth) => (kept[chunk[nth]!.index] = asNumber(one) === 1));
+  });
   return kept;
 }

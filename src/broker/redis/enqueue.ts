@@ -8,10 +8,7 @@ import { laneText, placeIn, queueText } from "./keys.js";
 import { leaseArguments, readLeases } from "./lease.js";
 import { appendTask, packSize, payloadApart, waitsFor } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
-import { byPartition, inChunks, type Placed, type Store } from "./store.js";
-
-/** Tasks a script takes in at once: some 2 ms of a busy Redis. */
-const chunkItems = 200;
+import { type CallSize, inCalls, type Placed, type Store } from "./store.js";
 
 type Item = Placed<EnqueueItem>;
 
@@ -21,27 +18,22 @@ export async function enqueue(
   eager: LeaseRequest | undefined,
 ): Promise<EnqueueReply> {
   const reply: EnqueueReply = { outcomes: [], leases: [] };
-  if (items.length === 1) {
-    const partition = store.partitionOf(items[0]!.task.id);
-    const also = eager?.partition === partition ? eager : undefined;
-    await enqueueChunk(store, partition, [{ item: items[0]!, index: 0 }], also, reply);
-    return reply;
-  }
-  const calls: Promise<void>[] = [];
-  for (const [partition, group] of byPartition(items, (item) => store.partitionOf(item.task.id))) {
-    // Only the first chunk may lease at once: the others come behind it.
-    let also = eager?.partition === partition ? eager : undefined;
-    for (const chunk of inChunks(group, chunkItems, bytesOf, limits.leaseBatchBytes)) {
-      calls.push(enqueueChunk(store, partition, chunk, also, reply));
-      also = undefined;
-    }
-  }
-  await Promise.all(calls);
+  const partitionOf = ({ task }: EnqueueItem): number => store.partitionOf(task.id);
+  await inCalls(items, partitionOf, callSize, (partition, chunk, nth) => {
+    // Only the first call may lease at once: the others come behind it.
+    const also = nth === 0 && eager?.partition === partition ? eager : undefined;
+    return enqueueChunk(store, partition, chunk, also, reply);
+  });
   return reply;
 }
 
-/** About. */
-const bytesOf = ({ item }: Item): number => 400 + (item.task.payload?.data.length ?? 0);
+/** Tasks a script takes in at once: some 2 ms of a busy Redis. */
+const callSize: CallSize<EnqueueItem> = {
+  items: 200,
+  bytes: limits.leaseBatchBytes,
+  /** About. */
+  bytesOf: ({ item }) => 400 + (item.task.payload?.data.length ?? 0),
+};
 
 async function enqueueChunk(
   store: Store,

@@ -20,7 +20,7 @@ import { hasPayloadApart, hasResultApart, idBytes, packedSize } from "./record.j
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { unpackResult } from "./sections.js";
 import { type ToldChange, transitionOf } from "./settle.js";
-import { byPartition, inChunks, type Placed, type Store } from "./store.js";
+import { inCalls, type Placed, type Store } from "./store.js";
 import { outcomeTold, snapshotTold } from "./told.js";
 import { now } from "./sweep.js";
 
@@ -178,13 +178,10 @@ export async function readEnded(
 }
 
 export async function recorded(store: Store, items: readonly RecordedItem[]): Promise<void> {
-  const calls: Promise<unknown>[] = [];
-  for (const [partition, group] of byPartition(items, (item) => item.partition)) {
-    for (const chunk of inChunks(group, chunkItems)) {
-      calls.push(store.scripts.run("recorded", store.base(partition), recordedArguments(chunk)));
-    }
-  }
-  await Promise.all(calls);
+  const partitionOf = ({ partition }: RecordedItem): number => partition;
+  await inCalls(items, partitionOf, { items: chunkItems }, (partition, chunk) =>
+    store.scripts.run("recorded", store.base(partition), recordedArguments(chunk)),
+  );
 }
 
 /** The digits that end a text, from there on. */

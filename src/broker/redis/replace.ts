@@ -4,7 +4,7 @@ import { namespaceText } from "./keys.js";
 import { idBytes } from "./record.js";
 import { asList, asNumber, asText, type Reply } from "./scripts.js";
 import { readTransition, type Told } from "./settle.js";
-import { byPartition, inChunks, type Store } from "./store.js";
+import { inCalls, type Placed, type Store } from "./store.js";
 import { packSuccessor } from "./successor.js";
 import { limits } from "../../limits.js";
 
@@ -15,29 +15,28 @@ export async function replace(
   items: readonly ReplaceItem[],
 ): Promise<ReplaceReply[]> {
   const replies: ReplaceReply[] = [];
-  const calls: Promise<void>[] = [];
   const packed = items.map((item) => ({ item, successor: packSuccessor(item.successor) }));
-  for (const [partition, group] of byPartition(packed, ({ item }) =>
-    store.partitionOf(item.taskId),
-  )) {
-    const bytesOf = (placed: (typeof group)[number]): number => placed.item.successor.length;
-    for (const chunk of inChunks(group, chunkItems, bytesOf, limits.leaseBatchBytes)) {
-      calls.push(replaceChunk(store, partition, chunk, replies));
-    }
-  }
-  await Promise.all(calls);
+  const size = {
+    items: chunkItems,
+    bytes: limits.leaseBatchBytes,
+    bytesOf: (placed: Placed<Packed>): number => placed.item.successor.length,
+  };
+  const partitionOf = ({ item }: Packed): number => store.partitionOf(item.taskId);
+  await inCalls(packed, partitionOf, size, (partition, chunk) =>
+    replaceChunk(store, partition, chunk, replies),
+  );
   return replies;
 }
 
 interface Packed {
-  readonly item: { readonly item: ReplaceItem; readonly successor: Buffer };
-  readonly index: number;
+  readonly item: ReplaceItem;
+  readonly successor: Buffer;
 }
 
 async function replaceChunk(
   store: Store,
   partition: number,
-  chunk: readonly Packed[],
+  chunk: readonly Placed<Packed>[],
   replies: ReplaceReply[],
 ): Promise<void> {
   const args: Argument[] = [ownStoreId];

@@ -79,21 +79,26 @@ function createFunctions(connection: Connection, library: Library, plain: Script
 
   return {
     run(name, base, args) {
-      if (refused) return plain.run(name, base, args);
       const all = [library.functionOf(name), "1", base, ...args];
-      const plainly = (error: unknown): Promise<unknown> => {
-        if (!isForgotten(error)) throw error;
-        return plain.run(name, base, args);
-      };
-      const again = async (error: unknown): Promise<unknown> => {
-        if (!isForgotten(error)) throw error;
+      const plainly = (): Promise<unknown> => plain.run(name, base, args);
+      const call = (): Promise<unknown> => (refused ? plainly() : connection.send("FCALL", all));
+      const again = async (): Promise<unknown> => {
         await load();
-        return refused ? plain.run(name, base, args) : connection.send("FCALL", all).catch(plainly);
+        return unlessForgotten(call(), plainly);
       };
-      return connection.send("FCALL", all).catch(again);
+      return unlessForgotten(call(), again);
     },
   };
 }
+
+const unlessForgotten = (
+  reply: Promise<unknown>,
+  otherwise: () => Promise<unknown>,
+): Promise<unknown> =>
+  reply.catch((error: unknown) => {
+    if (!isForgotten(error)) throw error;
+    return otherwise();
+  });
 
 function createPlainScripts(connection: Connection, options: SourceOptions): Scripts {
   const scripts = new Map<ScriptName, Script>();

@@ -19,14 +19,7 @@ import { hasPayloadApart, unpackTask } from "./record.js";
 import { unpackSuccessor } from "./successor.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { appendError, appendResult, packProgress } from "./sections.js";
-import {
-  byPartition,
-  inChunks,
-  partitionOfToken,
-  type Placed,
-  splitToken,
-  type Store,
-} from "./store.js";
+import { inCalls, partitionOfToken, type Placed, splitToken, type Store } from "./store.js";
 import { isBefore, snapshotTold } from "./told.js";
 
 /** Settlements a script handles at once: some 2 ms of a busy Redis. */
@@ -45,21 +38,11 @@ export async function settle(
   settlements: readonly Settlement[],
 ): Promise<SettleReply[]> {
   const replies = settlements.map(() => stale);
-  const only = settlements.length === 1 ? settlements[0] : undefined;
-  if (only) {
-    const partition = partitionOfToken(store, only.token);
-    if (partition === undefined) return replies;
-    await settleChunk(store, partition, [{ item: only, index: 0 }], replies);
-    return replies;
-  }
-  const calls: Promise<void>[] = [];
-  const groups = byPartition(settlements, ({ token }) => partitionOfToken(store, token));
-  for (const [partition, group] of groups) {
-    for (const chunk of inChunks(group, chunkItems, bytesOf, limits.leaseBatchBytes)) {
-      calls.push(settleChunk(store, partition, chunk, replies));
-    }
-  }
-  await Promise.all(calls);
+  const partitionOf = ({ token }: Settlement) => partitionOfToken(store, token);
+  const size = { items: chunkItems, bytes: limits.leaseBatchBytes, bytesOf };
+  await inCalls(settlements, partitionOf, size, (partition, chunk) =>
+    settleChunk(store, partition, chunk, replies),
+  );
   return replies;
 }
 
@@ -259,30 +242,24 @@ const isTrouble = (outcome: AttemptOutcome): boolean =>
 
 export async function progress(store: Store, items: readonly ProgressItem[]): Promise<void> {
   const splits = items.map(({ token }) => splitToken(store, token));
-  const calls: Promise<unknown>[] = [];
-  for (const [partition, group] of byPartition(items, (_, i) => splits[i]?.partition)) {
-    for (const chunk of inChunks(group, chunkItems)) {
-      const args = chunk.flatMap(({ item, index }): Argument[] => {
-        const split = splits[index]!;
-        return [split.id, split.proof, item.sessionId, packProgress(item.progress)];
-      });
-      calls.push(store.scripts.run("progress", store.base(partition), args));
-    }
-  }
-  await Promise.all(calls);
+  const partitionOf = (_: ProgressItem, i: number) => splits[i]?.partition;
+  await inCalls(items, partitionOf, { items: chunkItems }, (partition, chunk) => {
+    const args = chunk.flatMap(({ item, index }): Argument[] => {
+      const split = splits[index]!;
+      return [split.id, split.proof, item.sessionId, packProgress(item.progress)];
+    });
+    return store.scripts.run("progress", store.base(partition), args);
+  });
 }
 
 export async function delivered(store: Store, items: readonly DeliveredItem[]): Promise<void> {
   const splits = items.map(({ token }) => splitToken(store, token));
-  const calls: Promise<unknown>[] = [];
-  for (const [partition, group] of byPartition(items, (_, i) => splits[i]?.partition)) {
-    for (const chunk of inChunks(group, chunkItems)) {
-      const args = chunk.flatMap(({ item, index }): Argument[] => {
-        const split = splits[index]!;
-        return [split.id, split.proof, item.sessionId];
-      });
-      calls.push(store.scripts.run("delivered", store.base(partition), args));
-    }
-  }
-  await Promise.all(calls);
+  const partitionOf = (_: DeliveredItem, i: number) => splits[i]?.partition;
+  await inCalls(items, partitionOf, { items: chunkItems }, (partition, chunk) => {
+    const args = chunk.flatMap(({ item, index }): Argument[] => {
+      const split = splits[index]!;
+      return [split.id, split.proof, item.sessionId];
+    });
+    return store.scripts.run("delivered", store.base(partition), args);
+  });
 }

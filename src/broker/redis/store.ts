@@ -87,7 +87,7 @@ export interface Placed<T> {
 }
 
 /** Items by partition, in order, each with its place in the request. */
-export function byPartition<T>(
+function byPartition<T>(
   items: readonly T[],
   partitionOf: (item: T, index: number) => number | undefined,
 ): Map<number, Placed<T>[]> {
@@ -100,6 +100,42 @@ export function byPartition<T>(
     else groups.set(partition, [{ item, index }]);
   });
   return groups;
+}
+
+/** How much one call takes; a single item always goes. */
+export interface CallSize<T> {
+  readonly items: number;
+  /** Default: no bound. */
+  readonly bytes?: number;
+  readonly bytesOf?: (placed: Placed<T>) => number;
+}
+
+/**
+ * Calls side by side for the items of each partition, as many as they take; an item without a
+ * partition goes with none. `nth`: of the calls to its partition, from 0. Rejects when one does.
+ */
+export async function inCalls<T>(
+  items: readonly T[],
+  partitionOf: (item: T, index: number) => number | undefined,
+  size: CallSize<T>,
+  call: (partition: number, chunk: readonly Placed<T>[], nth: number) => Promise<unknown>,
+): Promise<void> {
+  // At a low rate items come alone, and lists of lists are dearer than all else here.
+  if (items.length === 1) {
+    const item = items[0]!;
+    const partition = partitionOf(item, 0);
+    if (partition !== undefined) await call(partition, [{ item, index: 0 }], 0);
+    return;
+  }
+  const calls: Promise<unknown>[] = [];
+  for (const [partition, group] of byPartition(items, partitionOf)) {
+    let nth = 0;
+    for (const chunk of inChunks(group, size.items, size.bytesOf, size.bytes)) {
+      calls.push(call(partition, chunk, nth));
+      nth += 1;
+    }
+  }
+  await Promise.all(calls);
 }
 
 /** Cuts a list so that no part has more items, or (but for a single item) more bytes. */

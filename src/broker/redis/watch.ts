@@ -1,5 +1,5 @@
 import { idBytes } from "./record.js";
-import { byPartition, inChunks, type Store } from "./store.js";
+import { inCalls, type Store } from "./store.js";
 
 /** Ids a script takes at once: some 1 ms of Redis. */
 const chunkItems = 1_000;
@@ -10,12 +10,9 @@ export async function onWatched(
   script: "watch" | "announce_logs",
   taskIds: readonly string[],
 ): Promise<void> {
-  const calls: Promise<unknown>[] = [];
-  for (const [partition, group] of byPartition(taskIds, (id) => store.partitionOf(id))) {
-    for (const chunk of inChunks(group, chunkItems)) {
-      const ids = chunk.map(({ item }) => idBytes(item));
-      calls.push(store.scripts.run(script, store.base(partition), ids));
-    }
-  }
-  await Promise.all(calls);
+  const partitionOf = (id: string): number => store.partitionOf(id);
+  await inCalls(taskIds, partitionOf, { items: chunkItems }, (partition, chunk) => {
+    const ids = chunk.map(({ item }) => idBytes(item));
+    return store.scripts.run(script, store.base(partition), ids);
+  });
 }

@@ -7,6 +7,7 @@ import { plainColumns, shapeOf, writePlain } from "./copies.js";
 import { restored } from "./literals.js";
 import { unsaid } from "./spec-column.js";
 import { RowWriter } from "./wire.js";
+import type { Written } from "./written.js";
 
 /** Rows stand side by side in as many bytes; what would not fit there is not written early. */
 const slabBytes = 64 * 1024;
@@ -22,7 +23,7 @@ const overheadBytes = 256;
  * decides: bytes beside each other are cheaper to hold than a task of 40 fields, and are written
  * while the task is still at hand. Whoever asks for the task all the same gets it from the row.
  */
-export class EarlyRow implements Told {
+export class EarlyRow implements Told, Written {
   readonly partition: number;
   readonly outboxId: string | undefined;
   readonly payloadOmitted: boolean;

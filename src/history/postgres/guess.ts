@@ -12,12 +12,13 @@ import {
   type TaskTransitions,
 } from "../rules.js";
 import { EarlyRow } from "./early-rows.js";
+import type { Written } from "./written.js";
 
 /** What becomes of a task if history stands as it should; and what to write then. */
 export interface Guess {
   readonly group: TaskTransitions;
   /** Its row, if that is written already. */
-  readonly early: EarlyRow | undefined;
+  readonly early: Written | undefined;
   /**
    * `born`: no row should be there. `changed`: a live one of the same run, whose version is below
    * `above`. `replaced`: so as well, and the task has ended and all of it is known. `unsure`: to be

@@ -9,7 +9,6 @@ import {
   storable,
   textArray,
 } from "./literals.js";
-import type { EarlyRow } from "./early-rows.js";
 import { extraColumn, specColumn } from "./spec-column.js";
 import { RowWriter } from "./wire.js";
 
@@ -27,7 +26,19 @@ export interface Born {
   readonly task: Task;
   readonly payload: Payload | undefined;
   /** It is written already; `task` and `payload` are read from it then. */
-  readonly early?: EarlyRow | undefined;
+  readonly early?: Written | undefined;
+}
+
+/** A row of copy_relaxed_tasks.sql but for its last two columns, among others in a slab. */
+export interface Written extends Pick<
+  Task,
+  "id" | "namespace" | "queue" | "status" | "run" | "retentionMs"
+> {
+  readonly slab: RowWriter;
+  readonly from: number;
+  readonly to: number;
+  /** Of memory. Estimated. */
+  readonly bytes: number;
 }
 
 /** A `whole_task[]`. */

@@ -141,8 +141,8 @@ local function exhume(id, now)
   for _, bucket in ipairs(buckets(now)) do call('HDEL', tomb_key(bucket), id) end
 end
 
--- The outbox no longer has the entry that tells of the ends of these tasks: from now on their
--- tombstones last as long as any.
+-- History has learned late of the ends that this entry of the outbox told of: the time of these
+-- tombstones begins now, as that of any other does.
 local function renew_tombs(entry, ids, now)
   for id, tomb in pairs(tombs_of(ids, now, 0)) do
     if tomb.entry == entry then
