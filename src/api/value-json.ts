@@ -1,6 +1,7 @@
-import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { limits } from "../limits.js";
 import { inspectValue } from "../task/value-bytes.js";
+import { readValue } from "../wire/value.js";
 
 /**
  * JSON to the wire bytes of a google.protobuf.Value and back: for the JSON doors, and to compare
@@ -55,59 +56,5 @@ function writeList(writer: BinaryWriter, json: readonly unknown[], depth: number
 
 /** Undefined if the bytes are no readable Value. */
 export function decodeValue(bytes: Uint8Array): unknown {
-  if (inspectValue(bytes) !== "ok") return undefined;
-  return readValue(new BinaryReader(bytes), bytes.length);
-}
-
-// The bytes were inspected: depth is bounded, and every tag is one of these.
-function readValue(reader: BinaryReader, end: number): unknown {
-  let value: unknown = null;
-  while (reader.pos < end) {
-    const [field] = reader.tag();
-    if (field === 1) value = (reader.int32(), null);
-    else if (field === 2) value = reader.double();
-    else if (field === 3) value = reader.string();
-    else if (field === 4) value = reader.bool();
-    else {
-      const stop = reader.uint32() + reader.pos;
-      value = field === 5 ? readStruct(reader, stop) : readList(reader, stop);
-    }
-  }
-  return value;
-}
-
-function readStruct(reader: BinaryReader, end: number): object {
-  const struct = {};
-  while (reader.pos < end) {
-    reader.tag();
-    const stop = reader.uint32() + reader.pos;
-    let key = "";
-    let value: unknown = null;
-    while (reader.pos < stop) {
-      const [field] = reader.tag();
-      if (field === 1) key = reader.string();
-      else value = readValue(reader, reader.uint32() + reader.pos);
-    }
-    setOwn(struct, key, value);
-  }
-  return struct;
-}
-
-function readList(reader: BinaryReader, end: number): unknown[] {
-  const list: unknown[] = [];
-  while (reader.pos < end) {
-    reader.tag();
-    list.push(readValue(reader, reader.uint32() + reader.pos));
-  }
-  return list;
-}
-
-/** Keys come from callers: `__proto__` must become a key like any other. */
-export function setOwn(target: object, key: string, value: unknown): void {
-  Object.defineProperty(target, key, {
-    value,
-    enumerable: true,
-    configurable: true,
-    writable: true,
-  });
+  return inspectValue(bytes) === "ok" ? readValue(bytes, Number.POSITIVE_INFINITY) : undefined;
 }

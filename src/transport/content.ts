@@ -1,7 +1,6 @@
-import { fromBinary, toJson } from "@bufbuild/protobuf";
-import { ValueSchema } from "@bufbuild/protobuf/wkt";
 import type { Blob } from "../../gen/drover/v1/task_pb.js";
 import { limits } from "../limits.js";
+import { readValue } from "../wire/value.js";
 
 /** Data that is not JSON: how payloads and results of other media types are given and taken. */
 export interface Content {
@@ -13,8 +12,8 @@ export interface Content {
 
 export const json = "application/json";
 const utf8 = new TextDecoder("utf-8", { fatal: true });
-/** Each level of a Value is two messages. */
-const valueRecursion = 2 * limits.payloadDepth + 4;
+/** Of a Value, the outermost and the innermost counted. */
+const levels = limits.payloadDepth + 2;
 
 export function isContent(value: unknown): value is Content {
   if (typeof value !== "object" || value === null) return false;
@@ -58,8 +57,7 @@ export function decodeSlice(
   }
   const data = frame.subarray(from, to);
   if (contentType !== undefined) return { contentType, data };
-  const decoded = fromBinary(ValueSchema, data, { recursionLimit: valueRecursion });
-  return toJson(ValueSchema, decoded);
+  return readValue(data, levels);
 }
 
 /** Throws on bytes that are no text. */

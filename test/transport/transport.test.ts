@@ -4,6 +4,7 @@ import { ValueSchema } from "@bufbuild/protobuf/wkt";
 import { fc, test } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
 import { BlobSchema, ErrorSchema } from "../../gen/drover/v1/task_pb.js";
+import { encodeValue } from "../../src/api/value-json.js";
 import { Code } from "../../src/errors.js";
 import { createAddressRing, parseAddresses } from "../../src/transport/addresses.js";
 import { fullJitter } from "../../src/transport/backoff.js";
@@ -25,10 +26,21 @@ describe("content", () => {
     },
   );
 
-  test.prop([fc.jsonValue({ maxDepth: 20 })])("is the same JSON read from a Value", (value) => {
+  // protobuf-es, which makes the bytes here, loses that key.
+  const carried = fc
+    .jsonValue({ maxDepth: 20 })
+    .filter((value) => !JSON.stringify(value).includes("__proto__"));
+  test.prop([carried])("is the same JSON read from a Value", (value) => {
     const wanted: unknown = JSON.parse(JSON.stringify(value));
     const bytes = toBinary(ValueSchema, fromJson(ValueSchema, wanted as never));
     expect(decodeContent(bytes, undefined)).toEqual(wanted);
+  });
+
+  it("keeps keys that JavaScript minds", () => {
+    const value: unknown = JSON.parse('{"__proto__":{"x":[1]},"constructor":2,"":null}');
+    const read = decodeContent(encodeValue(value), undefined);
+    expect(JSON.stringify(read)).toBe(JSON.stringify(value));
+    expect(Object.getPrototypeOf(read)).toBe(Object.prototype);
   });
 
   it("is taken 64 levels deep from a Value, and no deeper than 66", () => {

@@ -10,21 +10,41 @@ import { DroverError } from "../../errors.js";
  */
 export async function claimHome(home: string, dataDir: string, clock: Clock): Promise<void> {
   const file = path.join(home, "owner");
-  const claim = `${await identityOf(process.pid)}\n${dataDir}\n`;
-  for (;;) {
-    try {
-      await fs.writeFile(file, claim, { flag: "wx" });
-      break;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  const mine = path.join(home, `owner.${process.pid}.${(claims += 1)}`);
+  await fs.writeFile(mine, `${await identityOf(process.pid)}\n${dataDir}\n`);
+  try {
+    while (!(await linked(mine, file))) {
+      const owner = await livingOwner(file);
+      if (owner !== undefined) throw inUse(home, owner);
+      await dropDead(file, `${mine}.dead`);
     }
-    const owner = await livingOwner(home);
-    if (owner !== undefined) throw inUse(home, owner);
-    await fs.rm(file, { force: true });
+  } finally {
+    await fs.rm(mine, { force: true });
   }
   const data = path.join(home, "data");
   const server = await serverPid(data);
   if (server !== undefined) await endServer(server, data, clock);
+}
+
+/** Claims of this process, so that each has a name of its own. */
+let claims = 0;
+
+/** Whole at once, unlike a file that is made and then written: nobody reads half a claim. */
+async function linked(from: string, to: string): Promise<boolean> {
+  try {
+    await fs.link(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+/** Taken aside first: whoever found it dead as well may have put a living claim in its place. */
+async function dropDead(file: string, aside: string): Promise<void> {
+  await fs.rename(file, aside).catch(() => undefined);
+  if ((await livingOwner(aside)) !== undefined) await linked(aside, file);
+  await fs.rm(aside, { force: true });
 }
 
 export async function releaseHome(home: string): Promise<void> {
@@ -39,8 +59,9 @@ export async function removeAbandoned(base: string, prefix: string): Promise<voi
   for (const name of await fs.readdir(base)) {
     if (!name.startsWith(prefix)) continue;
     const home = path.join(base, name);
-    const [, dataDir] = await ownerLines(home);
-    if (dataDir === undefined || (await livingOwner(home)) !== undefined) continue;
+    const owner = path.join(home, "owner");
+    const [, dataDir] = await ownerLines(owner);
+    if (dataDir === undefined || (await livingOwner(owner)) !== undefined) continue;
     const there = await fs.stat(dataDir).catch(() => undefined);
     if (!there) await fs.rm(home, { recursive: true, force: true });
   }
@@ -81,13 +102,13 @@ async function endServer(pid: number, data: string, clock: Clock): Promise<void>
   );
 }
 
-async function ownerLines(home: string): Promise<string[]> {
-  const text = await fs.readFile(path.join(home, "owner"), "utf8").catch(() => "");
+async function ownerLines(file: string): Promise<string[]> {
+  const text = await fs.readFile(file, "utf8").catch(() => "");
   return text.split("\n").slice(0, -1);
 }
 
-async function livingOwner(home: string): Promise<number | undefined> {
-  const [identity = ""] = await ownerLines(home);
+async function livingOwner(file: string): Promise<number | undefined> {
+  const [identity = ""] = await ownerLines(file);
   const pid = Number.parseInt(identity, 10);
   return pid > 0 && (await identityOf(pid)) === identity ? pid : undefined;
 }
