@@ -24,7 +24,7 @@ export interface BrokerHarness {
   /**
    * Moves the store's clock forward. Memory: its manual clock, timers included. Redis: adds to the
    * test-only key `<prefix>skew`, which the scripts add to TIME if the broker was made with option
-   * `testSkew: true`.
+   * `testSkew: true`; where its key `<prefix>frozen` is set, to that instead.
    */
   advance(ms: number): Promise<void>;
   /** Empties the store under its brokers: what a FLUSHALL does, kept to the own prefix. */

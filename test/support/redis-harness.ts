@@ -20,16 +20,21 @@ export interface RedisHarnessOptions extends BrokerHarnessOptions {
   /** Instead of one Redis. */
   readonly cluster?: OwnCluster;
   readonly more?: Partial<RedisBrokerOptions>;
+  /** The store's time stands still but for `advance`. Default false: it goes on meanwhile. */
+  readonly frozen?: boolean;
 }
 
 export async function makeRedisBroker(options: RedisHarnessOptions = {}): Promise<RedisHarness> {
-  const { partitions = 1, bounds = {}, cluster } = options;
+  const { partitions = 1, bounds = {}, cluster, frozen = false } = options;
   const url = cluster?.urls ?? options.url ?? (await sharedRedis()).url;
   const prefix = freshPrefix();
   const redis = new Redis(typeof url === "string" ? url : url[0]!);
   redis.on("error", () => undefined);
   const redisOf = async (partition: number): Promise<Redis> =>
     cluster ? cluster.redises[await cluster.holderOf(partitionKey(prefix, partition))]! : redis;
+  if (frozen) {
+    for (let p = 0; p < partitions; p += 1) await freeze(await redisOf(p), partitionKey(prefix, p));
+  }
   const started: Broker[] = [];
   let replaced = 0;
   let seed = 7;
@@ -65,10 +70,11 @@ export async function makeRedisBroker(options: RedisHarnessOptions = {}): Promis
     async wipe() {
       for (let p = 0; p < partitions; p += 1) {
         const own = await redisOf(p);
-        const skew = await own.get(`${partitionKey(prefix, p)}skew`);
+        const time = ["skew", "frozen"].map((name) => `${partitionKey(prefix, p)}${name}`);
+        const before = await own.mget(time);
         await dropKeys(own, `{${prefix}:${p}}:*`);
         // Time does not go back when a store loses its data.
-        if (skew) await own.set(`${partitionKey(prefix, p)}skew`, skew);
+        for (const [nth, key] of time.entries()) if (before[nth]) await own.set(key, before[nth]);
       }
     },
     async replace() {
@@ -86,6 +92,11 @@ export async function makeRedisBroker(options: RedisHarnessOptions = {}): Promis
       redis.disconnect();
     },
   };
+}
+
+async function freeze(redis: Redis, key: string): Promise<void> {
+  const [seconds] = await redis.time();
+  await redis.set(`${key}frozen`, Number(seconds) * 1_000);
 }
 
 async function dropKeys(redis: Redis, match: string): Promise<void> {

@@ -34,7 +34,7 @@ const slice = 100;
 
 /** Keys that stand for themselves: fixed names, and those that expire. */
 const plain = new Set(
-  "m x k F ne lid ln lc qid qn nq sl lv mk ob oc oe co wt skew d dl cd ex t".split(" "),
+  "m x k F ne lid ln lc qid qn nq sl lv mk ob oc oe co wt skew frozen d dl cd ex t".split(" "),
 );
 const owned = new Set(["p", "r", "h", "s", "sh", "z", "v", "L", "W", "c", "q", "ll"]);
 /** Sorted sets that hold tasks. */

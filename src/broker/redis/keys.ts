@@ -36,6 +36,7 @@ import type { Lane } from "../broker.js";
  *   co              hash   coordinators (partition 0)
  *   wt              zset   watched tasks, until when
  *   skew            string added to the store's time, in tests only
+ *   frozen          string in its place, in tests only
  */
 
 /** What all keys of a partition start with. */

@@ -14,7 +14,10 @@ export interface SourceOptions {
   readonly bounds: BrokerBounds;
   /** Sweeps of a partition closer than this do nothing: coordinators share the work. */
   readonly sweepGuardMs: number;
-  /** Tests only: scripts add the partition's `skew` key to the store's time. */
+  /**
+   * Tests only: scripts add the partition's `skew` key to the store's time, or to the one that its
+   * key `frozen` holds.
+   */
   readonly testSkew: boolean;
 }
 
@@ -79,7 +82,8 @@ function registration(name: string): string {
 
 const shaOf = (text: string): string => createHash("sha1").update(text).digest("hex");
 
-const addSkew = "now = now + tonumber(call('GET', K .. 'skew') or 0)";
+const addSkew =
+  "now = tonumber(call('GET', K .. 'frozen') or now) + tonumber(call('GET', K .. 'skew') or 0)";
 
 const finish = (text: string, options: SourceOptions): string =>
   withConstants(options.testSkew ? text.replace("-- @skew", addSkew) : text, options);

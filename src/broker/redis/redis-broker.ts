@@ -50,7 +50,7 @@ export interface RedisBrokerOptions {
   readonly sweepGuardMs?: number;
   /** Tests only: lower bounds. Default: those of limits.ts. */
   readonly bounds?: Partial<BrokerBounds>;
-  /** Tests only: the store's time is moved by its `skew` keys. */
+  /** Tests only: the store's time is moved by its `skew` keys, and stopped by `frozen` ones. */
   readonly testSkew?: boolean;
   /** Tests only: what the store calls itself, instead of its run_id. */
   readonly testStoreId?: () => string | undefined;
