@@ -1,3 +1,4 @@
+import "../task/shape.js";
 import type { Task, TaskSpec } from "../task/task.js";
 
 /**

@@ -1,3 +1,4 @@
+import "../../task/shape.js";
 import { leaseTokenIdAt, leaseTokenLength, leaseTokenProofAt, slotInId } from "../../task/ids.js";
 import { uuidBytes } from "../../task/uuid.js";
 import type { Payload, Status, Task } from "../../task/task.js";
