@@ -317,7 +317,7 @@ export async function expectAgreement(told: Told): Promise<void> {
  * book, names and numbers of queues and lanes, tombstones, idempotency keys, wake-up markers, and
  * what must be empty by then.
  */
-const mayStay = /^(m|lid|ln|ll:\d+|qid|qn|q:\d+|nq:.*|v:\d+|F:.*|x:.*|k:.*|mk:.*|co)$/s;
+const mayStay = /^(m|lid|ln|ll:\d+|qid|qn|nq:.*|F:.*|x:.*|k:.*|mk:.*|co)$/s;
 
 /** Records, leases, lanes, sessions, outbox entries: nothing of that may be left. */
 export async function expectNoOrphans({ redisUrl, prefix }: StoryStores): Promise<void> {
@@ -358,7 +358,8 @@ async function orphans(redis: Redis, prefix: string): Promise<string[]> {
  */
 async function isSettled(redis: Redis, key: Buffer, name: string): Promise<boolean> {
   if (name === "wt" || name.startsWith("s:")) return (await redis.pttl(key)) > 0;
-  if (name !== "lc" && !name.startsWith("c:")) return false;
-  const values = Object.values(await redis.hgetall(key));
-  return values.every((value) => value === "0");
+  const counts = /^c:\d+$/.test(name) ? /:/ : /^v:\d+$/.test(name) ? /^live$/ : undefined;
+  if (!counts) return false;
+  const fields = Object.entries(await redis.hgetall(key));
+  return fields.every(([field, value]) => !counts.test(field) || value === "0");
 }

@@ -34,9 +34,9 @@ const slice = 100;
 
 /** Keys that stand for themselves: fixed names, and those that expire. */
 const plain = new Set(
-  "m x k F ne lid ln lc qid qn nq sl lv mk ob oc oe co wt skew frozen d dl cd ex t".split(" "),
+  "m x k F ne lid ln qid qn nq sl lv mk ob oc oe co wt skew frozen d dl cd ex t".split(" "),
 );
-const owned = new Set(["p", "r", "h", "s", "sh", "z", "v", "L", "W", "c", "q", "ll"]);
+const owned = new Set(["p", "r", "h", "s", "sh", "z", "v", "L", "W", "c", "ll"]);
 /** Sorted sets that hold tasks. */
 const holders = new Set(["d", "cd", "ex", "W", "sh"]);
 

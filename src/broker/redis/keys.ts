@@ -15,13 +15,13 @@ import type { Lane } from "../broker.js";
  *   k:name          string holder of an idempotency key
  *   L:lane          zset   references to the lane's flows
  *   W:lane:flow     zset   ready tasks of a flow;  F:lane:flow  its finish tag
- *   v:lane          hash   clocks of the lane
+ *   v:lane          hash   clocks of the lane, and how many of its tasks live
  *   ne              set    lanes with work
  *   lid ln          hash   lane name -> number:queue and back
- *   ll:queue  lc    hash   lanes of the queue; live tasks by lane
+ *   ll:queue        hash   lanes of the queue
  *   qid qn          hash   queue name -> number and back
- *   q:queue         hash   paused, grants served;  nq:namespace  set of its queues
- *   c:queue         hash   counts by priority:status
+ *   c:queue         hash   counts by priority:status; paused, grants served
+ *   nq:namespace    set    its queues
  *   d cd            zset   delayed tasks; ends of cancel graces
  *   dl              zset   sessions by when the first of their attempts may have to end
  *   sl lv           zset, set   session leases; sessions that said goodbye

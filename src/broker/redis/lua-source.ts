@@ -34,19 +34,19 @@ export interface Library {
 
 const folder = new URL("./lua/", import.meta.url);
 /** In this order each part finds what it needs before it. */
-const partNames = "base record tomb book shelf grant plain take settle session".split(" ");
+const partNames = "base record tomb book shelf grant plain take settle session alone".split(" ");
 
 const fileOf = (name: string): string => readFileSync(new URL(`${name}.lua`, folder), "utf8");
 const include = /^-- @include (\w+)$/;
+const before = /^-- @before (\w+)$/;
 
 /** A script with its parts and constants put in; each part once. */
 export function readScript(name: string, options: SourceOptions): Script {
   const [shebang, ...lines] = fileOf(name).split("\n");
   const wanted = new Set(lines.map((line) => include.exec(line)?.[1]));
   const parts = partNames.filter((part) => wanted.has(part)).map((part) => fileOf(`parts/${part}`));
-  const body = lines.filter((line) => !include.test(line));
   // A function of its own, as in the library: Lua allows one only 200 locals.
-  const text = [...parts, "start_call()", "return (function()", ...body, "end)()"].join("\n");
+  const text = [...parts, "return (function()", ...bodyOf(lines), "end)()"].join("\n");
   const source = `${shebang}\n${finish(text, options)}`;
   return { source, sha: shaOf(source) };
 }
@@ -74,10 +74,17 @@ function registration(name: string): string {
     `redis.register_function{ function_name = '@library_${name}',`,
     `flags = { ${flags.map((flag) => `'${flag}'`).join(", ")} }, callback = function(keys, args)`,
     "KEYS, ARGV = keys, args",
-    "start_call()",
-    ...lines.filter((line) => !include.test(line)),
+    ...bodyOf(lines),
     "end }",
   ].join("\n");
+}
+
+/** A function that stands before the body answers for it, unless it answers nothing. */
+function bodyOf(lines: readonly string[]): string[] {
+  const first = lines.map((line) => before.exec(line)?.[1]).find((name) => name !== undefined);
+  const short = `begin_call() do local reply = ${first}() if reply then return reply end end`;
+  const body = lines.filter((line) => !include.test(line) && !before.test(line));
+  return [...(first === undefined ? [] : [short]), "start_call()", ...body];
 }
 
 const shaOf = (text: string): string => createHash("sha1").update(text).digest("hex");
@@ -89,9 +96,9 @@ const finish = (text: string, options: SourceOptions): string =>
   withConstants(options.testSkew ? text.replace("-- @skew", addSkew) : text, options);
 
 /**
- * Numbers take the place of their names: those of limits.ts, and those that lines such as
- * `local RUN, LOSSES = 18, 19` declare. Locals would cost a script its start, and Lua allows only
- * 200.
+ * Numbers and texts take the place of their names: those of limits.ts, and those that lines such as
+ * `local RUN, LOSSES = 18, 19` and `local PLACE = '>I6I4'` declare. Locals would cost a script its
+ * start, and Lua allows only 200.
  */
 function withConstants(source: string, options: SourceOptions): string {
   const constants = new Map(Object.entries(numbersOf(options)).map(([k, v]) => [k, String(v)]));
@@ -103,7 +110,8 @@ function withConstants(source: string, options: SourceOptions): string {
   return rest.replaceAll(constantName, (name) => constants.get(name) ?? name);
 }
 
-const declaration = /^local ([A-Z][A-Z_]+(?:, [A-Z][A-Z_]+)*) = (\d+(?:, \d+)*)$/gm;
+const declaration =
+  /^local ([A-Z][A-Z_]+(?:, [A-Z][A-Z_]+)*) = (\d+(?:, \d+)*|'(?:[^'\\\n]|\\\d+)*')$/gm;
 /** Not in quotes: there it is a command of Redis. */
 const constantName = /(?<!['\w])[A-Z][A-Z_]+(?!['\w])/g;
 

@@ -125,7 +125,6 @@ local owners = {
     return lane and call('ZSCORE', lane_key(lane), ref)
   end,
   c = function(queue) return call('HEXISTS', K .. 'qn', queue) == 1 end,
-  q = function(queue) return call('HEXISTS', K .. 'qn', queue) == 1 end,
   ll = function(queue) return call('HEXISTS', K .. 'qn', queue) == 1 end,
 }
 
@@ -158,8 +157,8 @@ local function queue_of(queue, most)
   local name = call('HGET', K .. 'qn', queue)
   if not name then return {} end
   local lanes, live = call('HGETALL', K .. 'll:' .. queue), 0
-  for i = 1, #lanes, 2 do live = live + tonumber(call('HGET', K .. 'lc', lanes[i]) or 0) end
-  return { name, call('HGETALL', K .. 'c:' .. queue), waiting_of(lanes, most), digits(live) }
+  for i = 1, #lanes, 2 do live = live + tonumber(call('HGET', clock_key(lanes[i]), 'live') or 0) end
+  return { name, counts_of(queue), waiting_of(lanes, most), digits(live) }
 end
 
 -- Leases, by the sessions that hold them.
@@ -176,7 +175,7 @@ local function totals(most)
   if call('HLEN', K .. 'qn') > most or sessions > most then return {} end
   local by_status = { 0, 0, 0, 0 }
   for _, queue in ipairs(call('HKEYS', K .. 'qn')) do
-    local fields = call('HGETALL', K .. 'c:' .. queue)
+    local fields = counts_of(queue)
     for i = 1, #fields, 2 do
       local status = tonumber(string.match(fields[i], ':(%d+)$'))
       if by_status[status] then

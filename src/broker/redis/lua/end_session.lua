@@ -14,14 +14,13 @@ local session, left = ARGV[1], tonumber(ARGV[3])
 if generation_of(session) ~= tonumber(ARGV[2]) then return 0 end
 local now = now_ms()
 if left >= 0 then
-  local expires = tonumber(call('ZSCORE', K .. 'sl', session) or 0)
-  if expires > now + left then call('ZADD', K .. 'sl', now + left, session) end
+  if end_of(session) > now + left then set_end(session, now + left) end
   return 1
 end
 if call('EXISTS', held_key(session)) == 0 then
   forget_session(session)
   return 1
 end
-call('ZREM', K .. 'sl', session)
+clear_end(session)
 call('SADD', K .. 'lv', session)
 return 1

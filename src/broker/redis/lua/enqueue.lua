@@ -19,6 +19,8 @@
 -- @include grant
 -- @include plain
 -- @include take
+-- @include alone
+-- @before enqueue_alone
 local now = now_ms()
 local room, room_bytes = outbox_room()
 local lanes, ids = {}, {}
@@ -82,7 +84,7 @@ local function unused_lane(queue)
     local wanted, rows = {}, call('HGETALL', K .. 'll:' .. queue)
     for _, lane in ipairs(lanes) do wanted[lane.name] = true end
     for i = 1, #rows, 2 do
-      local tasks = tonumber(call('HGET', K .. 'lc', rows[i]) or 0)
+      local tasks = tonumber(call('HGET', clock_key(rows[i]), 'live') or 0)
       local name = rows[i + 1]
       if tasks == 0 and not wanted[name] then list[#list + 1] = { rows[i], name, queue } end
     end
@@ -191,9 +193,8 @@ local function open_lane(lane)
       local old, name, queue = unpack(lane.replaces)
       call('HDEL', K .. 'lid', name)
       call('HDEL', K .. 'ln', old)
-      call('HDEL', K .. 'lc', old)
       call('HDEL', K .. 'll:' .. queue, old)
-      call('DEL', K .. 'v:' .. old, K .. 'mk:' .. name)
+      call('DEL', clock_key(old), K .. 'mk:' .. name)
     end
     local queue = queue_id(lane)
     local id = call('HINCRBY', META, 'lanes', 1)
@@ -221,7 +222,7 @@ local function direct_run()
   local is_asked = false
   for _, name in ipairs(asked) do is_asked = is_asked or name == lane.name end
   if not lane.was_empty or not is_asked then return nil end
-  local key = K .. 'q:' .. lane.queue_id
+  local key = queue_key(lane.queue_id)
   local row = call('HMGET', key, 'paused', 'served')
   if row[1] == '1' then return nil end
   local found, lost = find_sessions(sessions, now)

@@ -22,9 +22,9 @@ if known > generation then return { 'superseded', known } end
 local now = now_ms()
 local resumed = is_live(session, now)
 
-call('HSET', K .. 's:' .. session, 'g', generation, 'i', ARGV[4], 'w', worker)
-call('PERSIST', K .. 's:' .. session)
-call('ZADD', K .. 'sl', now + lease_ms, session)
+call('HSET', session_key(session), 'g', generation, 'i', ARGV[4], 'w', worker)
+call('PERSIST', session_key(session))
+set_end(session, now + lease_ms)
 call('SREM', K .. 'lv', session)
 
 -- Its task again: the lease was lost, or the store forgot it, and nobody else has it.

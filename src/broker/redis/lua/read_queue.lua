@@ -10,7 +10,7 @@ if ARGV[1] == 'lanes' then
 end
 local out = {}
 for _, id in ipairs(call('SMEMBERS', K .. 'nq:' .. ARGV[2])) do
-  local fields = call('HGETALL', K .. 'c:' .. id)
+  local fields = counts_of(id)
   if #fields > 0 then out[#out + 1] = { call('HGET', K .. 'qn', id), fields } end
 end
 return out

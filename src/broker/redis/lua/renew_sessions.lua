@@ -18,8 +18,8 @@ for i = 1, #ARGV, 4 do
   if known > generation then
     verdict = 'superseded'
   elseif known == generation and is_live(session, now) then
-    call('ZADD', K .. 'sl', now + tonumber(ARGV[i + 2]), session)
-    if ARGV[i + 3] ~= '' then call('HSET', K .. 's:' .. session, 'i', ARGV[i + 3]) end
+    set_end(session, now + tonumber(ARGV[i + 2]))
+    if ARGV[i + 3] ~= '' then call('HSET', session_key(session), 'i', ARGV[i + 3]) end
     verdict = 'renewed'
   end
   verdicts[#verdicts + 1] = verdict

@@ -12,7 +12,7 @@ if not id then
   call('HSET', K .. 'qn', id, name)
   call('SADD', K .. 'nq:' .. ARGV[2], id)
 end
-call('HSET', K .. 'q:' .. id, 'paused', ARGV[3])
+call('HSET', queue_key(id), 'paused', ARGV[3])
 if ARGV[3] ~= '1' then
   local lanes = call('HGETALL', K .. 'll:' .. id)
   for i = 1, #lanes, 2 do

@@ -18,6 +18,8 @@
 -- @include grant
 -- @include plain
 -- @include settle
+-- @include alone
+-- @before settle_alone
 local COMPLETE, FAIL, TIMED_OUT, RELEASE, CANCEL_NOW, LOSE = 1, 2, 3, 4, 5, 6
 local QUARANTINED, POISON = 1, 2
 local now = now_ms()
@@ -37,7 +39,7 @@ do
   while from <= #packed do
     n = n + 1
     kinds[n], ids[n], tokens[n], session, datas[n], nexts[n], delays[n], from =
-      read('>Bc16c16I2I4c0Bd', packed, from)
+      read(SETTLE_ITEM, packed, from)
     sessions[n] = session > 0 and ARGV[session + 1]
     local id = ids[n]
     at[n] = first[id] or n
@@ -94,7 +96,6 @@ end
 -- by the place where its record stood, the item that ended it.
 local ended_by = {}
 local ended = { ids = {}, runs = {}, tokens = {}, sessions = {}, places = {}, keys = {} }
-local completed_by = string.char(COMPLETE + IN_OUTBOX)
 
 local function leave_tombstone(n, run, place)
   local last = #ended.ids + 1

@@ -85,11 +85,7 @@ local function offer_late(session)
   local key = held_key(session)
   for _, id in ipairs(due(key)) do offer(timed_out, id, session, key) end
   local next_end = call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
-  if next_end then
-    call('ZADD', K .. 'dl', next_end, session)
-  else
-    call('ZREM', K .. 'dl', session)
-  end
+  set_first_end(session, next_end)
 end
 
 for _, session in ipairs(call('SRANDMEMBER', K .. 'lv', SWEEP_BATCH)) do
@@ -162,7 +158,7 @@ local function arm_lanes()
     local queue = place and string.match(place, ':(%d+)$')
     if not queue or call('EXISTS', lane_key(lane)) == 0 then
       call('SREM', K .. 'ne', lane)
-    elseif call('HGET', K .. 'q:' .. queue, 'paused') ~= '1' then
+    elseif call('HGET', queue_key(queue), 'paused') ~= '1' then
       call('ZADD', K .. 'mk:' .. name, 0, '1')
     end
   end

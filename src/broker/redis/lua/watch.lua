@@ -13,4 +13,5 @@ end
 call('ZREMRANGEBYSCORE', K .. 'wt', '-inf', digits(now))
 call_sliced('ZADD', K .. 'wt', rows)
 call('PEXPIRE', K .. 'wt', WATCH_MS)
+call('HSET', META, 'wt', '1')
 return call('ZCARD', K .. 'wt')

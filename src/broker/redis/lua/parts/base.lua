@@ -3,9 +3,6 @@
 -- own libraries are not there yet while it is read.
 local starts = {}
 local function each_call(start) starts[#starts + 1] = start end
-local function start_call()
-  for i = 1, #starts do starts[i]() end
-end
 
 -- KEYS[1] is the common start of every key of the partition; all others are formed from it, so they
 -- share its hash tag.
@@ -13,19 +10,36 @@ local K, META
 local call, pack, read, sub, band, bor, bnot
 -- Tasks that changed, for tell_watchers; the partition's own numbers, once they were asked for.
 local news, numbers
-each_call(function()
+-- Enough for what is done before `start_call`; see parts/alone.lua.
+local function begin_call()
   K, META = KEYS[1], KEYS[1] .. 'm'
   news, numbers = {}, nil
   if call then return end
   call, pack, read, sub = redis.call, struct.pack, struct.unpack, string.sub
   band, bor, bnot = bit.band, bit.bor, bit.bnot
-end)
+end
+local function start_call()
+  begin_call()
+  for i = 1, #starts do starts[i]() end
+end
 
 local function now_ms()
   local t = call('TIME')
   local now = t[1] * 1000 + math.floor(t[2] / 1000)
   -- @skew
   return now
+end
+
+local function queue_key(queue) return K .. 'c:' .. queue end
+local function session_key(session) return K .. 's:' .. session end
+
+-- The counts among what is noted of a queue: by turns priority:status, tasks.
+local function counts_of(queue)
+  local out, row = {}, call('HGETALL', queue_key(queue))
+  for i = 1, #row, 2 do
+    if string.find(row[i], ':', 1, true) then out[#out + 1], out[#out + 2] = row[i], row[i + 1] end
+  end
+  return out
 end
 
 -- Numbers above 10^14 lose digits in `..`; this is the only way they are printed.
@@ -60,16 +74,6 @@ local function publish(message)
   call('PUBLISH', string.match(K, '^{(.*):%d+}:$') .. ':hints', message)
 end
 
--- While nobody watches any task, this costs one look; see watch.lua.
-local function tell_watchers(letter)
-  if #news == 0 or call('EXISTS', K .. 'wt') == 0 then return end
-  local heard = {}
-  for i, watched in ipairs(call('ZMSCORE', K .. 'wt', unpack(news))) do
-    if watched then heard[#heard + 1] = news[i] end
-  end
-  if #heard > 0 then publish(letter .. table.concat(heard)) end
-end
-
 local function set_all(list)
   for i = 1, #list, 1000 do call('MSET', unpack(list, i, math.min(i + 999, #list))) end
 end
@@ -77,12 +81,12 @@ end
 -- The partition's own numbers: read when first asked for, written once by `close_numbers`.
 local function own()
   if numbers then return numbers end
-  local row = call('HMGET', META, 'store', 'epoch', 'fc', 'obn', 'obb', 'xn', 'xb', 'xh')
+  local row = call('HMGET', META, 'store', 'epoch', 'fc', 'obn', 'obb', 'xn', 'xb', 'xh', 'wt')
   numbers = {
     store = row[1], epoch = tonumber(row[2] or 0), fencing = tonumber(row[3] or 0),
     owed = tonumber(row[4] or 0), owed_bytes = tonumber(row[5] or 0),
     newest_tomb = tonumber(row[6] or nil), forgotten = tonumber(row[7] or nil),
-    kept_tombs = row[8] or '',
+    kept_tombs = row[8] or '', watched = row[9],
   }
   return numbers
 end
@@ -99,6 +103,20 @@ local function close_numbers()
     row[#row + 1], row[#row + 2] = 'xn', digits(numbers.newest_tomb)
   end
   if #row > 0 then call('HSET', META, unpack(row)) end
+end
+
+-- While nobody watches any task, this costs one look; see watch.lua.
+local function tell_watchers(letter)
+  if #news == 0 or not own().watched then return end
+  if call('EXISTS', K .. 'wt') == 0 then
+    call('HDEL', META, 'wt')
+    return
+  end
+  local heard = {}
+  for i, watched in ipairs(call('ZMSCORE', K .. 'wt', unpack(news))) do
+    if watched then heard[#heard + 1] = news[i] end
+  end
+  if #heard > 0 then publish(letter .. table.concat(heard)) end
 end
 
 local function is_cold(store_id)

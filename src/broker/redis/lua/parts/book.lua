@@ -6,6 +6,9 @@ each_call(function()
   told_kind, told_list, told_entry = 'm', '', ''
 end)
 
+-- Of a lane, beside its clocks, how many tasks live.
+local function clock_key(lane) return K .. 'v:' .. lane end
+
 -- One cell per priority and status: a number, as forming a text for each task is dear.
 local function count(queue, priority, status, by)
   if status >= DONE then return end
@@ -94,17 +97,17 @@ end
 local function close_books(now)
   local entry = close_outbox(now)
   for queue, row in pairs(counted) do
-    local key = K .. 'c:' .. queue
+    local key = queue_key(queue)
     for cell, by in pairs(row) do
       local status = cell % 16
       if by ~= 0 then call('HINCRBY', key, (cell - status) / 16 .. ':' .. status, by) end
     end
   end
   for lane, by in pairs(live) do
-    if by ~= 0 then call('HINCRBY', K .. 'lc', lane, by) end
+    if by ~= 0 then call('HINCRBY', clock_key(lane), 'live', by) end
   end
   for lane, queue in pairs(woken) do
-    local paused = call('HGET', K .. 'q:' .. queue, 'paused') == '1'
+    local paused = call('HGET', queue_key(queue), 'paused') == '1'
     local name = not paused and call('HGET', K .. 'ln', lane)
     if name then call('ZADD', K .. 'mk:' .. name, 0, '1') end
   end

@@ -4,15 +4,41 @@
 -- A session's leases stand in a sorted set by when their attempts must end. Among the sessions it
 -- stands in `dl` by when the first of them may have to: a time that is only brought forward here,
 -- and that a sweep sets right once it has come.
-local held, firsts, unheld, uncancelled
+local held, firsts, first_ends, unheld, uncancelled
 -- Many attempts of a call end at the same time: its text is formed once.
 local times
 each_call(function()
-  held, firsts, unheld, uncancelled = {}, {}, {}, {}
+  held, firsts, first_ends, unheld, uncancelled = {}, {}, {}, {}, {}
   times = {}
 end)
 
 local function held_key(session) return K .. 'sh:' .. session end
+
+local function note_first_end(session, deadline)
+  call('ZADD', K .. 'dl', 'LT', digits(deadline), session)
+  call('HSET', session_key(session), 'd', digits(deadline))
+end
+
+-- A grant brings it forward, which mostly needs no write: what is noted of the session says a time
+-- that it is not after.
+local function bring_first_end(session, deadline)
+  local known = first_ends[session]
+  if known == nil then known = tonumber(call('HGET', session_key(session), 'd') or nil) end
+  if known and known <= deadline then return end
+  first_ends[session] = deadline
+  note_first_end(session, deadline)
+end
+
+-- Sets it right; nil: it holds no lease.
+local function set_first_end(session, deadline)
+  if deadline then
+    call('ZADD', K .. 'dl', deadline, session)
+    call('HSET', session_key(session), 'd', deadline)
+  else
+    call('ZREM', K .. 'dl', session)
+    call('HDEL', session_key(session), 'd')
+  end
+end
 
 local function gather(lists, key, value)
   local list = lists[key]
@@ -61,15 +87,24 @@ end
 local function close_holds()
   for session, list in pairs(held) do
     add_sorted(held_key(session), list)
-    call('ZADD', K .. 'dl', 'LT', digits(firsts[session]), session)
+    bring_first_end(session, firsts[session])
   end
   for session, ids in pairs(unheld) do call_sliced('ZREM', held_key(session), ids) end
   call_sliced('ZREM', K .. 'cd', uncancelled)
 end
 
-local function is_live(session, now)
-  local expires = call('ZSCORE', K .. 'sl', session)
-  return expires and tonumber(expires) > now
+local function end_of(session) return tonumber(call('HGET', session_key(session), 'e') or 0) end
+local function is_live(session, now) return end_of(session) > now end
+
+-- When the lease of a session ends stands in `sl`, and with what else is known of it.
+local function set_end(session, at)
+  call('ZADD', K .. 'sl', digits(at), session)
+  call('HSET', session_key(session), 'e', digits(at))
+end
+
+local function clear_end(session)
+  call('ZREM', K .. 'sl', session)
+  call('HDEL', session_key(session), 'e')
 end
 
 -- What lease.lua answers.

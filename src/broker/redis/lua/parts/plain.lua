@@ -9,6 +9,8 @@ local GRANT = '>BBBBI4I4I6I7I4I4Bdc8I6I6I6I2I4I4'
 local WAIT = '>I6xxxxxxI6xxxxxxI4xxxxxxxxxxxxxxxxxxI4I6I6I4'
 local STARTED_AT = 51
 local RUNS = '>xBBBI4I4xxxxxxI7xxxxxxxxxc16xxxxxxxxxxxxI6xxxxxxxxxxI2'
+-- Of settle.lua's items: kind, id, token, place of the session, result or error, next, delay.
+local SETTLE_ITEM = '>Bc16c16I2I4c0Bd'
 local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0'
 
 -- How many of these a call moved, by queue and priority.
@@ -28,14 +30,19 @@ local function count_plain()
   granted, completed = {}, {}
 end
 
--- How long it may run once granted; nil unless it is ready, was never granted and is free to run
--- at any time.
-local function plain_timeout(rec)
-  local status, flags = string.byte(rec, 2, 3)
-  if status ~= PENDING or band(flags, QUARANTINE + PAYLOAD_APART) ~= 0 then return nil end
-  local started, cancel, tail, timeout, expire, deadline, heartbeat = read(WAIT, rec, STARTED_AT)
+-- How long it may run once granted; nil unless it was never granted and is free to run at any time.
+-- `at`: where the time of its start stands.
+local function is_free(flags, at, packed)
+  if band(flags, QUARANTINE + PAYLOAD_APART) ~= 0 then return nil end
+  local started, cancel, tail, timeout, expire, deadline, heartbeat = read(WAIT, packed, at)
   if started + cancel + tail + expire + deadline + heartbeat > 0 then return nil end
   return timeout
+end
+
+-- The same of a record; nil as well unless it is ready.
+local function plain_timeout(rec)
+  local status, flags = string.byte(rec, 2, 3)
+  return status == PENDING and is_free(flags, STARTED_AT, rec) or nil
 end
 
 -- The record after the grant. Joined by `..`, as struct.pack copies long strings byte by byte.
@@ -48,10 +55,10 @@ local function grant_plain(id, rec, s, counter, secret, now, timeout)
     sub(rec, REST_AT) .. s.tail
 end
 
--- The flags and the run of a running attempt that completes, and nothing else is to be done for it;
--- nil where the plain way is none. Its record needs no change, as nothing of it stays: the outbox
--- is told of it as it was before, with the result.
-local function complete_plain(rec, token, session, data)
+-- The flags and the run of a running attempt that completes, and nothing else is to be done for
+-- it, with its priority, lane and queue; nil where the plain way is none. Its record needs no
+-- change, as nothing of it stays: the outbox is told of it as it was before, with the result.
+local function plain_end(rec, token, session, data)
   local status, flags, priority, lane, queue, birth, held_by, cancel, run = read(RUNS, rec)
   if status ~= RUNNING or held_by ~= token or cancel > 0 then return nil end
   if band(flags, QUARANTINE + LOST + PAYLOAD_APART) ~= 0 or #data > INLINE_BYTES then return nil end
@@ -60,11 +67,20 @@ local function complete_plain(rec, token, session, data)
   -- Neither a result nor what stands behind it.
   if sub(rec, -12) ~= NONE then return nil end
   if birth > 0 and flags % 2 == 0 and is_born(birth) then flags = flags + IN_HISTORY end
+  return flags, run, priority, lane, queue
+end
+
+local function complete_plain(rec, token, session, data)
+  local flags, run, priority, lane, queue = plain_end(rec, token, session, data)
+  if not flags then return nil end
   local cell = queue * 4 + priority
   completed[cell] = (completed[cell] or 0) + 1
   live[lane] = (live[lane] or 0) - 1
   return flags, run
 end
+
+-- How settle.lua notes that it did so, with IN_OUTBOX.
+local completed_by = '\129'
 
 -- Tells history that this task completed: its record as it was before, and the result. The first
 -- byte says so: COMPLETE of settle.lua, and 64.

@@ -17,7 +17,7 @@ local function lane_key(lane) return K .. 'L:' .. lane end
 local function clock_of(lane)
   local c = clocks[lane]
   if c then return c end
-  local row = call('HMGET', K .. 'v:' .. lane, 'v0', 'v1', 'v2', 'v3', 'n')
+  local row = call('HMGET', clock_key(lane), 'v0', 'v1', 'v2', 'v3', 'n')
   c = { v = {}, n = tonumber(row[5] or 0), changed = {} }
   for level = 0, 3 do c.v[level] = tonumber(row[level + 1] or 0) end
   clocks[lane] = c
@@ -122,7 +122,7 @@ local function close_shelves()
     for field, value in pairs(c.changed) do
       row[#row + 1], row[#row + 2] = field, digits(value)
     end
-    if #row > 0 then call('HSET', K .. 'v:' .. lane, unpack(row)) end
+    if #row > 0 then call('HSET', clock_key(lane), unpack(row)) end
     c.changed = {}
   end
 end

@@ -14,9 +14,10 @@ end)
 local function find_sessions(list, now)
   local found, lost = {}, {}
   for i, s in ipairs(list) do
-    local row = call('HMGET', K .. 's:' .. s.id, 'g', 'w')
-    if row[1] and tonumber(row[1]) == s.generation and is_live(s.id, now) then
-      s.worker = row[2]
+    local row = call('HMGET', session_key(s.id), 'g', 'w', 'e', 'd')
+    local is_own = row[1] and tonumber(row[1]) == s.generation
+    if is_own and row[3] and tonumber(row[3]) > now then
+      s.worker, first_ends[s.id] = row[2], row[4] and tonumber(row[4])
       found[#found + 1] = s
     else
       lost[#lost + 1] = i - 1
@@ -333,7 +334,7 @@ local function find_lanes(run, names)
     if lane and not lane.empty then
       local queue = run.queues[queue_id]
       if not queue then
-        local row = call('HMGET', K .. 'q:' .. queue_id, 'paused', 'served')
+        local row = call('HMGET', queue_key(queue_id), 'paused', 'served')
         queue = { id = queue_id, paused = row[1] == '1', served = tonumber(row[2] or 0) }
         queue.before, queue.lanes = queue.served, {}
         run.queues[queue_id] = queue
@@ -378,7 +379,7 @@ local function serve(run, names)
   end
   for id, queue in pairs(run.queues) do
     if queue.served ~= queue.before then
-      call('HSET', K .. 'q:' .. id, 'served', digits(queue.served))
+      call('HSET', queue_key(id), 'served', digits(queue.served))
     end
   end
   local more = false

@@ -89,7 +89,8 @@ local function close_tombs(now)
   if newest_tomb > all or not own().newest_tomb then
     own().newest_tomb, own().entombed = math.max(newest_tomb, all), true
   end
-  if newest_tomb > newest_in(tomb_bucket(now)) then
+  -- Newer than all is newer than those beside it.
+  if newest_tomb > all or newest_tomb > newest_in(tomb_bucket(now)) then
     tombs[#tombs + 1], tombs[#tombs + 2] = 'newest', digits(newest_tomb)
   end
   call_sliced('HSET', key, tombs)
