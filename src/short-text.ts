@@ -69,7 +69,8 @@ export class NameMemory {
   }
 }
 
-function isAt(known: Uint8Array, bytes: Buffer, from: number, length: number): boolean {
+/** Whether exactly those bytes stand there; of few bytes cheaper than a call out of JavaScript. */
+export function isAt(known: Uint8Array, bytes: Uint8Array, from: number, length: number): boolean {
   if (known.length !== length) return false;
   for (let index = 0; index < length; index += 1) {
     if (known[index] !== bytes[from + index]) return false;

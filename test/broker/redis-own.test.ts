@@ -152,6 +152,37 @@ describe("the packed record", () => {
     );
   });
 
+  const few = fc.constantFrom("", "a", "b", "ab");
+  const alike = fc.record({
+    namespace: fc.constantFrom("default", "a"),
+    queue: fc.constantFrom("default", "a", "b"),
+    type: fc.constantFrom("a", "b", "ab"),
+    groupKey: few,
+    createdAt: fc.constantFrom(1, 60, 70, 2 ** 20, 2 ** 41),
+    requiredLabels: fc.constantFrom({}, { a: "b" }),
+    tags: fc.constantFrom([], ["a"], ["b"], ["a", "b"]),
+    idempotencyKey: few,
+    maxRetries: fc.constantFrom(3, 4),
+    attempt: fc.constantFrom(0, 1),
+    sessionId: fc.constantFrom("a", "b", "ba"),
+    workerId: few,
+    terms: fc.constantFrom(undefined, { deadline: 5 }),
+    error: fc.constantFrom(undefined, { code: "a", message: "", retryable: true }),
+  });
+
+  it("is read alike whatever was read before, as much as tasks resemble each other", () => {
+    fc.assert(
+      fc.property(fc.array(alike, { minLength: 2, maxLength: 20 }), (lives) => {
+        for (const fields of lives) {
+          const task: Task = { ...factory.task(), ...fields };
+          const { record } = packTask(task, { inHistory: true, restored: false });
+          expect(unpackTask(task.id, record)).toEqual(task);
+        }
+      }),
+      { numRuns: 200 },
+    );
+  });
+
   it("keeps a payload over 1 KiB out of the record", () => {
     const data = new Uint8Array(1_025);
     const task = factory.task({ payload: { contentType: "", data } });

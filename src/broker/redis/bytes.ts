@@ -206,38 +206,69 @@ export class Unpacker {
   }
 }
 
+/** Bytes among others, and how their numbers are read: a view of its own for each would be dear. */
+export interface Stretch {
+  readonly packed: Buffer;
+  /** Of `packed`, all of it. */
+  readonly view: DataView;
+  readonly from: number;
+  readonly to: number;
+}
+
+export const stretchOf = (packed: Buffer): Stretch => ({
+  packed,
+  view: viewOf(packed),
+  from: 0,
+  to: packed.length,
+});
+
 /**
  * The strings of a list as Redis's cmsgpack packs it (the MessagePack specification, str and
  * array).
  */
-export class PackedStrings {
+export class PackedStrings implements Stretch {
   readonly count: number;
-  readonly #packed: Buffer;
-  #at: number;
+  readonly packed: Buffer;
+  readonly view: DataView;
+  /** Where the string stands that `step` came to. */
+  from = 0;
+  to: number;
 
   constructor(packed: Buffer) {
-    this.#packed = packed;
+    this.packed = packed;
+    this.view = viewOf(packed);
     const kind = packed[0]!;
     if (kind === 0xdc) {
-      this.count = packed.readUInt16BE(1);
-      this.#at = 3;
+      this.count = this.view.getUint16(1);
+      this.to = 3;
     } else {
-      this.count = kind === 0xdd ? packed.readUInt32BE(1) : kind & 0x0f;
-      this.#at = kind === 0xdd ? 5 : 1;
+      this.count = kind === 0xdd ? this.view.getUint32(1) : kind & 0x0f;
+      this.to = kind === 0xdd ? 5 : 1;
     }
   }
 
-  next(): Buffer {
-    const start = this.#at + 1;
-    const kind = this.#packed[start - 1]!;
-    if (kind === 0xd9) return this.#take(start + 1, this.#packed.readUInt8(start));
-    if (kind === 0xda) return this.#take(start + 2, this.#packed.readUInt16BE(start));
-    if (kind === 0xdb) return this.#take(start + 4, this.#packed.readUInt32BE(start));
-    return this.#take(start, kind & 0x1f);
+  /** To the next string, which is not copied, nor made a Buffer of its own. */
+  step(): void {
+    const start = this.to + 1;
+    const kind = this.packed[start - 1]!;
+    if (kind === 0xd9) this.#set(start + 1, this.packed[start]!);
+    else if (kind === 0xda) this.#set(start + 2, this.view.getUint16(start));
+    else if (kind === 0xdb) this.#set(start + 4, this.view.getUint32(start));
+    else this.#set(start, kind & 0x1f);
   }
 
-  #take(start: number, length: number): Buffer {
-    this.#at = start + length;
-    return this.#packed.subarray(start, this.#at);
+  /** The string that `step` came to. */
+  here(): Buffer {
+    return this.packed.subarray(this.from, this.to);
+  }
+
+  next(): Buffer {
+    this.step();
+    return this.here();
+  }
+
+  #set(from: number, length: number): void {
+    this.from = from;
+    this.to = from + length;
   }
 }

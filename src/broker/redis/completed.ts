@@ -1,8 +1,6 @@
 import type { Payload, Task } from "../../task/task.js";
-import { at, completedCode, flag, headBytes, runningCode } from "./record.js";
-
-/** Four of the seven parts of a tail are empty, and so say only how long they are. */
-const tailLengths = 7 * 4;
+import type { Stretch } from "./bytes.js";
+import { at, completedCode, flag, headBytes, runningCode, tailLengths, timeAt } from "./record.js";
 
 /**
  * What `unpackTask` would read from the record of a completed task, where the task as it was leased
@@ -12,7 +10,7 @@ const tailLengths = 7 * 4;
  */
 export function completedTask(
   leased: Task,
-  record: Buffer,
+  record: Stretch,
   result: Payload | undefined,
   endedAt: number | undefined,
 ): Task | undefined {
@@ -23,7 +21,7 @@ export function completedTask(
     namespace: leased.namespace,
     queue: leased.queue,
     type: leased.type,
-    priority: record[at.priority] as Task["priority"],
+    priority: record.packed[record.from + at.priority] as Task["priority"],
     payload: leased.payload,
     maxRetries: leased.maxRetries,
     retry: leased.retry,
@@ -50,7 +48,7 @@ export function completedTask(
     workerId: leased.workerId,
     readyAt: undefined,
     startedAt: leased.startedAt,
-    completedAt: endedAt ?? record.readUIntBE(at.completed, 6),
+    completedAt: endedAt ?? timeAt(record.view, record.from + at.completed),
     cancelRequestedAt: undefined,
     result,
     error: undefined,
@@ -61,38 +59,38 @@ export function completedTask(
 }
 
 /** Every other change would have raised the version or stands in the tail. */
-const isNextOf = (leased: Task, record: Buffer): boolean =>
-  record[at.status] === completedCode &&
-  record.readUInt32BE(at.version) === leased.version + 1 &&
-  record.readUInt16BE(at.releases) === 0;
+const isNextOf = (leased: Task, { packed, view, from }: Stretch): boolean =>
+  packed[from + at.status] === completedCode &&
+  view.getUint32(from + at.version) === leased.version + 1 &&
+  view.getUint16(from + at.releases) === 0;
 
-const isStill = (leased: Task, record: Buffer): boolean =>
-  record[at.status] === runningCode && record.readUInt32BE(at.version) === leased.version;
+const isStill = (leased: Task, { packed, view, from }: Stretch): boolean =>
+  packed[from + at.status] === runningCode && view.getUint32(from + at.version) === leased.version;
 
-const isOfGrant = (leased: Task, record: Buffer): boolean =>
-  (record[at.flags]! & (flag.payloadApart | flag.resultApart)) === 0 &&
-  record.readUInt32BE(at.attempt) === leased.attempt &&
-  record.readDoubleBE(at.token) === leased.fencingToken &&
-  record.readUInt16BE(at.run) === leased.run &&
-  record.readUInt16BE(at.retryCount) === leased.retryCount &&
-  record.readUInt16BE(at.leaseLosses) === leased.leaseLosses &&
-  record.readUIntBE(at.started, 6) === leased.startedAt &&
-  record.readUIntBE(at.cancel, 6) === 0 &&
-  record.readUIntBE(at.ready, 6) === 0;
+const isOfGrant = (leased: Task, { packed, view, from }: Stretch): boolean =>
+  (packed[from + at.flags]! & (flag.payloadApart | flag.resultApart)) === 0 &&
+  view.getUint32(from + at.attempt) === leased.attempt &&
+  view.getFloat64(from + at.token) === leased.fencingToken &&
+  view.getUint16(from + at.run) === leased.run &&
+  view.getUint16(from + at.retryCount) === leased.retryCount &&
+  view.getUint16(from + at.leaseLosses) === leased.leaseLosses &&
+  timeAt(view, from + at.started) === leased.startedAt &&
+  timeAt(view, from + at.cancel) === undefined &&
+  timeAt(view, from + at.ready) === undefined;
 
 /** Session and worker, which are the grant's, and perhaps a result. */
-function hasPlainTail({ sessionId, workerId }: Task, record: Buffer): boolean {
+function hasPlainTail({ sessionId, workerId }: Task, { view, from }: Stretch): boolean {
   const tailAt =
-    headBytes + record.readUInt32BE(at.specBytes) + record.readUInt16BE(at.payloadBytes);
-  const tailBytes = record.readUInt32BE(at.tailBytes);
+    from + headBytes + view.getUint32(from + at.specBytes) + view.getUint16(from + at.payloadBytes);
+  const tailBytes = view.getUint32(from + at.tailBytes);
+  // Four of the seven parts are empty, and so say only how long they are.
   if (tailBytes < tailLengths) return false;
-  const sessionBytes = record.readUInt32BE(tailAt);
-  const workerBytes = record.readUInt32BE(tailAt + 4 + sessionBytes);
+  const sessionBytes = view.getUint32(tailAt);
+  const workerBytes = view.getUint32(tailAt + 4 + sessionBytes);
   // Letters of more bytes than one are left to the way that reads them.
   if (sessionBytes !== sessionId.length || workerBytes !== workerId.length) return false;
   const errorAt = tailAt + 8 + sessionBytes + workerBytes;
-  const noTrouble = record.readUInt32BE(errorAt) === 0 && record.readUInt32BE(errorAt + 4) === 0;
-  if (!noTrouble) return false;
-  const resultBytes = record.readUInt32BE(errorAt + 8);
+  if (view.getUint32(errorAt) !== 0 || view.getUint32(errorAt + 4) !== 0) return false;
+  const resultBytes = view.getUint32(errorAt + 8);
   return tailBytes === tailLengths + sessionBytes + workerBytes + resultBytes;
 }

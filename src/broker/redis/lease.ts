@@ -1,11 +1,12 @@
 import { limits } from "../../limits.js";
 import { uuidText } from "../../task/uuid.js";
+import type { Task } from "../../task/task.js";
 import { runEnd } from "../../task/times.js";
 import type { Lease, LeaseReply, LeaseRequest } from "../broker.js";
-import { PackedStrings } from "./bytes.js";
+import { PackedStrings, stretchOf } from "./bytes.js";
 import { type Argument, ownStoreId } from "./connection.js";
 import { laneText } from "./keys.js";
-import { tokenOf, unpackTask } from "./record.js";
+import { type Apart, readTask, tokenOf } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { noBytes } from "./sections.js";
 import type { Store } from "./store.js";
@@ -58,15 +59,22 @@ function readGranted(
   packed: Buffer,
   payloads: ReadonlyMap<number, Buffer>,
 ): Lease[] {
-  if (packed.length === 0) return [];
+  const leases: Lease[] = [];
+  if (packed.length === 0) return leases;
   const strings = new PackedStrings(packed);
-  return Array.from({ length: strings.count / 2 }, (_, n) => {
-    const id = strings.next();
-    const lease = readLease(id, strings.next(), undefined, payloads.get(n));
-    store.fencing.saw(partition, lease.task.fencingToken);
-    return lease;
-  });
+  for (let nth = 0; nth < strings.count / 2; nth += 1) {
+    strings.step();
+    const idAt = strings.from;
+    strings.step();
+    const apart = payloads.size > 0 ? { payload: payloads.get(nth) } : nothingApart;
+    const task = readTask(uuidText(packed, idAt), strings, apart);
+    leases.push(leaseOf(tokenOf(packed, idAt, strings), task, task.startedAt ?? 0));
+    store.fencing.saw(partition, task.fencingToken);
+  }
+  return leases;
 }
+
+const nothingApart: Apart = Object.freeze({});
 
 /** Of the tasks at these places; the others have theirs in the record. */
 export function payloadsByPlace(pairs: readonly Reply[]): Map<number, Buffer> {
@@ -77,29 +85,22 @@ export function payloadsByPlace(pairs: readonly Reply[]): Map<number, Buffer> {
   return payloads;
 }
 
-/** `now`: the store's time; left out for a fresh grant, which has its whole time before it. */
-export function readLease(
-  id: Buffer,
-  record: Buffer,
-  now: number | undefined,
-  payload?: Buffer,
-): Lease {
-  const task = unpackTask(uuidText(id), record, { payload });
-  const from = now ?? task.startedAt ?? 0;
-  return {
-    token: tokenOf(id, record),
-    sessionId: task.sessionId,
-    task,
-    timeoutMs: Math.max(0, runEnd(task, from) - from),
-  };
-}
+/** `now`: the store's time; of a fresh grant, which has its whole time before it, its start. */
+const leaseOf = (token: Buffer, task: Task, now: number): Lease => ({
+  token,
+  sessionId: task.sessionId,
+  task,
+  timeoutMs: Math.max(0, runEnd(task, now) - now),
+});
 
 /**
  * Rows of { id, record }, as sweeps and sessions give them; payloads in keys of their own are left
- * out.
+ * out. `now`: the store's time.
  */
 export const readOffered = (rows: Reply | undefined, now: number): Lease[] =>
   asList(rows).map((row) => {
-    const [id, record] = asList(row);
-    return readLease(asBytes(id), asBytes(record), now);
+    const [idReply, record] = asList(row);
+    const id = asBytes(idReply);
+    const stretch = stretchOf(asBytes(record));
+    return leaseOf(tokenOf(id, 0, stretch), readTask(uuidText(id), stretch, nothingApart), now);
   });

@@ -1,8 +1,9 @@
 import "../../task/shape.js";
+import { isAt } from "../../short-text.js";
 import { leaseTokenIdAt, leaseTokenLength, leaseTokenProofAt, slotInId } from "../../task/ids.js";
 import { uuidBytes } from "../../task/uuid.js";
 import type { Payload, Status, Task } from "../../task/task.js";
-import { Packer, Unpacker } from "./bytes.js";
+import { Packer, type Stretch, stretchOf, Unpacker } from "./bytes.js";
 import {
   noBytes,
   packCancellation,
@@ -14,7 +15,7 @@ import {
   unpackProgress,
   unpackResult,
 } from "./sections.js";
-import { packSpec, unpackSpec } from "./spec.js";
+import { packSpec, readCreatedAt, readSpec } from "./spec.js";
 
 /*
  * The packed record: a header of fixed length that scripts change in place, the spec (group key
@@ -204,15 +205,19 @@ export const hasPayloadApart = (record: Buffer): boolean =>
 export const hasResultApart = (record: Buffer): boolean =>
   (record[at.flags]! & flag.resultApart) !== 0;
 
-/** The token of the record's last grant, whose fencing number and secret stand in the header. */
-export function tokenOf(id: Buffer, record: Buffer): Buffer {
+/**
+ * The token of the last grant of a record, whose fencing number and secret stand in the header.
+ * `idAt`: where the bytes of the task's id stand.
+ */
+export function tokenOf(ids: Buffer, idAt: number, { packed, from }: Stretch): Buffer {
   const token = Buffer.allocUnsafe(leaseTokenLength);
-  const slot = slotInId(id);
+  const slot = slotInId(ids, idAt);
   token[0] = slot >> 8;
   token[1] = slot & 0xff;
+  const proofAt = from + at.token;
   for (let n = 0; n < 16; n += 1) {
-    token[leaseTokenIdAt + n] = id[n]!;
-    token[leaseTokenProofAt + n] = record[at.token + n]!;
+    token[leaseTokenIdAt + n] = ids[idAt + n]!;
+    token[leaseTokenProofAt + n] = packed[proofAt + n]!;
   }
   return token;
 }
@@ -221,58 +226,68 @@ export function tokenOf(id: Buffer, record: Buffer): Buffer {
  * `payloadOmitted`: the record is a snapshot told to history, which has the payload already. The
  * fields have the order of `newTask`, so that both make objects of one shape.
  */
-export function unpackTask(
+export const unpackTask = (
   id: string,
   record: Buffer,
   apart: Apart = {},
   payloadOmitted = false,
+): Task => readTask(id, stretchOf(record), apart, payloadOmitted);
+
+/** The same of a record that stands among others. */
+export function readTask(
+  id: string,
+  { packed, view, from }: Stretch,
+  apart: Apart,
+  payloadOmitted = false,
 ): Task {
-  const payloadAt = headBytes + record.readUInt32BE(at.specBytes);
-  const payloadEnd = payloadAt + record.readUInt16BE(at.payloadBytes);
-  const from = new Unpacker(record, headBytes);
-  const groupKey = from.rawText(record.readUInt16BE(at.groupBytes));
-  const spec = unpackSpec(id, from);
-  const tail = unpackTail(record, payloadEnd, apart);
+  const specAt = from + headBytes;
+  const payloadAt = specAt + view.getUint32(from + at.specBytes);
+  const payloadEnd = payloadAt + view.getUint16(from + at.payloadBytes);
+  const flags = packed[from + at.flags]!;
+  const groupBytes = view.getUint16(from + at.groupBytes);
+  const spec = readSpec(packed, specAt, payloadAt, groupBytes);
+  const { contentType } = spec;
+  const tail = readTail(packed, payloadEnd, view.getUint32(from + at.tailBytes), flags, apart);
   const data =
-    spec.contentType === undefined || payloadOmitted
+    contentType === undefined || payloadOmitted
       ? undefined
-      : hasPayloadApart(record)
+      : (flags & flag.payloadApart) !== 0
         ? apart.payload
-        : record.subarray(payloadAt, payloadEnd);
+        : packed.subarray(payloadAt, payloadEnd);
   return {
     id,
     namespace: spec.namespace,
     queue: spec.queue,
     type: spec.type,
-    priority: record[at.priority] as Task["priority"],
-    payload: data ? { contentType: spec.contentType!, data } : undefined,
+    priority: packed[from + at.priority] as Task["priority"],
+    payload: data ? { contentType: contentType!, data } : undefined,
     maxRetries: spec.maxRetries,
     retry: spec.retry,
     runAt: spec.runAt,
-    timeoutMs: record.readUInt32BE(at.timeout),
-    groupKey,
+    timeoutMs: view.getUint32(from + at.timeout),
+    groupKey: spec.groupKey,
     requiredLabels: spec.requiredLabels,
     tags: spec.tags,
     idempotencyKey: spec.idempotencyKey,
     retentionMs: spec.retentionMs,
     traceContext: spec.traceContext,
-    durability: (record[at.flags]! & flag.relaxed) === 0 ? "durable" : "relaxed",
-    createdAt: spec.createdAt,
+    durability: (flags & flag.relaxed) === 0 ? "durable" : "relaxed",
+    createdAt: readCreatedAt(packed, specAt + groupBytes, id),
     terms: spec.terms,
-    status: statuses[record[at.status]!]!,
-    version: record.readUInt32BE(at.version),
-    run: record.readUInt16BE(at.run),
-    attempt: record.readUInt32BE(at.attempt),
-    retryCount: record.readUInt16BE(at.retryCount),
-    leaseLosses: record.readUInt16BE(at.leaseLosses),
-    releases: record.readUInt16BE(at.releases),
-    fencingToken: record.readDoubleBE(at.token),
+    status: statuses[packed[from + at.status]!]!,
+    version: view.getUint32(from + at.version),
+    run: view.getUint16(from + at.run),
+    attempt: view.getUint32(from + at.attempt),
+    retryCount: view.getUint16(from + at.retryCount),
+    leaseLosses: view.getUint16(from + at.leaseLosses),
+    releases: view.getUint16(from + at.releases),
+    fencingToken: view.getFloat64(from + at.token),
     sessionId: tail.sessionId,
     workerId: tail.workerId,
-    readyAt: timeAt(record, at.ready),
-    startedAt: timeAt(record, at.started),
-    completedAt: timeAt(record, at.completed),
-    cancelRequestedAt: timeAt(record, at.cancel),
+    readyAt: timeAt(view, from + at.ready),
+    startedAt: timeAt(view, from + at.started),
+    completedAt: timeAt(view, from + at.completed),
+    cancelRequestedAt: timeAt(view, from + at.cancel),
     result: tail.result,
     error: tail.error,
     progress: tail.progress,
@@ -281,8 +296,9 @@ export function unpackTask(
   };
 }
 
-const timeAt = (record: Buffer, offset: number): number | undefined =>
-  record.readUIntBE(offset, 6) || undefined;
+/** Six bytes; 0: none. */
+export const timeAt = (view: DataView, offset: number): number | undefined =>
+  view.getUint16(offset) * 0x1_0000_0000 + view.getUint32(offset + 2) || undefined;
 
 type Tail = Pick<
   Task,
@@ -302,9 +318,41 @@ const noTail: Tail = {
 /** One byte that begins no checkpoint stands for one in a key of its own. */
 const isApart = (block: Buffer): boolean => block.length === 1 && block[0] === 0xff;
 
-function unpackTail(record: Buffer, start: number, apart: Apart): Tail {
-  if (record.readUInt32BE(at.tailBytes) === 0) return noTail;
-  const from = new Unpacker(record, start);
+/** Seven sections, each behind its length. */
+export const tailLengths = 7 * 4;
+
+interface KnownTail {
+  readonly bytes: Uint8Array;
+  readonly tail: Tail;
+}
+
+/** Of the last tasks that were granted, by the last letter of their session. */
+const knownTails: (KnownTail | undefined)[] = Array.from({ length: 128 }, () => undefined);
+
+function readTail(
+  packed: Buffer,
+  start: number,
+  length: number,
+  flags: number,
+  apart: Apart,
+): Tail {
+  if (length === 0) return noTail;
+  const sessionBytes = packed[start + 3]!;
+  const workerBytes = packed[start + 7 + sessionBytes]!;
+  // Session and worker alone: a grant, of which there are many by each.
+  if (length !== tailLengths + sessionBytes + workerBytes || flags & flag.resultApart) {
+    return unpackTail(packed, start, flags, apart);
+  }
+  const place = packed[start + 3 + sessionBytes]! & (knownTails.length - 1);
+  const before = knownTails[place];
+  if (before && isAt(before.bytes, packed, start, length)) return before.tail;
+  const tail = unpackTail(packed, start, flags, apart);
+  knownTails[place] = { bytes: Uint8Array.from(packed.subarray(start, start + length)), tail };
+  return tail;
+}
+
+function unpackTail(packed: Buffer, start: number, flags: number, apart: Apart): Tail {
+  const from = new Unpacker(packed, start);
   const sessionId = from.blockText();
   const workerId = from.blockText();
   const error = from.block(unpackError);
@@ -313,7 +361,7 @@ function unpackTail(record: Buffer, start: number, apart: Apart): Tail {
   return {
     sessionId,
     workerId,
-    result: hasResultApart(record) ? apart.result : inline,
+    result: (flags & flag.resultApart) === 0 ? inline : apart.result,
     error,
     progress,
     cancellation: from.block(unpackCancellation),

@@ -10,7 +10,7 @@ import type {
   Settlement,
   Transition,
 } from "../broker.js";
-import { PackedStrings, Packer } from "./bytes.js";
+import { PackedStrings, Packer, type Stretch } from "./bytes.js";
 import { completedTask } from "./completed.js";
 import type { Argument } from "./connection.js";
 import { placeIn } from "./keys.js";
@@ -62,7 +62,8 @@ async function settleChunk(
   const [entry, time, verdicts, packed, aparts] = asList(reply);
   const at = asNumber(time);
   const entryId = asText(entry);
-  const strings = new PackedStrings(asBytes(packed));
+  const tellings = asBytes(packed);
+  const strings = new PackedStrings(tellings);
   const payloads = payloadsByPlace(asList(aparts));
   const codesOf = asBytes(verdicts);
   let place = 0;
@@ -72,16 +73,18 @@ async function settleChunk(
       replies[index] = verdict === codes.stale ? stale : duplicate(verdict === codes.recorded);
       continue;
     }
-    const about = strings.next();
+    strings.step();
+    const aboutAt = strings.from;
+    const aboutEnd = strings.to;
+    strings.step();
     const told = {
       partition,
       outboxId: placeIn(entryId, place),
       at,
-      payloadOmitted: about[1] === 1,
-      snapshot: strings.next(),
+      payloadOmitted: tellings[aboutAt + 1] === 1,
     };
     const transition =
-      completionOf(item, told, isBefore(about)) ??
+      completionOf(item, told, strings, isBefore(tellings[aboutAt]!)) ??
       transitionOf({
         partition,
         id: uuidText(item.token, leaseTokenIdAt),
@@ -89,7 +92,7 @@ async function settleChunk(
         at,
         outcome: kindCode(item),
         payloadOmitted: told.payloadOmitted,
-        snapshot: snapshotTold(about, told.snapshot, at),
+        snapshot: snapshotTold(tellings.subarray(aboutAt, aboutEnd), strings.here(), at),
         payload: payloads.get(place),
         result: item.kind === "complete" ? item.result : undefined,
       });
@@ -98,15 +101,19 @@ async function settleChunk(
   }
 }
 
-type ToldEnd = Pick<ToldChange, "partition" | "outboxId" | "at" | "payloadOmitted" | "snapshot">;
+type ToldEnd = Pick<ToldChange, "partition" | "outboxId" | "at" | "payloadOmitted">;
 
 /** Nearly all: it was leased here, and all that happened to it since is that it completed. */
-function completionOf(item: Settlement, told: ToldEnd, before: boolean): Transition | undefined {
+function completionOf(
+  item: Settlement,
+  { partition, outboxId, at, payloadOmitted }: ToldEnd,
+  record: Stretch,
+  before: boolean,
+): Transition | undefined {
   if (item.kind !== "complete" || !item.leased) return undefined;
-  const task = completedTask(item.leased, told.snapshot, item.result, before ? told.at : undefined);
+  const task = completedTask(item.leased, record, item.result, before ? at : undefined);
   if (!task) return undefined;
-  const { partition, outboxId, payloadOmitted } = told;
-  const attempt = attemptOf(task, told.at, "completed", undefined);
+  const attempt = attemptOf(task, at, "completed", undefined);
   return { partition, outboxId, task, payloadOmitted, attempt };
 }
 

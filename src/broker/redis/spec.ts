@@ -8,7 +8,7 @@ import {
   type Task,
   type TaskTerms,
 } from "../../task/task.js";
-import type { Packer, Unpacker } from "./bytes.js";
+import { type Packer, Unpacker } from "./bytes.js";
 
 /* What was asked, as it stands in a record: what equals its default takes no bytes. */
 
@@ -125,12 +125,31 @@ function packRetry(packer: Packer, retry: RetryPolicy): void {
 const none: Readonly<Record<string, string>> = Object.freeze({});
 const noTexts: readonly string[] = Object.freeze([]);
 
-/** `from` stands behind the group key, which comes first because scripts read it. */
-export function unpackSpec(id: string, from: Unpacker) {
+/** What a record says of a task that many others say as well. */
+export interface Spec {
+  readonly groupKey: string;
+  readonly type: string;
+  readonly contentType: string | undefined;
+  readonly namespace: string;
+  readonly queue: string;
+  readonly maxRetries: number;
+  readonly retentionMs: number;
+  readonly runAt: number | undefined;
+  readonly retry: RetryPolicy;
+  readonly requiredLabels: Readonly<Record<string, string>>;
+  readonly tags: readonly string[];
+  readonly idempotencyKey: string;
+  readonly traceContext: Readonly<Record<string, string>>;
+  readonly terms: TaskTerms | undefined;
+}
+
+/** `from` stands at the group key, which comes first because scripts read it. */
+function unpackSpec(from: Unpacker, groupBytes: number): Spec {
+  const groupKey = from.rawText(groupBytes);
   const flags = from.byte();
   const described = from.byte();
   const kind = described & ~withTerms;
-  const createdAt = timeOfId(id) + unzigzag(from.number());
+  from.number();
   const type = from.text();
   const contentType = kind < contentTypes.length ? contentTypes[kind] : from.text();
   const named = flags & own.names ? from.number() : 0;
@@ -138,7 +157,7 @@ export function unpackSpec(id: string, from: Unpacker) {
   const queue = named > 0 ? from.text() : defaultQueue;
   const settings = (flags & own.settings) !== 0;
   return {
-    createdAt,
+    groupKey,
     type,
     contentType,
     namespace,
@@ -153,6 +172,66 @@ export function unpackSpec(id: string, from: Unpacker) {
     traceContext: flags & own.trace ? unpackPairs(from) : none,
     terms: described & withTerms ? (JSON.parse(from.text()) as TaskTerms) : undefined,
   };
+}
+
+interface Known {
+  readonly bytes: Uint8Array;
+  readonly spec: Spec;
+}
+
+/** A power of two. */
+const places = 64;
+const known: (Known | undefined)[] = Array.from({ length: places }, () => undefined);
+
+/** Longer ones are rare, and no two are alike. */
+const knownBytesMax = 256;
+/** Of each task alone. */
+const neverShared = own.runAt | own.key | own.trace;
+
+/**
+ * The spec between two places, which tasks of a kind share: its bytes are compared with those read
+ * before. They differ in one number, how much later than its id a task was made (`packSpec`).
+ */
+export function readSpec(packed: Buffer, from: number, to: number, groupBytes: number): Spec {
+  const flagsAt = from + groupBytes;
+  const shared = (packed[flagsAt]! & neverShared) === 0 && packed[flagsAt + 1]! < withTerms;
+  if (!shared || to - from > knownBytesMax) {
+    return unpackSpec(new Unpacker(packed, from), groupBytes);
+  }
+  const numberEnd = endOfNumber(packed, flagsAt + 2);
+  const place = (packed[to - 1]! * 31 + packed[numberEnd + 1]! * 7 + to - numberEnd) & (places - 1);
+  const before = known[place];
+  if (before && isAlike(before.bytes, packed, from, flagsAt + 2, numberEnd, to)) return before.spec;
+  const spec = unpackSpec(new Unpacker(packed, from), groupBytes);
+  const bytes = [...packed.subarray(from, flagsAt + 2), ...packed.subarray(numberEnd, to)];
+  known[place] = { bytes: Uint8Array.from(bytes), spec };
+  return spec;
+}
+
+/** Of the number that stands in a spec as `packSpec` writes it. */
+export const readCreatedAt = (packed: Buffer, specAt: number, id: string): number =>
+  timeOfId(id) + unzigzag(new Unpacker(packed, specAt + 2).number());
+
+function endOfNumber(packed: Buffer, at: number): number {
+  let end = at;
+  while (packed[end]! > 0x7f) end += 1;
+  return end + 1;
+}
+
+/** Whether the bytes of both stretches, one after the other, are those. */
+function isAlike(
+  bytes: Uint8Array,
+  packed: Buffer,
+  from: number,
+  gapFrom: number,
+  gapTo: number,
+  to: number,
+): boolean {
+  if (bytes.length !== gapFrom - from + to - gapTo) return false;
+  let nth = 0;
+  for (let at = from; at < gapFrom; at += 1, nth += 1) if (bytes[nth] !== packed[at]) return false;
+  for (let at = gapTo; at < to; at += 1, nth += 1) if (bytes[nth] !== packed[at]) return false;
+  return true;
 }
 
 function unpackTexts(from: Unpacker): string[] {

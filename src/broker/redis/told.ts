@@ -13,12 +13,12 @@ const aboutBytes = 18;
 
 export const outcomeTold = (about: Buffer): number => about[0]! & ~toApply;
 
-/** The snapshot is of the moment before the transition. */
-export const isBefore = (about: Buffer): boolean => (about[0]! & toApply) !== 0;
+/** The snapshot is of the moment before the transition; by the first byte of what is told. */
+export const isBefore = (outcome: number): boolean => (outcome & toApply) !== 0;
 
 /** The record after the transition, `at` the time of it. The buffer may be changed. */
 export function snapshotTold(about: Buffer, snapshot: Buffer, at: number): Buffer {
-  if (!isBefore(about)) return snapshot;
+  if (!isBefore(about[0]!)) return snapshot;
   return completed(snapshot, at, about[1] === 1, about.subarray(aboutBytes));
 }
 
