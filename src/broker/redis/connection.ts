@@ -1,16 +1,11 @@
-import { Command, Redis, type RedisOptions } from "ioredis";
+import { Redis, type RedisOptions } from "ioredis";
 import type { Clock, Random, Timer } from "../../clock.js";
 import { DroverError } from "../../errors.js";
 import { limits } from "../../limits.js";
 import type { Events } from "../../telemetry/events.js";
+import { type Argument, Call } from "./call.js";
 
-/**
- * Stands in the place of the store id: what is sent tells the node that gets it of that node, also
- * if it is sent again to another.
- */
-export const ownStoreId = Symbol("store id");
-
-export type Argument = string | Uint8Array | typeof ownStoreId;
+export { type Argument, ownStoreId } from "./call.js";
 
 export interface ConnectionOptions {
   readonly url: string;
@@ -88,6 +83,7 @@ export function createConnection(options: ConnectionOptions): Connection {
   // Without a listener ioredis would print.
   redis.on("error", (error) => (lastError = error));
   redis.on("ready", () => {
+    readAtOnce(redis);
     greet().catch((error: unknown) => {
       lastError = error;
       destroy(redis);
@@ -153,12 +149,6 @@ export function transmit(
   return sendWithin(patience, redis, name, args, "").finally(() => patience.stop());
 }
 
-interface Waiting {
-  /** Monotonic ms. */
-  readonly endAt: number;
-  readonly reject: (error: unknown) => void;
-}
-
 /**
  * The deadline of a connection's commands. When one passes, the socket is destroyed, as later
  * answers would be too. One timer for all: nearly every answer comes long before it.
@@ -168,7 +158,7 @@ class Patience {
   readonly #clock: Clock;
   readonly #ms: number;
   /** In the order sent, which is that of their ends. */
-  readonly #waiting = new Set<Waiting>();
+  readonly #waiting = new Set<Call>();
   #timer: Timer | undefined;
 
   constructor(redis: Redis, clock: Clock, ms: number) {
@@ -177,15 +167,14 @@ class Patience {
     this.#ms = ms;
   }
 
-  begin(reject: Waiting["reject"]): Waiting {
-    const waiting = { endAt: this.#clock.monotonic() + this.#ms, reject };
-    this.#waiting.add(waiting);
+  begin(call: Call): void {
+    call.endAt = this.#clock.monotonic() + this.#ms;
+    this.#waiting.add(call);
     this.#timer ??= this.#clock.after(this.#ms, () => this.#look());
-    return waiting;
   }
 
-  end(waiting: Waiting): void {
-    this.#waiting.delete(waiting);
+  end(call: Call): void {
+    this.#waiting.delete(call);
   }
 
   /** Call when the connection is given up, which rejects what waits. */
@@ -204,7 +193,7 @@ class Patience {
       }
       this.#waiting.delete(waiting);
       destroy(this.#redis);
-      waiting.reject(unavailable(`no answer in ${this.#ms} ms`));
+      waiting.giveUp(unavailable(`no answer in ${this.#ms} ms`));
     }
   }
 }
@@ -216,30 +205,27 @@ function sendWithin(
   args: readonly Argument[],
   storeId: string,
 ): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const waiting = patience.begin(reject);
-    const sent = args.map((arg) => asSendable(arg, storeId));
-    const command = new Command(name, sent, { replyEncoding: null });
-    command.promise.then(
-      (reply) => {
-        patience.end(waiting);
-        resolve(reply);
-      },
-      (error: unknown) => {
-        patience.end(waiting);
-        reject(translate(error));
-      },
-    );
-    // Rejects through the command's promise, also when there is no connection.
-    void redis.sendCommand(command);
+  const call = new Call(name, args, storeId, (ended, error) => {
+    patience.end(ended);
+    return error === undefined ? undefined : translate(error);
   });
+  patience.begin(call);
+  try {
+    // Rejects through the call's promise, also when there is no connection.
+    void redis.sendCommand(call);
+  } catch (error) {
+    call.reject(error as Error);
+  }
+  return call.promise;
 }
 
-/** ioredis would write any other byte array as text. */
-function asSendable(arg: Argument, storeId: string): string | Buffer {
-  if (arg === ownStoreId) return storeId;
-  if (typeof arg === "string" || Buffer.isBuffer(arg)) return arg;
-  return Buffer.from(arg.buffer, arg.byteOffset, arg.byteLength);
+/**
+ * ioredis listens in a way that Node's streams do not take for listening: every answer would be
+ * queued, and read a tick later.
+ */
+function readAtOnce({ stream }: Redis): void {
+  const listener = (): void => undefined;
+  stream.on("data", listener).off("data", listener);
 }
 
 function destroy(redis: Redis): void {
