@@ -13,8 +13,8 @@ export const codeAt: (text: string, index: number) => number = Function.prototyp
   String.prototype.charCodeAt,
 );
 
-/** A longer text costs more by the letter than in one call out of JavaScript. */
-export const shortMax = 32;
+/** A longer text costs more by the letter than in one call out of JavaScript. A UUID is none. */
+export const shortMax = 36;
 
 /** Writes UTF-8 at `at`, where three bytes a letter must fit; returns how many it took. */
 export function writeText(target: Buffer, text: string, at: number): number {
@@ -34,6 +34,9 @@ export function bytesKey(bytes: Uint8Array): string {
   const own = Buffer.isBuffer(bytes) ? bytes : Buffer.from(buffer, byteOffset, byteLength);
   return own.toString("latin1");
 }
+
+/** What `bytesKey` has made a key of. */
+export const bytesOfKey = (key: string): Buffer => Buffer.from(key, "latin1");
 
 type Decode = (bytes: Buffer, from: number, to: number) => string;
 

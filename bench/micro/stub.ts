@@ -112,8 +112,8 @@ export class StubCoordinator {
         session.out -= frame.results.length;
         this.#done += frame.results.length;
         if (this.#done >= this.#awaited) this.#onDone?.();
-        const acks = frame.results.map(({ token }) => ({
-          token,
+        const acks = frame.results.map(({ key }) => ({
+          token: Buffer.from(key, "latin1"),
           verdict: "accepted" as const,
           message: "",
         }));

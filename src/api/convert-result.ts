@@ -7,6 +7,7 @@ import type {
 import type { WorkerOutcome, WorkerResult } from "../coordinator/frames.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
+import { bytesKey } from "../short-text.js";
 import { checkDuration } from "../task/rules.js";
 import type { Payload, TaskError } from "../task/task.js";
 import { checkPayload } from "../task/validate.js";
@@ -22,20 +23,20 @@ const unnamedFailure = "error";
  * attempt fails.
  */
 export function toWorkerResult(result: Opaque<TaskResult>): WorkerResult {
-  const token = result.leaseToken;
+  const key = bytesKey(result.leaseToken);
   try {
-    return { token, outcome: toOutcome(result.outcome) };
+    return { key, outcome: toOutcome(result.outcome) };
   } catch (error) {
-    return { token, outcome: invalid(error) };
+    return { key, outcome: invalid(error) };
   }
 }
 
 /** As `toWorkerResult`, of a success that is read already. */
-export function toWorkerSuccess(token: Uint8Array, result: Payload | undefined): WorkerResult {
+export function toWorkerSuccess(key: string, result: Payload | undefined): WorkerResult {
   try {
-    return { token, outcome: succeeded(result) };
+    return { key, outcome: succeeded(result) };
   } catch (error) {
-    return { token, outcome: invalid(error) };
+    return { key, outcome: invalid(error) };
   }
 }
 

@@ -230,6 +230,17 @@ export class Dispatcher implements Demand {
   #deliver({ reserved, at }: Asked, leases: readonly Lease[], atOnce = false): void {
     const dispatchMs = this.#parts.clock.monotonic() - at;
     for (const { session, slots } of reserved) session.reserved -= slots;
+    // Nearly always: those of one crew are few.
+    if (reserved.length === 1) {
+      const { session } = reserved[0]!;
+      const { carrier } = this.#parts;
+      const granted = carrier ? leases.map((lease) => this.#traced(lease)) : leases;
+      if (leases.length > 0) session.deliver(granted, atOnce);
+    } else this.#share(reserved, leases, atOnce);
+    for (const lease of leases) this.#granted(lease, dispatchMs);
+  }
+
+  #share(reserved: Reserved, leases: readonly Lease[], atOnce: boolean): void {
     const bySession = new Map<string, Lease[]>();
     for (const lease of leases) {
       const list = bySession.get(lease.sessionId);
@@ -242,7 +253,6 @@ export class Dispatcher implements Demand {
       if (granted) session.deliver(granted, atOnce);
       bySession.delete(session.sessionId);
     }
-    for (const lease of leases) this.#granted(lease, dispatchMs);
   }
 
   #traced(lease: Lease): Lease {

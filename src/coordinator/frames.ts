@@ -73,7 +73,8 @@ export interface Heartbeat {
 }
 
 export interface WorkerResult {
-  readonly token: Uint8Array;
+  /** The lease's token, one letter a byte (`bytesKey`): it is looked for, and seldom more. */
+  readonly key: string;
   readonly outcome: WorkerOutcome;
 }
 

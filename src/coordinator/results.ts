@@ -1,4 +1,5 @@
 import type { Settlement } from "../broker/broker.js";
+import { bytesOfKey } from "../short-text.js";
 import { decodeLeaseToken, slotOfLeaseToken } from "../task/ids.js";
 import { afterFailure, afterRelease } from "../task/retry.js";
 import type { Task } from "../task/task.js";
@@ -6,7 +7,7 @@ import type { ResultAck, WorkerResult } from "./frames.js";
 import type { Notes } from "./notes.js";
 import type { Parts } from "./parts.js";
 import type { Settler, Verdict } from "./settle.js";
-import { type Held, tokenKey, type WorkerSession } from "./worker-session.js";
+import type { Held, WorkerSession } from "./worker-session.js";
 
 /** A worker's word about a lease -> what is settled -> the answer. */
 export class ResultDesk {
@@ -23,12 +24,12 @@ export class ResultDesk {
   /** Frees the slots at once; the acks follow when there are any. */
   take(session: WorkerSession, results: readonly WorkerResult[]): void {
     const reports: Report[] = [];
-    for (const result of results) {
-      const key = tokenKey(result.token);
-      if (session.settling.has(key)) continue;
-      const held = session.take(result.token, key);
-      session.settling.add(key);
-      const report = { key, result, held };
+    const { settling } = session;
+    for (const { key, outcome } of results) {
+      const before = settling.size;
+      if (settling.add(key).size === before) continue;
+      const held = session.takeKey(key);
+      const report = { key, token: held?.lease.token ?? bytesOfKey(key), outcome, held };
       const standing = this.#notes.standing(key);
       if (!standing) reports.push(report);
       // Whoever sees the attempt end finds all its logs, and the next one its checkpoint.
@@ -42,13 +43,13 @@ export class ResultDesk {
     const known: Report[] = [];
     const settlements: Settlement[] = [];
     for (const report of reports) {
-      const { result, held } = report;
-      if (slotOfLeaseToken(result.token) === undefined)
-        this.#ack(session, [report], () => noLease(result.token));
-      else if (!held && result.outcome.kind !== "success") void this.#settleFound(session, report);
+      const { token, outcome, held } = report;
+      if (!held && slotOfLeaseToken(token) === undefined)
+        this.#ack(session, [report], () => noLease(token));
+      else if (!held && outcome.kind !== "success") void this.#settleFound(session, report);
       else {
         known.push(report);
-        settlements.push(this.#settlement(session, result, held, held?.lease.task));
+        settlements.push(this.#settlement(session, report, held?.lease.task));
       }
     }
     if (known.length === 0) return;
@@ -57,10 +58,9 @@ export class ResultDesk {
 
   /** A lease this coordinator did not grant: its retry budget stands in the record. */
   async #settleFound(session: WorkerSession, report: Report): Promise<void> {
-    const { result } = report;
     try {
-      const task = await this.#find(result.token, session.ended.signal);
-      await this.#report(session, [report], [this.#settlement(session, result, undefined, task)]);
+      const task = await this.#find(report.token, session.ended.signal);
+      await this.#report(session, [report], [this.#settlement(session, report, task)]);
     } catch {
       // The stream has ended: the worker sends it again on its next one.
       session.settling.delete(report.key);
@@ -93,8 +93,8 @@ export class ResultDesk {
     if (acks.length > 0 && !session.closed) session.port.send({ acks });
   }
 
-  #answer(session: WorkerSession, { result, held }: Report, verdict: Verdict): ResultAck {
-    const { token, outcome } = result;
+  #answer(session: WorkerSession, report: Report, verdict: Verdict): ResultAck {
+    const { token, outcome, held } = report;
     if (outcome.kind === "invalid" && verdict === "accepted") {
       return { token, verdict: "invalid", message: outcome.reason };
     }
@@ -108,13 +108,10 @@ export class ResultDesk {
   }
 
   #settlement(
-    session: WorkerSession,
-    result: WorkerResult,
-    held: Held | undefined,
+    { sessionId }: WorkerSession,
+    { token, outcome, held }: Report,
     task: Task | undefined,
   ): Settlement {
-    const { token, outcome } = result;
-    const { sessionId } = session;
     if (outcome.kind === "success") {
       return { token, sessionId, kind: "complete", result: outcome.result, leased: task };
     }
@@ -155,7 +152,8 @@ export class ResultDesk {
 /** A result on its way to its ack. */
 interface Report {
   readonly key: string;
-  readonly result: WorkerResult;
+  readonly token: Uint8Array;
+  readonly outcome: WorkerResult["outcome"];
   /** Undefined: not out here. */
   readonly held: Held | undefined;
 }

@@ -1,7 +1,7 @@
 import type { Lease, SessionInfo } from "../broker/broker.js";
 import type { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
-import { bytesKey } from "../short-text.js";
+import { bytesKey, bytesOfKey } from "../short-text.js";
 import type { Offer, Session, SessionHello, SessionPort, WorkerFrame } from "./frames.js";
 
 /** A lease as its session's coordinator keeps it. */
@@ -146,7 +146,11 @@ export class WorkerSession implements Session {
   }
 
   /** Takes a lease off the books; undefined if it is not out. */
-  take(token: Uint8Array, key = tokenKey(token)): Held | undefined {
+  take(token: Uint8Array): Held | undefined {
+    return this.takeKey(tokenKey(token));
+  }
+
+  takeKey(key: string): Held | undefined {
     const held = this.leases.get(key);
     this.leases.delete(key);
     return held;
@@ -182,7 +186,7 @@ export class WorkerSession implements Session {
 
   /** Tokens of every lease that is out, or whose result is under way. */
   inventory(): Uint8Array[] {
-    const settling = [...this.settling].map((key) => Buffer.from(key, "latin1"));
+    const settling = [...this.settling].map(bytesOfKey);
     return [...[...this.leases.values()].map((held) => held.lease.token), ...settling];
   }
 

@@ -46,24 +46,32 @@ export class Writer {
     return this;
   }
 
-  /** Begins a message; give what it returns to `end`. */
-  begin(field: number): number {
+  /**
+   * Begins a message; give what it returns to `end`, and the same `guess`: how many bytes its
+   * length will take. A wrong one costs a move of the message.
+   */
+  begin(field: number, guess = 1): number {
     this.#tag(field, 2);
-    this.#room(1);
-    this.#at += 1;
+    this.#room(guess);
+    this.#at += guess;
     return this.#at;
   }
 
-  end(from: number): void {
+  end(from: number, guess = 1): void {
     const length = this.#at - from;
     const width = widthOf(length);
-    if (width > 1) {
+    if (width !== guess) {
       this.#room(width);
-      this.#bytes.copyWithin(from + width - 1, from, this.#at);
+      this.#bytes.copyWithin(from + width - guess, from, this.#at);
     }
-    this.#at = from - 1;
+    this.#at = from - guess;
     this.#varint(length);
-    this.#at = from + width - 1 + length;
+    this.#at += length;
+  }
+
+  /** A copy of what was written from there on. */
+  since(from: number): Uint8Array {
+    return Uint8Array.from(this.#bytes.subarray(from, this.#at));
   }
 
   /** A whole number up to 2^53 - 1 either way. */
@@ -84,8 +92,7 @@ export class Writer {
     this.#tag(field, 2);
     this.#room(data.length + 5);
     this.#varint(data.length);
-    this.#bytes.set(data, this.#at);
-    this.#at += data.length;
+    this.#put(data);
   }
 
   text(field: number, text: string): void {
@@ -106,8 +113,16 @@ export class Writer {
   /** Fields that are encoded already. */
   raw(data: Uint8Array): void {
     this.#room(data.length);
-    this.#bytes.set(data, this.#at);
-    this.#at += data.length;
+    this.#put(data);
+  }
+
+  /** Few bytes are cheaper one by one than a call out of JavaScript. */
+  #put(data: Uint8Array): void {
+    const { length } = data;
+    const at = this.#at;
+    if (length > fewBytes) this.#bytes.set(data, at);
+    else for (let nth = 0; nth < length; nth += 1) this.#bytes[at + nth] = data[nth]!;
+    this.#at = at + length;
   }
 
   #tag(field: number, type: number): void {
@@ -170,6 +185,8 @@ export class Writer {
     this.#bytes = larger;
   }
 }
+
+const fewBytes = 48;
 
 /** A larger buffer is let go once it was needed. */
 const keptBytes = 256 * 1024;

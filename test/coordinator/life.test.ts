@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { DroverError } from "../../src/errors.js";
 import { limits } from "../../src/limits.js";
+import { bytesKey } from "../../src/short-text.js";
 import type { TaskTerms } from "../../src/task/task.js";
 import { createWorld, draft, FakeWorker, offer, type Node, type World } from "./world.js";
 
@@ -148,7 +149,7 @@ describe("the proof of a cancel", () => {
     expect(told.cancelRequestedAt).toBeGreaterThanOrEqual(askedAt);
     expect(told.cancellation!.deliveredAt).toBeGreaterThanOrEqual(told.cancelRequestedAt!);
     const token = worker.leases[0]!.token;
-    worker.frame({ results: [{ token, outcome: { kind: "cancelled" } }] });
+    worker.frame({ results: [{ key: bytesKey(token), outcome: { kind: "cancelled" } }] });
     await world.until("acked", () => worker.acks.length === 1);
     const ended = await row(one, id);
     expect(ended).toMatchObject({ status: "cancelled", cancelRequestedAt: told.cancelRequestedAt });
@@ -183,7 +184,7 @@ describe("the proof of a cancel", () => {
     await world.open(two, again, { offer: offer(1), heldTokens });
     expect(again.commands).toMatchObject([{ kind: "cancel", token: heldTokens[0] }]);
     const token = heldTokens[0]!;
-    again.frame({ results: [{ token, outcome: { kind: "cancelled" } }] });
+    again.frame({ results: [{ key: bytesKey(token), outcome: { kind: "cancelled" } }] });
     await world.until("acked", () => again.acks.length === 1);
     const { status, cancellation } = await row(two, id);
     expect(status).toBe("cancelled");

@@ -3,6 +3,7 @@ import type { WantedSchedule } from "../../src/coordinator/schedules.js";
 import { limits } from "../../src/limits.js";
 import type { OverlapPolicy } from "../../src/task/schedule/schedule.js";
 import type { Task } from "../../src/task/task.js";
+import { bytesKey } from "../../src/short-text.js";
 import { formTaskId } from "../../src/task/ids.js";
 import { templateOf } from "../support/schedule-factory.js";
 import { createWorld, type FakeWorker, type Node, offer, type World } from "./world.js";
@@ -305,7 +306,7 @@ describe("a tick while the task of an earlier one lives", () => {
     expect(worker.commands[0]).toMatchObject({ kind: "cancel" });
     expect(await ticksOf()).toEqual([1]);
     const cancelled = { kind: "cancelled" } as const;
-    worker.frame({ results: [{ token: first!.token, outcome: cancelled }] });
+    worker.frame({ results: [{ key: bytesKey(first!.token), outcome: cancelled }] });
     await world.until("taken", () => worker.leases.length === 2, limits.waitingLookMaxMs);
     expect(await ticksOf()).toEqual([1, 2]);
     expect(await tasksOf()).toMatchObject([{ status: "cancelled" }, {}]);

@@ -25,6 +25,7 @@ import { createScheduler } from "../../src/maintenance/scheduler.js";
 import { createSequence, type Service } from "../../src/service.js";
 import { uuidText } from "../../src/task/uuid.js";
 import type { TaskDraft } from "../../src/task/draft.js";
+import { bytesKey } from "../../src/short-text.js";
 import { createEvents } from "../../src/telemetry/events.js";
 import { createManualClock, settleMicrotasks } from "../support/manual-clock.js";
 import { createSeededRandom } from "../support/seeded-random.js";
@@ -106,13 +107,13 @@ export class FakeWorker implements SessionPort {
 
   succeed(lease: Lease, text = "true"): void {
     const result = { contentType: "application/json", data: utf8(text) };
-    this.frame({ results: [{ token: lease.token, outcome: { kind: "success", result } }] });
+    this.frame({ results: [{ key: bytesKey(lease.token), outcome: { kind: "success", result } }] });
   }
 
   fail(lease: Lease, code = "broken", retryable = true): void {
     const error = { code, message: "it broke", retryable };
     const outcome = { kind: "failure", error, retryAfterMs: undefined } as const;
-    this.frame({ results: [{ token: lease.token, outcome }] });
+    this.frame({ results: [{ key: bytesKey(lease.token), outcome }] });
   }
 
   beat(held: readonly Lease[]): void {

@@ -76,18 +76,18 @@ function generalResult(bytes: Buffer): WorkerResult {
 }
 
 function readSuccess(reader: Reader): WorkerResult {
-  let token: Buffer | undefined;
+  let key: string | undefined;
   let payload: Payload | undefined;
   let succeeded = false;
   while (reader.more) {
     const tag = reader.uint32();
-    if (tag === bytesTag(1)) token = reader.view();
+    if (tag === bytesTag(1)) key = reader.key();
     else if (tag === bytesTag(2) && !succeeded) {
       payload = readReturned(reader);
       succeeded = true;
     } else giveUp();
   }
-  return succeeded && token ? toWorkerSuccess(token, payload) : giveUp();
+  return succeeded && key !== undefined ? toWorkerSuccess(key, payload) : giveUp();
 }
 
 /** A TaskSuccess. */

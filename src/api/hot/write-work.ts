@@ -47,20 +47,23 @@ const writeGeneral = (frame: CoordinatorFrame): void => writer.raw(general(frame
 
 function writeLease(lease: Lease): void {
   const { token, task, timeoutMs } = lease;
-  const entry = writer.begin(2);
+  const entry = writer.begin(2, lengthBytes);
   if (isPlain(task)) {
     if (token.length > 0) writer.data(1, token);
     whole(2, task.fencingToken);
-    const inner = writer.begin(3);
+    const inner = writer.begin(3, lengthBytes);
     writeTask(task, lease.traceContext ?? task.traceContext);
-    writer.end(inner);
+    writer.end(inner, lengthBytes);
     span(4, timeoutMs);
   } else {
     const message = create(leaseDesc, toWireLease(lease) as MessageInitShape<DescMessage>);
     writer.raw(toBinary(leaseDesc, message));
   }
-  writer.end(entry);
+  writer.end(entry, lengthBytes);
 }
+
+/** Of nearly all leases and their tasks. */
+const lengthBytes = 2;
 
 /** Has nothing beyond what `writeTask` knows. */
 const isPlain = ({ terms, error, checkpoint }: Task): boolean =>
@@ -82,8 +85,8 @@ function writeTask(task: Task, traceContext: Task["traceContext"]): void {
   for (const name in traceContext) writeEntry(17, name, traceContext[name]!);
   whole(32, task.retryCount);
   whole(33, task.attempt);
-  time(34, task.createdAt);
-  time(35, task.startedAt);
+  sameTime(created, task.createdAt);
+  if (task.startedAt !== undefined) sameTime(started, task.startedAt);
   whole(42, task.run);
   whole(43, task.leaseLosses);
 }
@@ -130,6 +133,24 @@ function span(field: number, ms: number): void {
 /** A Timestamp: nanos are never negative. */
 function time(field: number, ms: number | undefined): void {
   if (ms !== undefined) parts(field, Math.floor(ms / 1_000), ms);
+}
+
+/** A time that neighbours share, as it was written last. */
+interface Said {
+  readonly field: number;
+  ms: number;
+  bytes: Uint8Array;
+}
+
+const created: Said = { field: 34, ms: Number.NaN, bytes: new Uint8Array() };
+const started: Said = { field: 35, ms: Number.NaN, bytes: new Uint8Array() };
+
+function sameTime(said: Said, ms: number): void {
+  if (ms === said.ms) return writer.raw(said.bytes);
+  const from = writer.length;
+  time(said.field, ms);
+  said.ms = ms;
+  said.bytes = writer.since(from);
 }
 
 function parts(field: number, seconds: number, ms: number): void {

@@ -67,7 +67,8 @@ async function settleChunk(
   const payloads = payloadsByPlace(asList(aparts));
   const codesOf = asBytes(verdicts);
   let place = 0;
-  for (const [nth, { item, index }] of chunk.entries()) {
+  for (let nth = 0; nth < chunk.length; nth += 1) {
+    const { item, index } = chunk[nth]!;
     const verdict = codesOf[nth]!;
     if (verdict !== codes.accepted) {
       replies[index] = verdict === codes.stale ? stale : duplicate(verdict === codes.recorded);

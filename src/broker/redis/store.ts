@@ -92,13 +92,20 @@ function byPartition<T>(
   partitionOf: (item: T, index: number) => number | undefined,
 ): Map<number, Placed<T>[]> {
   const groups = new Map<number, Placed<T>[]>();
-  items.forEach((item, index) => {
+  // Most are in the partition of the one before.
+  let last: number | undefined;
+  let group: Placed<T>[] = [];
+  for (let index = 0; index < items.length; index += 1) {
+    const item = items[index]!;
     const partition = partitionOf(item, index);
-    if (partition === undefined) return;
-    const group = groups.get(partition);
-    if (group) group.push({ item, index });
-    else groups.set(partition, [{ item, index }]);
-  });
+    if (partition === undefined) continue;
+    if (partition !== last) {
+      last = partition;
+      group = groups.get(partition) ?? [];
+      groups.set(partition, group);
+    }
+    group.push({ item, index });
+  }
   return groups;
 }
 
@@ -145,6 +152,10 @@ export function* inChunks<T>(
   bytesOf: (item: T) => number = () => 0,
   mostBytes: number = Number.POSITIVE_INFINITY,
 ): Generator<readonly T[]> {
+  if (items.length <= most && (mostBytes === Infinity || sumOf(items, bytesOf) <= mostBytes)) {
+    if (items.length > 0) yield items;
+    return;
+  }
   let chunk: T[] = [];
   let bytes = 0;
   for (const item of items) {
@@ -158,4 +169,10 @@ export function* inChunks<T>(
     bytes += size;
   }
   if (chunk.length > 0) yield chunk;
+}
+
+function sumOf<T>(items: readonly T[], bytesOf: (item: T) => number): number {
+  let sum = 0;
+  for (const item of items) sum += bytesOf(item);
+  return sum;
 }
