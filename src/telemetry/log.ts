@@ -41,11 +41,19 @@ const levels: Partial<Record<EventName, "info" | "warn" | "error">> = {
 
 /** Writes the event catalog to the log: ids and figures, never payloads; `trace_id` where known. */
 export function logEvents(events: Events, logger: Logger): () => void {
-  return events.subscribe((name, fields) => {
+  // Asked of the logger for each event it costs as much as the metrics do.
+  let least = logger.levelVal;
+  const onLevel = (_: string, value: number): void => void (least = value);
+  logger.on("level-change", onLevel);
+  const unsubscribe = events.subscribe((name, fields) => {
     const level = levels[name] ?? "debug";
-    if (!logger.isLevelEnabled(level)) return;
+    if (logger.levels.values[level]! < least) return;
     logger[level](printable(fields), name);
   });
+  return () => {
+    unsubscribe();
+    logger.off("level-change", onLevel);
+  };
 }
 
 function printable(fields: EventCatalog[EventName]): object {

@@ -276,13 +276,45 @@ const frame: fc.Arbitrary<CoordinatorFrame> = fc.record(
   { requiredKeys: [] },
 );
 
+const expectAlike = (given: CoordinatorFrame): void => {
+  const desc = opaque(WorkResponseSchema);
+  const general = toBinary(desc, create(desc, toWireFrame(given) as Record<string, unknown>));
+  expect(Buffer.concat(writeFrame(given)).toString("hex")).toBe(
+    Buffer.from(general).toString("hex"),
+  );
+};
+
+/** What is remembered of a task must never be said of another one. */
+const resembling = fc
+  .record({
+    type: fc.constantFrom("a", "b"),
+    queue: fc.constantFrom("", "a"),
+    priority: fc.constantFrom<Task["priority"]>(0, 1),
+    maxRetries: fc.constantFrom(0, 3),
+    runAt: fc.constantFrom(undefined, 5),
+    timeoutMs: fc.constantFrom(1_000, 2_000),
+    groupKey: fc.constantFrom("", "a"),
+    tags: fc.constantFrom([], ["a"]),
+    idempotencyKey: fc.constantFrom("", "a"),
+    traceContext: fc.constantFrom({}, { a: "b" }),
+    createdAt: fc.constantFrom(1_000, 1_001),
+    startedAt: fc.constantFrom(undefined, 1_001, 1_002),
+  })
+  .chain((given) => fc.nat(5).map((times) => Array.from({ length: times }, () => given)));
+
 describe("what is written is what protobuf-es writes, byte for byte", () => {
   test.prop([frame], { numRuns })("frames for workers", (given) => {
-    const desc = opaque(WorkResponseSchema);
-    const general = toBinary(desc, create(desc, toWireFrame(given) as Record<string, unknown>));
-    expect(Buffer.concat(writeFrame(given)).toString("hex")).toBe(
-      Buffer.from(general).toString("hex"),
-    );
+    expectAlike(given);
+  });
+
+  test.prop([fc.array(resembling, { maxLength: 12 })])("leases of tasks much alike", (given) => {
+    const leases = given.flat().map((fields) => ({
+      token: Buffer.from("token"),
+      sessionId: "s",
+      task: { ...factory.task(), ...fields },
+      timeoutMs: 1_000,
+    }));
+    expectAlike({ leases });
   });
 
   it("a field that tasks get is given a value here, and shown alike in both ways", () => {

@@ -72,16 +72,25 @@ const isPlain = ({ terms, error, checkpoint }: Task): boolean =>
 /** In the order of the field numbers; the same fields as `toWireLease`, which a test compares. */
 function writeTask(task: Task, traceContext: Task["traceContext"]): void {
   text(1, task.id);
-  text(2, task.type);
-  text(3, task.queue);
-  writer.varint(4, task.priority);
+  const again = last !== undefined && isKind(last, task);
+  if (!again) {
+    [last, lastName, lastTerms] = [task, undefined, undefined];
+  }
+  if (lastName) writer.raw(lastName);
+  else {
+    const from = writer.length;
+    text(2, task.type);
+    text(3, task.queue);
+    writer.varint(4, task.priority);
+    if (again) lastName = writer.since(from);
+  }
   writePayload(task.payload);
-  writer.varint(7, task.maxRetries);
-  time(9, task.runAt);
-  span(11, task.timeoutMs);
-  text(12, task.groupKey);
-  if (task.tags.length > 0) for (const tag of task.tags) writer.text(14, tag);
-  text(15, task.idempotencyKey);
+  if (lastTerms) writer.raw(lastTerms);
+  else {
+    const from = writer.length;
+    writeTerms(task);
+    if (again) lastTerms = writer.since(from);
+  }
   for (const name in traceContext) writeEntry(17, name, traceContext[name]!);
   whole(32, task.retryCount);
   whole(33, task.attempt);
@@ -90,6 +99,31 @@ function writeTask(task: Task, traceContext: Task["traceContext"]): void {
   whole(42, task.run);
   whole(43, task.leaseLosses);
 }
+
+function writeTerms(task: Task): void {
+  writer.varint(7, task.maxRetries);
+  time(9, task.runAt);
+  span(11, task.timeoutMs);
+  text(12, task.groupKey);
+  if (task.tags.length > 0) for (const tag of task.tags) writer.text(14, tag);
+  text(15, task.idempotencyKey);
+}
+
+/** The kind of task that was written last, and what all of it share, once a second one came. */
+let last: Task | undefined;
+let lastName: Uint8Array | undefined;
+let lastTerms: Uint8Array | undefined;
+
+const isKind = (one: Task, other: Task): boolean =>
+  one.type === other.type &&
+  one.queue === other.queue &&
+  one.priority === other.priority &&
+  one.maxRetries === other.maxRetries &&
+  one.runAt === other.runAt &&
+  one.timeoutMs === other.timeoutMs &&
+  one.groupKey === other.groupKey &&
+  one.tags === other.tags &&
+  one.idempotencyKey === other.idempotencyKey;
 
 function writePayload(payload: Task["payload"]): void {
   if (!payload) return;
