@@ -1,3 +1,4 @@
+import type { Redis } from "ioredis";
 import { describe, expect, it } from "vitest";
 import type { Broker, EnqueueReply, LeaseRequest } from "../../src/broker/broker.js";
 import { systemClock } from "../../src/clock.js";
@@ -12,6 +13,7 @@ const sessionId = "session-1";
 
 interface Alone {
   readonly broker: Broker;
+  readonly redis: Redis;
   readonly submit: (task: Task, generation?: number) => Promise<EnqueueReply>;
   /** Commands that Redis ran meanwhile, the script itself among them. */
   readonly commandsOf: (step: () => Promise<unknown>) => Promise<number>;
@@ -45,7 +47,7 @@ async function withBroker(run: (alone: Alone) => Promise<void>): Promise<void> {
       return counts.reduce((sum, [, calls]) => sum + Number(calls), 0);
     };
     await end(broker, await submit(factory.task()));
-    await run({ broker, submit, commandsOf });
+    await run({ broker, redis, submit, commandsOf });
   } finally {
     await harness.stop();
   }
@@ -61,7 +63,7 @@ async function end(broker: Broker, { leases }: EnqueueReply): Promise<string> {
 
 describe("a task that comes alone", () => {
   it.each(["relaxed", "durable"] as const)("costs Redis few commands (%s)", async (durability) => {
-    await withBroker(async ({ broker, submit, commandsOf }) => {
+    await withBroker(async ({ broker, redis, submit, commandsOf }) => {
       let reply!: EnqueueReply;
       const submitted = await commandsOf(async () => {
         reply = await submit(factory.task({ durability }));
@@ -69,6 +71,8 @@ describe("a task that comes alone", () => {
       expect(submitted).toBeLessThanOrEqual(14);
       const ended = await commandsOf(() => end(broker, reply));
       expect(ended).toBeLessThanOrEqual(12);
+      // Redis has taken all scripts as one library.
+      expect(await redis.function("LIST")).toHaveLength(1);
     });
   });
 

@@ -103,8 +103,12 @@ const finish = (text: string, options: SourceOptions): string =>
 function withConstants(source: string, options: SourceOptions): string {
   const constants = new Map(Object.entries(numbersOf(options)).map(([k, v]) => [k, String(v)]));
   const rest = source.replaceAll(declaration, (_line, names: string, values: string) => {
-    const list = values.split(", ");
-    names.split(", ").forEach((name, at) => constants.set(name, list[at]!));
+    const list = values.startsWith("'") ? [values] : values.split(", ");
+    names.split(", ").forEach((name, at) => {
+      // They hold for the whole library, as Lua's locals would not.
+      if (constants.has(name)) throw new Error(`two constants of the scripts are called ${name}`);
+      constants.set(name, list[at]!);
+    });
     return "";
   });
   return rest.replaceAll(constantName, (name) => constants.get(name) ?? name);

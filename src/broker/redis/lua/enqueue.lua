@@ -237,8 +237,10 @@ local direct = #ids > 0 and direct_run()
 -- Once one of them finds no room, those behind it find none.
 local function give_directly(id, key, rec)
   if direct.full then return false end
-  local s, timeout = pick_session(direct, false), plain_timeout(rec)
-  if s and timeout and give(direct, id, key, rec, nil, s, timeout) then return true end
+  local s, timeout, head, state = pick_session(direct, false), plain_grant(rec)
+  if s and timeout and give(direct, id, key, rec, nil, s, timeout, head, state) then
+    return true
+  end
   direct.full = true
   return false
 end

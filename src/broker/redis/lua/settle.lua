@@ -101,13 +101,13 @@ local function leave_tombstone(n, run, place)
   local last = #ended.ids + 1
   recs[at[n]], ended_by[at[n]] = false, n
   ended.ids[last], ended.keys[last], ended.runs[last] = ids[n], keys[at[n]], run
-  ended.tokens[last], ended.sessions[last] = completed_by .. tokens[n], sessions[n]
-  ended.places[last] = place
+  ended.tokens[last], ended.sessions[last], ended.places[last] = tokens[n], sessions[n], place
 end
 
 local function close_ended(entry)
   if #ended.ids == 0 then return end
-  entomb_told(entry, ended.ids, ended.runs, ended.tokens, ended.sessions, ended.places, now)
+  local runs, places = ended.runs, ended.places
+  entomb_told(entry, COMPLETE, ended.ids, runs, ended.tokens, ended.sessions, places, now)
   close_tombs(now)
   call('DEL', unpack(ended.keys))
 end

@@ -7,7 +7,8 @@ local PLAIN_RECORD = '>BBBBI4I4'
 local GRANT = '>BBBBI4I4I6I7I4I4Bdc8I6I6I6I2I4I4'
 -- From STARTED on: that, CANCEL, TAIL_BYTES, TIMEOUT, EXPIRE, DEADLINE, HEARTBEAT.
 local WAIT = '>I6xxxxxxI6xxxxxxI4xxxxxxxxxxxxxxxxxxI4I6I6I4'
-local STARTED_AT = 51
+local BEFORE = '>I4I4xxxxxxxxxxxxxxxxxI6xxxxxxI6xxxxxxI4'
+local LIMITS = '>xxxxxxxxxxxxxxxxxxI4I6I6I4'
 local RUNS = '>xBBBI4I4xxxxxxI7xxxxxxxxxc16xxxxxxxxxxxxI6xxxxxxxxxxI2'
 -- Of settle.lua's items: kind, id, token, place of the session, result or error, next, delay.
 local SETTLE_ITEM = '>Bc16c16I2I4c0Bd'
@@ -39,19 +40,69 @@ local function is_free(flags, at, packed)
   return timeout
 end
 
--- The same of a record; nil as well unless it is ready.
-local function plain_timeout(rec)
-  local status, flags = string.byte(rec, 2, 3)
-  return status == PENDING and is_free(flags, STARTED_AT, rec) or nil
+-- How long it may run once granted, and two parts of its header then; nil unless it is ready, was
+-- never granted and is free to run at any time. In a block, as Lua allows only 200 locals at once.
+local plain_grant
+do
+  -- Most tasks of a call have these parts of a header in common: what was found out of the first
+  -- that has them holds for the others. False: they make no plain task.
+  local heads, states, terms
+  each_call(function() heads, states, terms = {}, {}, {} end)
+
+  -- From the record's version to its queue, as it is once granted.
+  local function head_granted(head)
+    local a, status, flags = string.byte(head, 1, 3)
+    local after = false
+    if status == PENDING and band(flags, QUARANTINE + PAYLOAD_APART) == 0 then
+      after = string.char(a, RUNNING, band(flags, AFTER_GRANT)) .. sub(head, 4)
+    end
+    heads[head] = after
+    return after
+  end
+
+  -- From the task's version to the length of the tail: once granted, up to how it was settled.
+  local function state_granted(state)
+    local version, attempt, started, cancel, tail = read(BEFORE, state)
+    local after = false
+    if started + cancel + tail == 0 then after = pack('>I4I4B', version + 1, attempt + 1, 0) end
+    states[state] = after
+    return after
+  end
+
+  -- From the run to the heartbeat: how long it may run.
+  local function timeout_of(about)
+    local timeout, expire, deadline, heartbeat = read(LIMITS, about)
+    terms[about] = expire + deadline + heartbeat == 0 and timeout
+    return terms[about]
+  end
+
+  plain_grant = function(rec)
+    local head, state, about = sub(rec, 1, 12), sub(rec, 26, 78), sub(rec, REST_AT, 116)
+    local after, granted_state, timeout = heads[head], states[state], terms[about]
+    if after == nil then after = head_granted(head) end
+    if granted_state == nil then granted_state = state_granted(state) end
+    if timeout == nil then timeout = timeout_of(about) end
+    if after and granted_state and timeout then return timeout, after, granted_state end
+  end
 end
 
--- The record after the grant. Joined by `..`, as struct.pack copies long strings byte by byte.
-local function grant_plain(id, rec, s, counter, secret, now, timeout)
-  local a, _, flags, priority, lane, queue, order, birth, version, attempt =
-    read('>BBBBI4I4I6I7I4I4', rec)
-  hold_plain(id, s.id, now + timeout)
-  return pack(GRANT, a, RUNNING, band(flags, AFTER_GRANT), priority, lane, queue, order, birth,
-    version + 1, attempt + 1, 0, counter, secret, now, 0, 0, 0, 0, #s.tail) ..
+-- The tail of a record after its first grant to a session is the same for all.
+local function fresh_tail(session, worker)
+  return pack('>I4c0I4c0I4I4I4I4I4', #session, session, #worker, worker, 0, 0, 0, 0, 0)
+end
+
+-- What a call's grants to this session have in common: also the header from the start to the length
+-- of the tail.
+local function prepare_session(s, now)
+  s.now, s.tail = now, fresh_tail(s.id, s.worker)
+  s.begun = pack('>I6I6I6I2I4I4', now, 0, 0, 0, 0, #s.tail)
+end
+
+-- The record after the grant. Joined by `..`, as struct.pack copies long strings byte by byte, and
+-- every string is hashed byte by byte.
+local function grant_plain(id, rec, s, counter, secret, timeout, head, state)
+  hold_plain(id, s.id, s.now + timeout)
+  return head .. sub(rec, 13, 25) .. state .. pack('>d', counter) .. secret .. s.begun ..
     sub(rec, REST_AT) .. s.tail
 end
 
@@ -78,9 +129,6 @@ local function complete_plain(rec, token, session, data)
   live[lane] = (live[lane] or 0) - 1
   return flags, run
 end
-
--- How settle.lua notes that it did so, with IN_OUTBOX.
-local completed_by = '\129'
 
 -- Tells history that this task completed: its record as it was before, and the result. The first
 -- byte says so: COMPLETE of settle.lua, and 64.

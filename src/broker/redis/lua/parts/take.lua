@@ -40,16 +40,11 @@ local function read_request(from)
   return names, sessions
 end
 
--- The tail of a record after its first grant to a session is the same for all.
-local function fresh_tail(session, worker)
-  return pack('>I4c0I4c0I4I4I4I4I4', #session, session, #worker, worker, 0, 0, 0, 0, 0)
-end
-
 local function new_run(sessions, max_bytes, seen, secrets, now)
   local room = 0
   for _, s in ipairs(sessions) do
     room = room + s.slots
-    s.tail = fresh_tail(s.id, s.worker)
+    prepare_session(s, now)
   end
   local base = own().epoch * FENCING_UNIT
   return {
@@ -91,8 +86,9 @@ local function grant(id, rec, t, s, token, now)
   return assemble(rec, t, x)
 end
 
--- False when the reply is full: its first lease always fits. Without a header it is a plain one.
-local function give(run, id, key, rec, t, s, timeout)
+-- False when the reply is full: its first lease always fits. Without a header it is a plain one, of
+-- which what plain_grant says is given.
+local function give(run, id, key, rec, t, s, timeout, head, state)
   local bytes, is_apart = #rec, t and has(t, PAYLOAD_APART)
   if is_apart then bytes = bytes + call('STRLEN', K .. 'p:' .. id) end
   local has_more = t and has_checkpoint_apart(rec)
@@ -109,7 +105,7 @@ local function give(run, id, key, rec, t, s, timeout)
     after = grant(id, rec, t, s, pack('>d', run.counter) .. secret, run.now)
   else
     granted[run.cell] = (granted[run.cell] or 0) + 1
-    after = grant_plain(id, rec, s, run.counter, secret, run.now, timeout)
+    after = grant_plain(id, rec, s, run.counter, secret, timeout, head, state)
   end
   run.store[used * 2 + 1], run.store[used * 2 + 2] = key, after
   run.granted[used * 2 + 1], run.granted[used * 2 + 2] = id, has_more and whole(id, after) or after
@@ -123,9 +119,9 @@ local function give(run, id, key, rec, t, s, timeout)
   return true
 end
 
--- The next ready task of a flow: id, key, record, and its header, or of a plain one its time. Ids
--- read stay in the set until `close_flow`; ghosts go with them, so many at most in one call. One
--- whose time is over is a ghost too: a sweep finds it in `ex`.
+-- The next ready task of a flow: id, key, record, and its header, or of a plain one what
+-- plain_grant says. Ids read stay in the set until `close_flow`; ghosts go with them, so many at
+-- most in one call. One whose time is over is a ghost too: a sweep finds it in `ex`.
 local function next_of(run, flow)
   while run.ghosts < LEASE_GHOSTS do
     local at = flow.at + 1
@@ -140,8 +136,9 @@ local function next_of(run, flow)
       end
     end
     local id, rec = flow.ids[at], flow.recs[at]
-    local timeout = rec and plain_timeout(rec)
-    if timeout then return id, flow.keys[at], rec, nil, timeout end
+    local timeout, head, state
+    if rec then timeout, head, state = plain_grant(rec) end
+    if timeout then return id, flow.keys[at], rec, nil, timeout, head, state end
     local t = rec and parse(rec)
     if t and t[STATUS] == PENDING and not is_over(t, run.now) then
       return id, flow.keys[at], rec, t
@@ -209,11 +206,11 @@ end
 
 -- One grant from a flow. Answers 'served', 'empty', 'skip' (no session may have it) or 'full'.
 local function serve_flow(run, lane, flow)
-  local id, key, rec, t, timeout = next_of(run, flow)
+  local id, key, rec, t, timeout, head, state = next_of(run, flow)
   if not id then return 'empty' end
   local s = pick_session(run, flow.quarantined, lane.id)
   if not s then return 'skip' end
-  if not give(run, id, key, rec, t, s, timeout) then return 'full' end
+  if not give(run, id, key, rec, t, s, timeout, head, state) then return 'full' end
   flow.gone[#flow.gone + 1] = id
   return 'served'
 end

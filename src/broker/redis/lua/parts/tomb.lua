@@ -39,18 +39,21 @@ local IN_OUTBOX = 128
 local FORGET_BUCKETS = 1000
 local PLACE = '>I6I4I2I2'
 
--- Those of tasks that ended by one call, which the entry of this name tells of. `tokens`: how each
--- grant was settled and its token, as they stand in a tombstone.
-local function entomb_told(entry, ids, runs, tokens, sessions, places, now)
+-- Those of tasks that ended by one call in the same way, which the entry of this name tells of.
+local function entomb_told(entry, settled_by, ids, runs, tokens, sessions, places, now)
   local ms, number, total = string.match(entry, '^(%d+)-(%d+)/(%d+)')
-  local about, expires = pack('>I6I4I2', ms, number, total), pack('>d', now + TOMBSTONE_MS)
+  local about = pack('>I6I4I2', ms, number, total)
   local run, start
   for n = 1, #ids do
+    local id = ids[n]
     if runs[n] ~= run then
       run = runs[n]
-      start = pack('>I4', run) .. expires
+      start = pack('>I4dB', run, now + TOMBSTONE_MS, settled_by + IN_OUTBOX)
     end
-    entomb_as(ids[n], start .. tokens[n] .. about .. pack('>I2', places[n]) .. sessions[n])
+    local last, time = #tombs, read('>I6', id)
+    if time > newest_tomb then newest_tomb = time end
+    tombs[last + 1] = id
+    tombs[last + 2] = start .. tokens[n] .. about .. pack('>I2', places[n]) .. sessions[n]
   end
   call('HSET', K .. 'oe', ms .. '-' .. number, tomb_bucket(now))
 end
