@@ -1,6 +1,7 @@
 import type { Payload, Task } from "../../task/task.js";
 import type { Stretch } from "./bytes.js";
-import { at, completedCode, flag, headBytes, runningCode, tailLengths, timeAt } from "./record.js";
+import { at, completedCode, flag, headBytes, runningCode, timeAt } from "./record.js";
+import { tailLengths } from "./tail.js";
 
 /**
  * What `unpackTask` would read from the record of a completed task, where the task as it was leased

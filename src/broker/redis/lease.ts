@@ -6,10 +6,11 @@ import type { Lease, LeaseReply, LeaseRequest } from "../broker.js";
 import { PackedStrings, stretchOf } from "./bytes.js";
 import { type Argument, ownStoreId } from "./connection.js";
 import { laneText } from "./keys.js";
-import { type Apart, readTask, tokenOf } from "./record.js";
+import { readTask, tokenOf } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { noBytes } from "./sections.js";
 import type { Store } from "./store.js";
+import type { Apart } from "./tail.js";
 
 export async function lease(store: Store, request: LeaseRequest): Promise<LeaseReply> {
   const args = leaseArguments(store, request);

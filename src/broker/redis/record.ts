@@ -1,21 +1,10 @@
 import "../../task/shape.js";
-import { isAt } from "../../short-text.js";
 import { leaseTokenIdAt, leaseTokenLength, leaseTokenProofAt, slotInId } from "../../task/ids.js";
 import { uuidBytes } from "../../task/uuid.js";
-import type { Payload, Status, Task } from "../../task/task.js";
-import { Packer, type Stretch, stretchOf, Unpacker } from "./bytes.js";
-import {
-  noBytes,
-  packCancellation,
-  packError,
-  packProgress,
-  packResult,
-  unpackCancellation,
-  unpackError,
-  unpackProgress,
-  unpackResult,
-} from "./sections.js";
+import type { Status, Task } from "../../task/task.js";
+import { Packer, type Stretch, stretchOf } from "./bytes.js";
 import { packSpec, readCreatedAt, readSpec } from "./spec.js";
+import { type Apart, packTail, readTail } from "./tail.js";
 
 /*
  * The packed record: a header of fixed length that scripts change in place, the spec (group key
@@ -175,31 +164,6 @@ function packState(packer: Packer, start: number, task: Task): void {
 /** The time until which it waits, 0 for none. */
 export const waitsFor = (task: Task): number => task.readyAt ?? task.runAt ?? 0;
 
-function packTail(packer: Packer, task: Task): void {
-  const bare = task.attempt === 0 && !task.error && task.sessionId === "";
-  if (bare && !task.cancellation) return;
-  const sections = [
-    Buffer.from(task.sessionId),
-    Buffer.from(task.workerId),
-    packError(task.error),
-    packProgress(task.progress),
-    noBytes,
-    packCancellation(task.cancellation),
-    packResult(task.checkpoint),
-  ];
-  for (const section of sections) {
-    packer.uint32(section.length);
-    packer.raw(section);
-  }
-}
-
-/** What stands in keys of its own beside a record. */
-export interface Apart {
-  readonly payload?: Buffer | null | undefined;
-  readonly result?: Payload | undefined;
-  readonly checkpoint?: Payload | undefined;
-}
-
 export const hasPayloadApart = (record: Buffer): boolean =>
   (record[at.flags]! & flag.payloadApart) !== 0;
 export const hasResultApart = (record: Buffer): boolean =>
@@ -247,7 +211,8 @@ export function readTask(
   const groupBytes = view.getUint16(from + at.groupBytes);
   const spec = readSpec(packed, specAt, payloadAt, groupBytes);
   const { contentType } = spec;
-  const tail = readTail(packed, payloadEnd, view.getUint32(from + at.tailBytes), flags, apart);
+  const tailBytes = view.getUint32(from + at.tailBytes);
+  const tail = readTail(packed, payloadEnd, tailBytes, (flags & flag.resultApart) !== 0, apart);
   const data =
     contentType === undefined || payloadOmitted
       ? undefined
@@ -299,75 +264,6 @@ export function readTask(
 /** Six bytes; 0: none. */
 export const timeAt = (view: DataView, offset: number): number | undefined =>
   view.getUint16(offset) * 0x1_0000_0000 + view.getUint32(offset + 2) || undefined;
-
-type Tail = Pick<
-  Task,
-  "sessionId" | "workerId" | "result" | "error" | "progress" | "cancellation" | "checkpoint"
->;
-
-const noTail: Tail = {
-  sessionId: "",
-  workerId: "",
-  result: undefined,
-  error: undefined,
-  progress: undefined,
-  cancellation: undefined,
-  checkpoint: undefined,
-};
-
-/** One byte that begins no checkpoint stands for one in a key of its own. */
-const isApart = (block: Buffer): boolean => block.length === 1 && block[0] === 0xff;
-
-/** Seven sections, each behind its length. */
-export const tailLengths = 7 * 4;
-
-interface KnownTail {
-  readonly bytes: Uint8Array;
-  readonly tail: Tail;
-}
-
-/** Of the last tasks that were granted, by the last letter of their session. */
-const knownTails: (KnownTail | undefined)[] = Array.from({ length: 128 }, () => undefined);
-
-function readTail(
-  packed: Buffer,
-  start: number,
-  length: number,
-  flags: number,
-  apart: Apart,
-): Tail {
-  if (length === 0) return noTail;
-  const sessionBytes = packed[start + 3]!;
-  const workerBytes = packed[start + 7 + sessionBytes]!;
-  // Session and worker alone: a grant, of which there are many by each.
-  if (length !== tailLengths + sessionBytes + workerBytes || flags & flag.resultApart) {
-    return unpackTail(packed, start, flags, apart);
-  }
-  const place = packed[start + 3 + sessionBytes]! & (knownTails.length - 1);
-  const before = knownTails[place];
-  if (before && isAt(before.bytes, packed, start, length)) return before.tail;
-  const tail = unpackTail(packed, start, flags, apart);
-  knownTails[place] = { bytes: Uint8Array.from(packed.subarray(start, start + length)), tail };
-  return tail;
-}
-
-function unpackTail(packed: Buffer, start: number, flags: number, apart: Apart): Tail {
-  const from = new Unpacker(packed, start);
-  const sessionId = from.blockText();
-  const workerId = from.blockText();
-  const error = from.block(unpackError);
-  const progress = from.block(unpackProgress);
-  const inline = from.block(unpackResult);
-  return {
-    sessionId,
-    workerId,
-    result: (flags & flag.resultApart) === 0 ? inline : apart.result,
-    error,
-    progress,
-    cancellation: from.block(unpackCancellation),
-    checkpoint: from.block((block) => (isApart(block) ? apart.checkpoint : unpackResult(block))),
-  };
-}
 
 /** The 16 raw bytes of a task id, as they stand in keys. */
 export const idBytes = (id: string): Uint8Array => uuidBytes(id);
