@@ -1,4 +1,5 @@
 import type { Task } from "../task/task.js";
+import type { RecordedBirths } from "./births.js";
 import type { EnqueueItem, EnqueueReply, Lane, LeaseReply, LeaseRequest } from "./leases.js";
 import type {
   CancelItem,
@@ -25,6 +26,7 @@ import type {
   Transition,
 } from "./transitions.js";
 
+export type * from "./births.js";
 export type * from "./leases.js";
 export type * from "./running.js";
 export type * from "./sessions.js";
@@ -147,7 +149,7 @@ export interface Broker {
   /**
    * History holds these versions (or later): outbox entries go, finished records become tombstones.
    */
-  recorded(items: readonly RecordedItem[]): Promise<void>;
+  recorded(items: readonly RecordedItem[], born?: readonly RecordedBirths[]): Promise<void>;
   /**
    * History holds these ended tasks and the store may have forgotten it (emptied, or came back
    * without its last second): plants their tombstones, also while COLD. A live record of the same

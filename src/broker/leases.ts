@@ -1,4 +1,5 @@
 import type { Task } from "../task/task.js";
+import type { Births } from "./births.js";
 
 /** Tasks that the same workers can run: (namespace, queue, type, required labels). */
 export interface Lane {
@@ -23,7 +24,12 @@ export interface EnqueueItem {
 }
 
 export type EnqueueOutcome =
-  | { readonly kind: "enqueued"; readonly outboxId: string | undefined }
+  | {
+      readonly kind: "enqueued";
+      readonly outboxId: string | undefined;
+      /** It stands among the births of the reply. */
+      readonly born?: boolean;
+    }
   | { readonly kind: "known" }
   | { readonly kind: "key_taken"; readonly taskId: string }
   | { readonly kind: "too_old" }
@@ -32,6 +38,8 @@ export type EnqueueOutcome =
 
 export interface EnqueueReply {
   readonly outcomes: EnqueueOutcome[];
+  /** Of those that the outbox tells of: as many as can be told together. */
+  readonly births: Births[];
   readonly leases: Lease[];
 }
 

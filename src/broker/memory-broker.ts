@@ -4,6 +4,7 @@ import { limits } from "../limits.js";
 import { decodeLeaseToken, partitionOfSlot, slotOfId } from "../task/ids.js";
 import type { Task } from "../task/task.js";
 import type * as api from "./broker.js";
+import { birthOf, birthsOf } from "./memory/births.js";
 import { eagerLanes, enqueue } from "./memory/enqueue.js";
 import { laneKeyOf, type LaneState } from "./memory/lanes.js";
 import { Leasing } from "./memory/lease.js";
@@ -81,9 +82,10 @@ class MemoryBroker implements api.Broker {
     eager?: api.LeaseRequest,
   ): Promise<api.EnqueueReply> {
     const outcomes = items.map((item) => enqueue(this.of(item.task.id), item));
-    if (!eager) return { outcomes, leases: [] };
+    const births = birthsOf(items, outcomes, (id) => this.of(id));
+    if (!eager) return { outcomes, births, leases: [] };
     const lanes = eagerLanes(this.at(eager.partition), items, outcomes, eager);
-    return { outcomes, leases: this.leaseFrom(eager, lanes).leases };
+    return { outcomes, births, leases: this.leaseFrom(eager, lanes).leases };
   }
 
   async lease(request: api.LeaseRequest): Promise<api.LeaseReply> {
@@ -192,7 +194,13 @@ class MemoryBroker implements api.Broker {
     return this.at(partition).outbox.read(this.store.now() - idleMs, limit);
   }
 
-  async recorded(items: readonly api.RecordedItem[]): Promise<void> {
+  async recorded(
+    items: readonly api.RecordedItem[],
+    born: readonly api.RecordedBirths[] = [],
+  ): Promise<void> {
+    for (const { births, nths } of born) {
+      for (const nth of nths) recorded(this.at(births.partition), birthOf(births, nth));
+    }
     for (const item of items) recorded(this.at(item.partition), item);
   }
 

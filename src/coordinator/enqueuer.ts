@@ -92,6 +92,7 @@ export class Enqueuer {
     let outcomes: EnqueueOutcome[];
     try {
       const reply = await this.#parts.broker.enqueue(items, eager);
+      for (const births of reply.births) this.#parts.recorder.born(births);
       leases = reply.leases;
       outcomes = reply.outcomes;
     } finally {

@@ -1,4 +1,4 @@
-import type { Transition } from "../broker/broker.js";
+import type { Births, Transition } from "../broker/broker.js";
 import type { RecordOutcome } from "../history/history.js";
 import type { Task } from "../task/task.js";
 
@@ -17,6 +17,8 @@ export interface Recorder {
    * it for whoever drains it.
    */
   keep(transition: Transition): void;
+  /** The same for tasks that came in. */
+  born(births: Births): void;
   /** A grant: written only if the task still runs a second later; may be dropped. */
   running(task: Task): void;
   /** Resolves when everything given before is written or given up. */

@@ -208,7 +208,7 @@ export class Submitter {
   #taken(task: Task, outcome: EnqueueOutcome): Answer {
     switch (outcome.kind) {
       case "enqueued":
-        this.#record(task, outcome.outboxId);
+        if (!outcome.born) this.#record(task, outcome.outboxId);
         return { kind: "submitted", taskId: task.id };
       case "known":
         return this.#existing(task, task.id, "known");

@@ -1,6 +1,7 @@
-import type { Transition } from "../broker/broker.js";
+import type { Births, Transition } from "../broker/broker.js";
 import type { RecordOutcome, Told } from "../history/history.js";
 import { isFinal, type Task } from "../task/task.js";
+import type { Birth } from "./held-births.js";
 
 /** One transition on its way to history. */
 export class Entry {
@@ -25,7 +26,9 @@ export class Entry {
   /** Monotonic ms at which history first answered that it has no such row. */
   missingSince: number | undefined;
   /** The birth of its task, which needs no row of its own: this one brings all it said. */
-  birth: Birth | undefined;
+  birth: Births | undefined;
+  /** Among those that came in with it. */
+  nthBirth = 0;
   readonly #run: number;
   readonly #isWhole: boolean;
   readonly #isBirth: boolean;
@@ -75,18 +78,34 @@ export class Entry {
 
   /** Takes the place of an entry that it covers. */
   cover(earlier: Entry): void {
-    this.birth = { outboxId: earlier.outboxId!, version: earlier.version };
+    this.birth = new LoneBirth(earlier);
     this.givenAt = earlier.givenAt;
     this.bytes += earlier.bytes;
     earlier.waiting = false;
     earlier.dismissed = true;
   }
 
+  /** Takes the place of a birth, if it says all that this does. */
+  coverBirth({ births, nth, givenAt }: Birth): boolean {
+    const covers =
+      this.#isWhole &&
+      !this.awaited &&
+      this.#run === 1 &&
+      births.partition === this.partition &&
+      births.version < this.version;
+    if (!covers) return false;
+    this.birth = births;
+    this.nthBirth = nth;
+    this.givenAt = givenAt;
+    this.bytes += Math.ceil(births.bytes / births.ids.length);
+    return true;
+  }
+
   /** Whether it tells of this entry of the outbox. */
   tells({ partition, outboxId, task: { version } }: Transition): boolean {
     if (partition !== this.partition) return false;
     if (version === this.version && outboxId === this.outboxId) return true;
-    return version === this.birth?.version && outboxId === this.birth.outboxId;
+    return version === this.birth?.version && outboxId === this.birth.outboxIdOf(this.nthBirth);
   }
 
   /** History's answer. Made when first asked for: most entries have nobody who waits. */
@@ -103,9 +122,29 @@ export class Entry {
   }
 }
 
-interface Birth {
-  readonly outboxId: string;
+/** Of a task that came alone. */
+class LoneBirth implements Births {
+  readonly partition: number;
+  readonly ids: readonly string[];
   readonly version: number;
+  readonly bytes: number;
+  readonly #told: Told;
+
+  constructor({ partition, taskId, version, bytes, current }: Entry) {
+    this.partition = partition;
+    this.ids = [taskId];
+    this.version = version;
+    this.bytes = bytes;
+    this.#told = current;
+  }
+
+  outboxIdOf(): string {
+    return this.#told.outboxId!;
+  }
+
+  transitionOf(): Told {
+    return this.#told;
+  }
 }
 
 /** With the task as it was noted, if the transition brings no payload and that has one. */

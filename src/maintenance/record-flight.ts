@@ -1,4 +1,4 @@
-import type { RecordedItem } from "../broker/broker.js";
+import type { Births, RecordedItem } from "../broker/broker.js";
 import type { Timer } from "../clock.js";
 import { DroverError } from "../errors.js";
 import type { RecordOutcome } from "../history/history.js";
@@ -132,20 +132,30 @@ export class RecordFlight {
    */
   async #finish({ entries, outcomes }: Answered): Promise<void> {
     const items: RecordedItem[] = [];
+    const born = new Map<Births, number[]>();
     for (let nth = 0; nth < entries.length; nth += 1) {
       const entry = entries[nth]!;
-      const { partition, outboxId, taskId, version, birth } = entry;
       if (entry.endsTerms) this.onEnded(entry.current.task);
-      if (outboxId === undefined || outcomes[nth] === "missing") continue;
-      if (birth) {
-        items.push({ partition, outboxId: birth.outboxId, taskId, version: birth.version });
-      }
-      items.push({ partition, outboxId, taskId, version });
+      if (!isInOutbox(entry) || outcomes[nth] === "missing") continue;
+      if (entry.birth) noteBirth(born, entry.birth, entry.nthBirth);
+      items.push(entry);
     }
-    if (items.length > 0) await this.#options.broker.recorded(items).catch(() => undefined);
+    if (items.length > 0) {
+      const { broker } = this.#options;
+      const told = Array.from(born, ([births, nths]) => ({ births, nths }));
+      await broker.recorded(items, told).catch(() => undefined);
+    }
     this.#queue.dismiss(entries);
     for (let nth = 0; nth < entries.length; nth += 1) entries[nth]!.resolve(outcomes[nth]!);
   }
+}
+
+const isInOutbox = (entry: Entry): entry is Entry & RecordedItem => entry.outboxId !== undefined;
+
+function noteBirth(born: Map<Births, number[]>, births: Births, nth: number): void {
+  const nths = born.get(births);
+  if (nths) nths.push(nth);
+  else born.set(births, [nth]);
 }
 
 function answer(answered: Answered, entry: Entry, outcome: RecordOutcome): void {

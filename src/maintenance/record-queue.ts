@@ -1,10 +1,16 @@
-import type { Transition } from "../broker/broker.js";
-import type { Entry } from "./record-entry.js";
+import type { Births, Transition } from "../broker/broker.js";
+import { type Birth, HeldBirths } from "./held-births.js";
+import { Entry } from "./record-entry.js";
 
 /** Entries on their way to history; all of a task that travel together stand side by side. */
 export interface Batch {
   readonly entries: readonly Entry[];
   readonly groups: readonly TaskEntries[];
+}
+
+interface Taken {
+  readonly entries: Entry[];
+  readonly groups: TaskEntries[];
 }
 
 /** Tasks first given by `until` (monotonic ms); by `liveUntil`, as far as they have not ended. */
@@ -33,21 +39,25 @@ export class RecordQueue {
   readonly #tasks = new Map<string, TaskEntries>();
   /** Of which something waits. */
   readonly #lines: Record<Line, Set<TaskEntries>> = { awaited: new Set(), gathered: new Set() };
+  readonly #births = new HeldBirths();
   #bytes = 0;
   #count = 0;
 
   /** Of all entries not yet dismissed, waiting or not. */
   get bytes(): number {
-    return this.#bytes;
+    return this.#bytes + this.#births.bytes;
   }
 
   /** Entries not yet dismissed. */
   get count(): number {
-    return this.#count;
+    return this.#count + this.#births.size;
   }
 
   /** All entries not yet dismissed. */
   held(): Entry[] {
+    for (const birth of this.#births.takeDue(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)) {
+      this.#addAlone(birth);
+    }
     return [...this.#tasks.values()].flatMap(({ entries }) => entries);
   }
 
@@ -57,11 +67,28 @@ export class RecordQueue {
    */
   find(transition: Transition): Entry | undefined {
     if (transition.outboxId === undefined) return undefined;
+    if (this.#births.has(transition)) this.#addAlone(this.#births.take(transition.task.id)!);
     const known = this.#tasks.get(transition.task.id);
     return known?.entries.find((entry) => entry.tells(transition));
   }
 
+  /** Nobody waits for them, and they are new. */
+  addBirths(births: Births, givenAt: number): void {
+    this.#births.add(births, givenAt);
+  }
+
+  /** A birth that its task's end is not to cover. */
+  #addAlone(birth: Birth): void {
+    this.#add(entryOf(birth));
+  }
+
   add(entry: Entry): void {
+    const birth = this.#births.take(entry.taskId);
+    if (birth && !entry.coverBirth(birth)) this.#addAlone(birth);
+    this.#add(entry);
+  }
+
+  #add(entry: Entry): void {
     this.#bytes += entry.bytes;
     const { taskId } = entry;
     const known = this.#tasks.get(taskId);
@@ -88,15 +115,18 @@ export class RecordQueue {
    * now.
    */
   oldest(line: Line): number | undefined {
+    const born = line === "gathered" ? this.#births.oldest : undefined;
     for (const group of this.#lines[line]) {
-      if (!group.flying) return firstWaiting(group).givenAt;
+      if (group.flying) continue;
+      const { givenAt } = firstWaiting(group);
+      return born === undefined ? givenAt : Math.min(born, givenAt);
     }
-    return undefined;
+    return born;
   }
 
   /** Tasks of the line, of which some may be flying. */
   waiting(line: Line): number {
-    return this.#lines[line].size;
+    return this.#lines[line].size + (line === "gathered" ? this.#births.size : 0);
   }
 
   /**
@@ -105,8 +135,8 @@ export class RecordQueue {
    */
   take(line: Line, which: Which, maxEntries: number, maxBytes: number): Batch {
     const { until, liveUntil = until } = which;
-    const batch = { entries: [] as Entry[], groups: [] as TaskEntries[] };
-    let bytes = 0;
+    const batch: Taken = { entries: [], groups: [] };
+    let bytes = line === "gathered" ? this.#takeBirths(batch, liveUntil, maxEntries) : 0;
     for (const group of this.#lines[line]) {
       if (batch.entries.length >= maxEntries || bytes >= maxBytes) break;
       if (group.flying) continue;
@@ -127,6 +157,28 @@ export class RecordQueue {
       batch.groups.push(group);
     }
     return batch;
+  }
+
+  /** Those whose time has come stand in no line before. Returns their bytes. */
+  #takeBirths({ entries, groups }: Taken, until: number, most: number): number {
+    let bytes = 0;
+    for (const birth of this.#births.takeDue(until, most)) {
+      const entry = entryOf(birth);
+      // It came late: something else of its task stands there.
+      if (this.#tasks.has(entry.taskId)) {
+        this.#add(entry);
+        continue;
+      }
+      const group = { taskId: entry.taskId, entries: [entry], flying: true };
+      entry.waiting = false;
+      this.#tasks.set(entry.taskId, group);
+      this.#count += 1;
+      bytes += entry.bytes;
+      entries.push(entry);
+      groups.push(group);
+    }
+    this.#bytes += bytes;
+    return bytes;
   }
 
   /** The batch is back; its tasks may fly again. */
@@ -163,11 +215,17 @@ export class RecordQueue {
 
   /** Gives up everything, waiting or not. */
   clear(): Entry[] {
+    this.#births.clear();
     const held = this.held();
     for (const line of Object.values(this.#lines)) line.clear();
     this.dismiss(held);
     return held;
   }
+}
+
+function entryOf({ births, nth, givenAt }: Birth): Entry {
+  const told = births.transitionOf(nth);
+  return new Entry(told, told, false, givenAt);
 }
 
 const isWaiting = (entry: Entry): boolean => entry.waiting;

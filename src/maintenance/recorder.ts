@@ -1,4 +1,4 @@
-import type { Broker, Transition } from "../broker/broker.js";
+import type { Births, Broker, Transition } from "../broker/broker.js";
 import type { Clock, Random, Timer } from "../clock.js";
 import type { Recorder } from "../coordinator/recorder.js";
 import { DroverError } from "../errors.js";
@@ -9,6 +9,7 @@ import { attemptOf } from "../task/attempt.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import type { Task } from "../task/task.js";
 import type { Events } from "../telemetry/events.js";
+import { birthsMost } from "./held-births.js";
 import { bytesOf, Entry, withAsked } from "./record-entry.js";
 import { RecordFlight } from "./record-flight.js";
 import { type Batch, type Line, RecordQueue, type Which } from "./record-queue.js";
@@ -123,6 +124,12 @@ export class HistoryRecorder implements Recorder, Service {
     const asked = this.#watch.forget(transition.task.id, transition.task.version);
     if (this.#stopped || this.#queue.find(transition) || !this.#hasRoom(transition)) return;
     this.#add(transition, false, asked);
+  }
+
+  born(births: Births): void {
+    if (this.#stopped || this.#queue.bytes + births.bytes > this.#maxBytes) return;
+    if (births.ids.length <= birthsMost) return this.#queue.addBirths(births, this.#turn());
+    for (let nth = 0; nth < births.ids.length; nth += 1) this.keep(births.transitionOf(nth));
   }
 
   #hasRoom(transition: Transition): boolean {

@@ -1,7 +1,8 @@
 import { afterEach, describe, expect, it } from "vitest";
+import type { Births, Transition } from "../../src/broker/broker.js";
 import type { History, Told } from "../../src/history/history.js";
 import { limits } from "../../src/limits.js";
-import { over, type Site, Worker, World } from "./world.js";
+import { over, type Site, Worker, World, type WorldOptions } from "./world.js";
 
 let world: World;
 afterEach(() => world.stop());
@@ -13,7 +14,7 @@ interface Scene {
   readonly told: Told[][];
 }
 
-async function start(): Promise<Scene> {
+async function start(options: WorldOptions = {}): Promise<Scene> {
   const told: Told[][] = [];
   const wrapHistory = (history: History): History =>
     over(history, {
@@ -22,7 +23,7 @@ async function start(): Promise<Scene> {
         return history.record(transitions);
       },
     });
-  world = new World({ wrapHistory });
+  world = new World({ ...options, wrapHistory });
   const site = await world.site();
   await site.broker.open(0, 1);
   await site.recorder.start();
@@ -120,5 +121,129 @@ describe("a birth whose task has ended before it was written", () => {
     expect(versions(told)).toEqual([[1, transition!.task.version]]);
     expect(world.row(birth.task.id)?.status).toBe("completed");
     expect(await site.broker.readOutbox(0, 0, 10)).toEqual([]);
+  });
+});
+
+describe("births that came in together", () => {
+  /** Of so many tasks, as a call of the broker gave them to the recorder. */
+  async function born({ site }: Scene, count: number): Promise<Births> {
+    const tasks = Array.from({ length: count }, () => world.tasks.task({ durability: "relaxed" }));
+    const { births } = await site.broker.enqueue(
+      tasks.map((task) => ({ task, origin: "submit" }) as const),
+    );
+    site.recorder.born(births[0]!);
+    return births[0]!;
+  }
+
+  /** The end of the oldest that waits. */
+  async function end({ site, worker }: Scene, births: Births): Promise<Transition> {
+    const [lease] = await worker.lease(births.transitionOf(0).task);
+    const { transition } = await worker.complete(lease!);
+    site.recorder.keep(transition!);
+    return transition!;
+  }
+
+  it("are not told for themselves once their tasks have ended", async () => {
+    const scene = await start();
+    const births = await born(scene, 3);
+    expect(scene.site.recorder.bytes).toBe(births.bytes);
+    await world.clock.advance(40);
+    const ends: Transition[] = [];
+    for (let n = 0; n < 3; n += 1) ends.push(await end(scene, births));
+    await world.clock.advance(limits.recordGatherMs - 41);
+    expect(scene.told).toEqual([]);
+    await world.clock.advance(1);
+    expect(scene.told.map((call) => call.map(({ task }) => task.id))).toEqual([births.ids]);
+    expect(versions(scene.told)).toEqual([ends.map(({ task }) => task.version)]);
+    expect(await scene.site.broker.readOutbox(0, 0, 10)).toEqual([]);
+    expect(scene.site.recorder.bytes).toBe(0);
+    expect(world.clock.pending).toBe(0);
+  });
+
+  it("are told as they came where their tasks go on", async () => {
+    const scene = await start();
+    const births = await born(scene, 3);
+    const { task } = await end(scene, births);
+    await world.clock.advance(limits.recordGatherMs);
+    expect(versions(scene.told)).toEqual([[1, 1, task.version]]);
+    const [done, ...others] = births.ids.map((id) => world.row(id));
+    expect(done?.status).toBe("completed");
+    expect(others).toMatchObject([1, 2].map((nth) => births.transitionOf(nth).task));
+    expect(await scene.site.broker.readOutbox(0, 0, 10)).toEqual([]);
+    expect(scene.site.recorder.bytes).toBe(0);
+  });
+
+  it("wait longer while many do, a batch at a time when their time has come", async () => {
+    const scene = await start();
+    const first = await born(scene, 700);
+    await born(scene, 30);
+    await world.clock.advance(limits.recordHoldMs - 1);
+    expect(scene.told).toEqual([]);
+    await world.clock.advance(limits.recordGatherMs / 2 + 1);
+    expect(scene.told.map((call) => call.length)).toEqual([500, 230]);
+    expect(scene.told.flat().map(({ task }) => task.id)).toEqual(
+      expect.arrayContaining([...first.ids]),
+    );
+    expect(await scene.site.broker.readOutbox(0, 0, 10)).toEqual([]);
+    expect(scene.site.recorder.bytes).toBe(0);
+    expect(world.clock.pending).toBe(0);
+  });
+
+  it("are answered where somebody drains their entries meanwhile", async () => {
+    const scene = await start();
+    const births = await born(scene, 3);
+    const left = await scene.site.broker.readOutbox(0, 0, 10);
+    const answers = left.map((entry) => scene.site.recorder.record(entry, true));
+    await scene.site.recorder.flush();
+    expect(await Promise.all(answers)).toEqual(["applied", "applied", "applied"]);
+    expect(scene.told.flat()).toHaveLength(3);
+    expect(births.ids.map((id) => world.row(id)?.status)).toEqual(births.ids.map(() => "pending"));
+    expect(scene.site.recorder.bytes).toBe(0);
+  });
+
+  it("are written by a flush, and come again after an outage with what happened since", async () => {
+    const scene = await start();
+    world.historyDown = true;
+    const births = await born(scene, 2);
+    await world.clock.advance(3_000);
+    const { task } = await end(scene, births);
+    await world.clock.advance(100);
+    world.historyDown = false;
+    const flushed = scene.site.recorder.flush();
+    await world.clock.advance(5_000);
+    await flushed;
+    expect(world.row(task.id)?.status).toBe("completed");
+    expect(world.row(births.ids[1]!)?.status).toBe("pending");
+    expect(await scene.site.broker.readOutbox(0, 0, 10)).toEqual([]);
+    expect(scene.site.recorder.bytes).toBe(0);
+  });
+
+  it("go behind what somebody waits for, before it", async () => {
+    const scene = await start();
+    const births = await born(scene, 2);
+    const { task } = births.transitionOf(1);
+    const later = { ...births.transitionOf(1), outboxId: "9-9", payloadOmitted: true };
+    const change = { ...later, task: { ...task, version: 2 } };
+    expect(await scene.site.recorder.record(change, true)).toBe("applied");
+    expect(scene.told.map((call) => call.map((told) => [told.task.id, told.task.version]))).toEqual(
+      [
+        [
+          [task.id, 1],
+          [task.id, 2],
+        ],
+      ],
+    );
+  });
+
+  it("are left to the outbox where there is no room for them, or the recorder stops", async () => {
+    const scene = await start({ recorderBytes: 2_000 });
+    await born(scene, 10);
+    expect(scene.site.recorder.bytes).toBe(0);
+    await born(scene, 1);
+    expect(scene.site.recorder.bytes).toBeGreaterThan(0);
+    await scene.site.recorder.stop();
+    expect(scene.site.recorder.bytes).toBe(0);
+    expect(await scene.site.broker.readOutbox(0, 0, 20)).toHaveLength(11);
+    expect(world.clock.pending).toBe(0);
   });
 });

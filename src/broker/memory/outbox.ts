@@ -39,6 +39,10 @@ export class Outbox {
     return entry.transition;
   }
 
+  told(outboxId: string): Transition | undefined {
+    return this.entries.get(outboxId)?.transition;
+  }
+
   /** False: it is gone already. */
   remove(outboxId: string): boolean {
     const entry = this.entries.get(outboxId);

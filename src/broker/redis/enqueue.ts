@@ -2,6 +2,7 @@ import { limits } from "../../limits.js";
 import { uuidText } from "../../task/uuid.js";
 import type { Task } from "../../task/task.js";
 import type { EnqueueItem, EnqueueOutcome, EnqueueReply, LeaseRequest } from "../broker.js";
+import { isBirth, PackedBirths } from "./births.js";
 import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
 import { laneText, placeIn, queueText } from "./keys.js";
@@ -17,7 +18,7 @@ export async function enqueue(
   items: readonly EnqueueItem[],
   eager: LeaseRequest | undefined,
 ): Promise<EnqueueReply> {
-  const reply: EnqueueReply = { outcomes: [], leases: [] };
+  const reply: EnqueueReply = { outcomes: [], births: [], leases: [] };
   const partitionOf = ({ task }: EnqueueItem): number => store.partitionOf(task.id);
   await inCalls(items, partitionOf, callSize, (partition, chunk, nth) => {
     // Only the first call may lease at once: the others come behind it.
@@ -42,31 +43,49 @@ async function enqueueChunk(
   eager: LeaseRequest | undefined,
   reply: EnqueueReply,
 ): Promise<void> {
-  const args = enqueueArguments(chunk);
+  const { args, packed, starts } = enqueueArguments(chunk);
   if (eager) args.push(...leaseArguments(store, eager));
   const [entry, refused, leased] = asList(
     await store.scripts.run("enqueue", store.base(partition), args),
   );
-  readOutcomes(chunk, asText(entry), asList(refused), reply.outcomes);
+  const told = asText(entry);
+  const born = starts.length === chunk.length && asList(refused).length === 0;
+  if (born) {
+    const ids = chunk.map(({ item }) => item.task.id);
+    reply.births.push(new PackedBirths(partition, told, ids, packed, starts));
+  }
+  readOutcomes(chunk, told, asList(refused), born, reply.outcomes);
   if (eager && leased) reply.leases.push(...readLeases(store, eager, leased).leases);
 }
 
 const packer = new Packer();
 
-/** As enqueue.lua reads them: few arguments, as each costs both sides more than its bytes. */
-function enqueueArguments(chunk: readonly Item[]): Argument[] {
+/**
+ * As enqueue.lua reads them: few arguments, as each costs both sides more than its bytes. `starts`:
+ * of the records of births among what is packed.
+ */
+function enqueueArguments(chunk: readonly Item[]): {
+  args: Argument[];
+  packed: Buffer;
+  starts: number[];
+} {
   const lanes = new LaneList();
+  const starts: number[] = [];
   const aparts: Uint8Array[] = [];
   packer.reset();
   for (const { item } of chunk) {
     const apart = payloadApart(item.task);
     if (apart) aparts.push(apart);
-    packItem(item, lanes.numberOf(item.task), apart !== undefined);
+    const start = packItem(item, lanes.numberOf(item.task), apart !== undefined);
+    if (start !== undefined) starts.push(start);
   }
-  return [String(lanes.size), ...lanes.args, packer.take(), String(aparts.length), ...aparts];
+  const packed = packer.take();
+  const args = [String(lanes.size), ...lanes.args, packed, String(aparts.length), ...aparts];
+  return { args, packed, starts };
 }
 
-function packItem(item: EnqueueItem, lane: number, apart: boolean): void {
+/** Where its record starts, if that is all there is to tell of its birth. */
+function packItem(item: EnqueueItem, lane: number, apart: boolean): number | undefined {
   const { task } = item;
   const restored = item.origin === "restore";
   const inHistory = isInHistory(item);
@@ -81,6 +100,7 @@ function packItem(item: EnqueueItem, lane: number, apart: boolean): void {
   const start = packer.length;
   appendTask(packer, task, { inHistory, restored });
   packSize(packer, start);
+  return plain && isBirth(item) ? start : undefined;
 }
 
 /** Of its first run, free to be leased at once, and nothing about it needs a second look. */
@@ -128,6 +148,7 @@ function readOutcomes(
   chunk: readonly Item[],
   entry: string,
   refused: readonly Reply[],
+  born: boolean,
   outcomes: EnqueueOutcome[],
 ): void {
   for (let i = 0; i < refused.length; i += 3) {
@@ -138,7 +159,7 @@ function readOutcomes(
   for (const { item, index } of chunk) {
     outcomes[index] ??= isInHistory(item)
       ? { kind: "enqueued", outboxId: undefined }
-      : { kind: "enqueued", outboxId: placeIn(entry, told++) };
+      : { kind: "enqueued", outboxId: placeIn(entry, told++), born };
   }
 }
 

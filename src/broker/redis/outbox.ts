@@ -1,31 +1,22 @@
-import { codeAt } from "../../short-text.js";
 import { uuidText } from "../../task/uuid.js";
-import type { RecordedItem, Transition } from "../broker.js";
-import { PackedStrings, Packer } from "./bytes.js";
-import type { Argument } from "./connection.js";
+import type { Transition } from "../broker.js";
+import { PackedStrings } from "./bytes.js";
 import {
-  isPlaceIn,
   nameOfEntry,
   outboxKey,
   partlyKey,
-  partsOfEntry,
   payloadKey,
   placeIn,
   resultKey,
-  tellsBirths,
-  tellsEnds,
   type EntryKind,
 } from "./keys.js";
 import { hasPayloadApart, hasResultApart, idBytes, packedSize } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { unpackResult } from "./sections.js";
 import { type ToldChange, transitionOf } from "./settle.js";
-import { inCalls, type Placed, type Store } from "./store.js";
+import type { Store } from "./store.js";
 import { outcomeTold, snapshotTold } from "./told.js";
 import { now } from "./sweep.js";
-
-/** Items a script confirms at once: some 2 ms of a busy Redis. */
-const chunkItems = 200;
 
 /** Entries read at once; each may hold what a whole script has told, up to 1 MiB. */
 const entriesRead = 4;
@@ -175,54 +166,4 @@ export async function readEnded(
     }
   }
   return found;
-}
-
-export async function recorded(store: Store, items: readonly RecordedItem[]): Promise<void> {
-  const partitionOf = ({ partition }: RecordedItem): number => partition;
-  await inCalls(items, partitionOf, { items: chunkItems }, (partition, chunk) =>
-    store.scripts.run("recorded", store.base(partition), recordedArguments(chunk)),
-  );
-}
-
-/** The digits that end a text, from there on. */
-function numberAt(text: string, from: number): number {
-  let value = 0;
-  for (let at = from; at < text.length; at += 1) value = value * 10 + codeAt(text, at) - 0x30;
-  return value;
-}
-
-const packer = new Packer();
-
-/** As recorded.lua reads them. An item without outbox id only tells of its task. */
-function recordedArguments(chunk: readonly Placed<RecordedItem>[]): Argument[] {
-  const places = new Map<string, number[]>();
-  let entry = "";
-  let known: number[] = [];
-  packer.reset();
-  for (const { item } of chunk) {
-    const { outboxId } = item;
-    // Most are of the entry before them.
-    const isSame = isPlaceIn(entry, outboxId);
-    const end = isSame ? entry.length : outboxId.lastIndexOf("/");
-    if (!isSame && end >= 0) {
-      entry = outboxId.slice(0, end);
-      known = places.get(entry) ?? [];
-      places.set(entry, known);
-    }
-    const isKnown = end >= 0 && (tellsEnds(entry) || (item.version === 1 && tellsBirths(entry)));
-    if (!isKnown) {
-      packer.uuid(item.taskId);
-      packer.uint32(item.version);
-    }
-    if (end >= 0) known.push(numberAt(outboxId, end + 1));
-  }
-  const tasks = packer.take();
-  const args: Argument[] = [String(places.size)];
-  for (const [entry, list] of places) {
-    packer.reset();
-    for (const place of new Set(list)) packer.uint16(place);
-    args.push(...partsOfEntry(entry), packer.take());
-  }
-  args.push(tasks);
-  return args;
 }

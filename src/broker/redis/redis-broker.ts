@@ -11,7 +11,8 @@ import { checkPrefix } from "./keys.js";
 import { lease } from "./lease.js";
 import { type BrokerBounds, readLibrary } from "./lua-source.js";
 import { Nodes } from "./nodes.js";
-import { readOutbox, recorded } from "./outbox.js";
+import { readOutbox } from "./outbox.js";
+import { recorded } from "./recorded.js";
 import { counts, lanes, setQueue, wake } from "./queue.js";
 import { createScripts, scriptNames } from "./scripts.js";
 import {
@@ -123,7 +124,7 @@ function compose(store: Store): Broker {
     announce: (coordinator) => announce(store, coordinator),
     sweep: (partition) => sweep(store, partition),
     readOutbox: (partition, idleMs, limit) => readOutbox(store, partition, idleMs, limit),
-    recorded: (items) => recorded(store, items),
+    recorded: (items, born) => recorded(store, items, born),
     lanes: (namespace, queue) => lanes(store, namespace, queue),
     waitForWork: (partition, known, timeoutMs, signal) =>
       waits.wait(partition, known, timeoutMs, signal),

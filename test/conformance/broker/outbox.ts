@@ -179,6 +179,61 @@ export const outboxChecks: readonly Check[] = [
     expect(await said(kit)).toEqual([]);
     expect(await kit.get(task)).toBeUndefined();
   }),
+  check("B9", "gives the births of plain tasks as the outbox tells them", async (kit) => {
+    const data = Buffer.from("the payload");
+    const tasks = Array.from({ length: 5 }, (_, n) =>
+      kit.task({ ...relaxed, priority: 2, tags: ["a"], payload: { contentType: `x/${n}`, data } }),
+    );
+    for (const task of tasks) kit.note(task);
+    const { outcomes, births } = await kit.broker.enqueue(
+      tasks.map((task) => ({ task, origin: "submit" })),
+    );
+    expect(births).toHaveLength(1);
+    const [born] = births;
+    expect(born).toMatchObject({ partition: 0, ids: ids(tasks), version: 1 });
+    expect(born!.bytes).toBeGreaterThan(5 * data.length);
+    const told = tasks.map((_, nth) => born!.transitionOf(nth));
+    const entries = await kit.outbox();
+    expect(told).toEqual(entries);
+    expect(tasks.map((_, nth) => born!.outboxIdOf(nth))).toEqual(entries.map((e) => e.outboxId));
+    expect(outcomes).toMatchObject(
+      entries.map(({ outboxId }) => ({ kind: "enqueued", outboxId, born: true })),
+    );
+  }),
+  check("B9", "gives no birth that wins a key, or that history has", async (kit) => {
+    const keyed = { ...relaxed, idempotencyKey: "k" };
+    for (const change of [keyed, {}]) {
+      const task = kit.task(change);
+      kit.note(task);
+      const reply = await kit.broker.enqueue([{ task, origin: "submit", claimKey: true }]);
+      expect(reply.births).toEqual([]);
+      expect(reply.outcomes[0]?.kind === "enqueued" && reply.outcomes[0].born).toBeFalsy();
+    }
+    const known = await kit.submitOne(relaxed);
+    const again = await kit.broker.enqueue([{ task: known, origin: "submit" }]);
+    expect(again).toMatchObject({ outcomes: [{ kind: "known" }], births: [] });
+  }),
+  check("B9", "drops births that are recorded, in whatever order and pieces", async (kit) => {
+    const tasks = Array.from({ length: 7 }, () => kit.task(relaxed));
+    for (const task of tasks) kit.note(task);
+    const { births } = await kit.broker.enqueue(tasks.map((task) => ({ task, origin: "submit" })));
+    const left = async () => ids((await kit.outbox()).map(({ task }) => task));
+    const tell = (...nths: number[]) => kit.broker.recorded([], [{ births: births[0]!, nths }]);
+    await tell(5, 1);
+    expect(await left()).toEqual(ids([0, 2, 3, 4, 6].map((nth) => tasks[nth]!)));
+    await tell(1, 2, 3);
+    expect(await left()).toEqual(ids([0, 4, 6].map((nth) => tasks[nth]!)));
+    expect((await kit.broker.sweep(0)).outboxEntries).toBe(3);
+    const end = await kit.end(await kit.take(await kit.session()), done);
+    const { partition, outboxId = "", task } = end;
+    const item = { partition, outboxId, taskId: task.id, version: task.version };
+    await kit.broker.recorded([item], [{ births: births[0]!, nths: [4, 6, 0] }]);
+    expect(await left()).toEqual([]);
+    expect((await kit.broker.sweep(0)).outboxEntries).toBe(0);
+    await tell(0, 6);
+    expect(await kit.statusOf(tasks[6]!)).toBe("pending");
+    expect(await kit.get(task)).toBeUndefined();
+  }),
   check("B9", "reads the oldest first, as many as asked, and only idle ones", async (kit) => {
     const first = await kit.submitMany(3, relaxed);
     await kit.harness.advance(10_000);

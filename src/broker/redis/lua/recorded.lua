@@ -2,7 +2,7 @@
 -- History holds these versions: outbox entries go, finished records become tombstones (B9).
 -- KEYS  1 start of the partition's keys
 -- ARGV  1 number of outbox entries, each: id, transitions, bytes, places of those that history
---       holds now (two bytes each)  then entries...
+--       holds now (runs of them: two bytes for the first, two for their number)  then entries...
 --       then the tasks, packed one after another: id, version; without those whose records say
 --       where the outbox told of their birth, of which no more is known than that, and without
 --       those of entries that tell of nothing but RELAXED ends that left no record
@@ -14,19 +14,18 @@ local now = now_ms()
 local OUTBOX, HELD = K .. 'ob', K .. 'oc'
 
 -- The marks with these places among them, and how many were not.
-local function mark(held, total, places)
-  if #places / 2 == total and not string.find(held, '1', 1, true) then
-    return string.rep('1', total), total
+local function mark(held, runs)
+  local fresh, pieces, at = 0, {}, 1
+  for n = 1, #runs, 4 do
+    local from, count = read('>I2I2', runs, n)
+    local _, new = string.gsub(sub(held, from + 1, from + count), '0', '0')
+    fresh = fresh + new
+    pieces[#pieces + 1] = sub(held, at, from)
+    pieces[#pieces + 1] = string.rep('1', count)
+    at = from + count + 1
   end
-  local marks, fresh = { string.byte(held, 1, total) }, 0
-  for at = 1, #places, 2 do
-    local place = read('>I2', places, at) + 1
-    if marks[place] == 48 then
-      marks[place] = 49
-      fresh = fresh + 1
-    end
-  end
-  return string.char(unpack(marks)), fresh
+  pieces[#pieces + 1] = sub(held, at)
+  return table.concat(pieces), fresh
 end
 
 -- As the tombstones of ends that leave no record are planted before history knows of them: where
@@ -46,7 +45,7 @@ end
 
 -- Drops an entry once history holds all of it; until then notes which places it holds. Answers how
 -- many it did not hold before.
-local function confirm(entry, total, bytes, places)
+local function confirm(entry, total, bytes, runs)
   local fresh, held = total, nil
   if total > 1 then
     held = call('HGET', HELD, entry)
@@ -55,7 +54,7 @@ local function confirm(entry, total, bytes, places)
       if #call('XRANGE', OUTBOX, entry, entry) == 0 then return end
       held = string.rep('0', total)
     end
-    held, fresh = mark(held, total, places)
+    held, fresh = mark(held, runs)
     if string.find(held, '0', 1, true) then
       call('HSET', HELD, entry, held)
       own().owed = own().owed - fresh
