@@ -72,7 +72,7 @@ export class Batcher<Item, Reply> {
     }
     return new Promise((resolve) => {
       const group: Group<Reply> = {
-        replies: Array.from<Reply>({ length: items.length }),
+        replies: emptyPlaces(items.length),
         left: items.length,
         resolve,
       };
@@ -105,12 +105,14 @@ export class Batcher<Item, Reply> {
     while (this.#waiting > 0 && this.#inFlight < this.#options.maxInFlight) {
       const slices = this.#take();
       this.#inFlight += 1;
-      void this.#run(slices).finally(() => {
-        this.#inFlight -= 1;
-        if (this.#waiting > 0) this.#schedule();
-        else if (this.#inFlight === 0) this.#idle.splice(0).forEach((resolve) => resolve());
-      });
+      void this.#run(slices);
     }
+  }
+
+  #ran(): void {
+    this.#inFlight -= 1;
+    if (this.#waiting > 0) this.#schedule();
+    else if (this.#inFlight === 0) this.#idle.splice(0).forEach((resolve) => resolve());
   }
 
   #take(): Slice<Item, Reply>[] {
@@ -143,6 +145,7 @@ export class Batcher<Item, Reply> {
       const failed = new Failed(error);
       for (const slice of slices) answer(slice, () => failed);
     }
+    this.#ran();
   }
 }
 
@@ -153,4 +156,11 @@ function answer<Reply>(
   for (let index = from; index < to; index += 1) group.replies[index] = next();
   group.left -= to - from;
   if (group.left === 0) group.resolve(group.replies);
+}
+
+/** A list that is filled by place; `Array.from` asks for each of them by name. */
+export function emptyPlaces<T>(count: number): T[] {
+  const places: T[] = [];
+  for (let place = 0; place < count; place += 1) places.push(undefined as T);
+  return places;
 }

@@ -237,7 +237,12 @@ export class Dispatcher implements Demand {
       const granted = carrier ? leases.map((lease) => this.#traced(lease)) : leases;
       if (leases.length > 0) session.deliver(granted, atOnce);
     } else this.#share(reserved, leases, atOnce);
-    for (const lease of leases) this.#granted(lease, dispatchMs);
+    const tell = (): void => {
+      for (const lease of leases) this.#granted(lease, dispatchMs);
+    };
+    // What goes at once is on the wire by the end of the turn, and whoever counts can wait for it.
+    if (atOnce) setImmediate(tell);
+    else tell();
   }
 
   #share(reserved: Reserved, leases: readonly Lease[], atOnce: boolean): void {

@@ -1,6 +1,6 @@
 import type { Broker } from "../broker/broker.js";
 import { partitionOfSlot } from "../task/ids.js";
-import { Failed } from "./batcher.js";
+import { emptyPlaces, Failed } from "./batcher.js";
 
 /**
  * One call of the broker for a batch, but where it has several partitions one call for each, side
@@ -38,7 +38,7 @@ async function sideBySide<Item, Reply>(
   count: number,
   call: (items: Item[]) => Promise<Reply[]>,
 ): Promise<(Reply | Failed)[]> {
-  const replies = Array.from<Reply | Failed>({ length: count });
+  const replies = emptyPlaces<Reply | Failed>(count);
   const calls = groups.map(async (group) => {
     try {
       const answers = await call(group.items);

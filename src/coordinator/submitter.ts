@@ -15,7 +15,7 @@ import { defaultQueue, type QueueSettings, type Task, type TaskSpec } from "../t
 import { sameSpec } from "../task/same-spec.js";
 import { toSpec } from "../task/validate.js";
 import { barred } from "./batch-errors.js";
-import { Batcher, Failed } from "./batcher.js";
+import { Batcher, emptyPlaces, Failed } from "./batcher.js";
 import type { Submission, SubmitOutcome } from "./coordinator.js";
 import { type Demand, Enqueuer } from "./enqueuer.js";
 import { tooManyLanes } from "./lane-guard.js";
@@ -75,7 +75,7 @@ export class Submitter {
 
   async submit(namespace: string, items: readonly Submission[]): Promise<SubmitOutcome[]> {
     const now = this.#parts.clock.now();
-    const outcomes = Array.from<SubmitOutcome>({ length: items.length });
+    const outcomes = emptyPlaces<SubmitOutcome>(items.length);
     const durable: Accepted = { tasks: [], places: [] };
     const relaxed: Accepted = { tasks: [], places: [] };
     const reading = this.#readQueues(namespace, items);

@@ -121,20 +121,19 @@ export interface CallSize<T> {
  * Calls side by side for the items of each partition, as many as they take; an item without a
  * partition goes with none. `nth`: of the calls to its partition, from 0. Rejects when one does.
  */
-export async function inCalls<T>(
+export function inCalls<T>(
   items: readonly T[],
   partitionOf: (item: T, index: number) => number | undefined,
   size: CallSize<T>,
   call: (partition: number, chunk: readonly Placed<T>[], nth: number) => Promise<unknown>,
-): Promise<void> {
+): Promise<unknown> {
+  const calls: Promise<unknown>[] = [];
   // At a low rate items come alone, and lists of lists are dearer than all else here.
   if (items.length === 1) {
     const item = items[0]!;
     const partition = partitionOf(item, 0);
-    if (partition !== undefined) await call(partition, [{ item, index: 0 }], 0);
-    return;
+    return partition === undefined ? Promise.all(calls) : call(partition, [{ item, index: 0 }], 0);
   }
-  const calls: Promise<unknown>[] = [];
   for (const [partition, group] of byPartition(items, partitionOf)) {
     let nth = 0;
     for (const chunk of inChunks(group, size.items, size.bytesOf, size.bytes)) {
@@ -142,7 +141,7 @@ export async function inCalls<T>(
       nth += 1;
     }
   }
-  await Promise.all(calls);
+  return Promise.all(calls);
 }
 
 /** Cuts a list so that no part has more items, or (but for a single item) more bytes. */
