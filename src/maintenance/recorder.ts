@@ -189,8 +189,8 @@ export class HistoryRecorder implements Recorder, Service {
   }
 
   /**
-   * Once the longest waiting has waited long enough, all go that have waited half as long, so that
-   * flushes stay few.
+   * Once the longest waiting has waited long enough, all go that have ended, so that flushes stay
+   * few.
    */
   #gather(): void {
     if (this.#flights.has("gathered")) return;
@@ -209,20 +209,20 @@ export class HistoryRecorder implements Recorder, Service {
       });
       return;
     }
-    const until = now - limits.recordGatherMs / 2;
-    const taken = this.#launch("gathered", { until, liveUntil: this.#liveUntil(until, now) });
+    const taken = this.#launch("gathered", { until: now, liveUntil: this.#liveUntil(now) });
     if (taken === limits.recordBatch) return;
     this.#restsUntil = now + limits.recordGatherMs / 2;
     if (taken === 0) this.#gather();
   }
 
   /**
-   * While many tasks wait, those that have not ended wait longer: most will have by then, and are
-   * one row instead of two.
+   * Those that have not ended wait half as long by themselves, and longer while many tasks wait:
+   * most will have by then, and are one row instead of two.
    */
-  #liveUntil(until: number, now: number): number {
+  #liveUntil(now: number): number {
     const many = this.#queue.waiting("gathered") > limits.recordBatch;
-    return many && this.#queue.bytes <= this.#maxBytes / 4 ? now - limits.recordHoldMs : until;
+    const hold = many && this.#queue.bytes <= this.#maxBytes / 4;
+    return now - (hold ? limits.recordHoldMs : limits.recordGatherMs / 2);
   }
 
   /** Returns how many entries fly. */

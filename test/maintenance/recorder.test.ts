@@ -152,7 +152,7 @@ describe("gathering what nobody waits for", () => {
     expect(world.clock.pending).toBe(0);
   });
 
-  it("has one flush of them under way at a time, of those that waited half the time", async () => {
+  it("has one flush of them under way at a time, of the living those that waited half the time", async () => {
     const gate = gated();
     const { site } = await start({ wrapHistory: gate.wrapHistory });
     const ids: string[] = [];
@@ -174,6 +174,29 @@ describe("gathering what nobody waits for", () => {
     await world.turn();
     expect(gate.told()[1]).toEqual(ids.slice(2));
     gate.calls[1]!.go();
+  });
+
+  it("writes along whatever has ended, however young; what has not waits half the time", async () => {
+    const gate = gated();
+    const { site, worker } = await start({ wrapHistory: gate.wrapHistory });
+    const old = await world.relaxed(site);
+    site.recorder.keep(old);
+    await world.clock.advance(90);
+    const young = await world.relaxed(site);
+    const waiting = await world.relaxed(site);
+    site.recorder.keep(young);
+    site.recorder.keep(waiting);
+    const leases = await worker.lease(young.task, 3);
+    const lease = leases.find(({ task }) => task.id === young.task.id)!;
+    const { transition } = await worker.complete(lease);
+    site.recorder.keep(transition!);
+    await world.clock.advance(10);
+    const first = gate.told()[0];
+    gate.calls[0]!.go();
+    await world.clock.advance(100);
+    gate.calls[1]!.go();
+    expect(first).toEqual([`${old.task.id} 1`, `${young.task.id} ${transition!.task.version}`]);
+    expect(gate.told()[1]).toEqual([`${waiting.task.id} 1`]);
   });
 
   it("keeps nobody waiting: what is awaited goes at once, and takes its task's rest along", async () => {
