@@ -314,7 +314,9 @@ describe("a store that forgets, hangs or fills", () => {
 
   it("works with scripts where the server takes no library of functions", async () => {
     const server = await ownRedis({ args: ["--rename-command", "FUNCTION", ""] });
-    const harness = await makeRedisBroker({ url: server.url });
+    const warnings: string[] = [];
+    const more = { onWarning: (message: string) => void warnings.push(message) };
+    const harness = await makeRedisBroker({ url: server.url, more });
     const { broker, redis } = harness;
     try {
       await broker.open(0, 1);
@@ -323,6 +325,7 @@ describe("a store that forgets, hangs or fills", () => {
       const task = factory.task();
       await submit(broker, task);
       expect((await leaseOne(broker, task)).task.id).toBe(task.id);
+      expect(warnings).toEqual([expect.stringMatching(/no library of functions \(ERR unknown/)]);
     } finally {
       await harness.stop();
     }

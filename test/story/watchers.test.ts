@@ -40,10 +40,18 @@ async function costOf(
   return Object.fromEntries(shapes);
 }
 
-/** With anybody watching anything, a script that changes tasks looks once who watches these. */
+/**
+ * Scripts after which a task is shown otherwise; the end of a DURABLE one is once it is recorded.
+ */
+const shows = new Set(["enqueue", "recorded"]);
+
+/** With anybody watching anything, these look once who watches their tasks; else not at all. */
 const withLook = (cost: Record<string, string | undefined>) =>
   Object.fromEntries(
-    Object.entries(cost).map(([name, shape]) => [name, shape?.replace(/ EXISTS$/, "$& ZMSCORE")]),
+    Object.entries(cost).map(([name, shape]) => [
+      name,
+      shows.has(name) ? `${shape} EXISTS ZMSCORE` : shape,
+    ]),
   );
 
 const residentKiB = (pid: number): number =>

@@ -75,7 +75,7 @@ export function createRedisBroker(options: RedisBrokerOptions): Broker {
   const nodes = new Nodes({
     urls: typeof options.url === "string" ? [options.url] : options.url,
     bases: basesOf(prefix, partitions),
-    scriptsOf: (connection) => createScripts(connection, sources, library),
+    scriptsOf: (connection) => createScripts(connection, sources, library, onWarning),
     clock,
     random,
     onWarning,

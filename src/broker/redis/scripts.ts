@@ -40,18 +40,24 @@ export interface Scripts {
 /**
  * The scripts on one Redis. With a library they are loaded after every connect, and again when
  * Redis has forgotten them, as functions of it, which costs a call a fraction; where Redis takes no
- * library (an ACL, or maxmemory reached) they are scripts all the same.
+ * library (an ACL, or maxmemory reached) they are scripts all the same, and `warn` is told why.
  */
 export function createScripts(
   connection: Connection,
   options: SourceOptions,
   library?: Library,
+  warn: (message: string) => void = () => undefined,
 ): Scripts {
   const plain = createPlainScripts(connection, options);
-  return library ? createFunctions(connection, library, plain) : plain;
+  return library ? createFunctions(connection, library, plain, warn) : plain;
 }
 
-function createFunctions(connection: Connection, library: Library, plain: Scripts): Scripts {
+function createFunctions(
+  connection: Connection,
+  library: Library,
+  plain: Scripts,
+  warn: (message: string) => void,
+): Scripts {
   let refused = false;
   let loading: Promise<void> | undefined;
 
@@ -64,6 +70,10 @@ function createFunctions(connection: Connection, library: Library, plain: Script
           if (isThere(error)) return;
           if (DroverError.from(error).id === "broker_unavailable") throw error;
           refused = true;
+          warn(
+            `Redis takes no library of functions (${reasonOf(error)}): scripts are sent instead, ` +
+              "which take it about twice the CPU. Allow FUNCTION LOAD and FCALL.",
+          );
         },
       )
       .finally(() => {
@@ -124,9 +134,12 @@ function createPlainScripts(connection: Connection, options: SourceOptions): Scr
 const isForgotten = (error: unknown): boolean =>
   error instanceof Error && /^NOSCRIPT|Function not found/.test(error.message);
 
+/** What Redis said to a library. */
+const reasonOf = (error: unknown): string =>
+  error instanceof Error ? String((error.cause as Error | undefined)?.message) : String(error);
+
 /** Another coordinator has loaded it. */
-const isThere = (error: unknown): boolean =>
-  error instanceof Error && /already exists/.test(String((error.cause as Error)?.message));
+const isThere = (error: unknown): boolean => /already exists/.test(reasonOf(error));
 
 /** Replies as scripts give them: nested lists of bulk strings, whole numbers and nulls. */
 export type Reply = Buffer | number | null | readonly Reply[];
