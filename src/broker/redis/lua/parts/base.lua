@@ -105,7 +105,7 @@ local function close_numbers()
   if #row > 0 then call('HSET', META, unpack(row)) end
 end
 
--- While nobody watches any task, this costs one look; see watch.lua.
+-- Costs nothing while nobody watches any task; see watch.lua.
 local function tell_watchers(letter)
   if #news == 0 or not own().watched then return end
   if call('EXISTS', K .. 'wt') == 0 then
