@@ -1,6 +1,7 @@
 import { DroverError } from "../../errors.js";
 import type { Argument, Connection } from "./connection.js";
 import { type Library, readScript, type Script, type SourceOptions } from "./lua-source.js";
+import { inTurns } from "./turns.js";
 
 export const scriptNames = [
   "announce",
@@ -49,7 +50,7 @@ export function createScripts(
   warn: (message: string) => void = () => undefined,
 ): Scripts {
   const plain = createPlainScripts(connection, options);
-  return library ? createFunctions(connection, library, plain, warn) : plain;
+  return inTurns(library ? createFunctions(connection, library, plain, warn) : plain);
 }
 
 function createFunctions(
