@@ -9,7 +9,7 @@ interface Sent {
 }
 
 /** A connection on which nothing is answered before the test says so. */
-function connected(): { scripts: Scripts; sent: Sent[]; names(): ScriptName[] } {
+function connected(): { scripts: Scripts; sent: Sent[]; readonly names: () => ScriptName[] } {
   const sent: Sent[] = [];
   const scripts = inTurns({
     run: (name) =>
