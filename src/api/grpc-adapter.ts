@@ -16,7 +16,7 @@ import {
 } from "@connectrpc/connect/protocol";
 import * as grpc from "@grpc/grpc-js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
-import type { Authenticate, CallHeaders } from "../auth/open.js";
+import type { Authenticate } from "../auth/open.js";
 import type { Clock } from "../clock.js";
 import { breakOffKey, checkNamespace } from "./context.js";
 import type { DirectMethods, MountedService } from "./contract.js";
@@ -24,6 +24,7 @@ import { decode, encode } from "./codec.js";
 import { GrpcRawStream, rawStreamKey } from "./raw-stream.js";
 import { type OnInternal, toCallError, toConnectError, wellFormed } from "./interceptors/errors.js";
 import { DroverError } from "../errors.js";
+import { asText, CallMetadata, type CallOrigin, type UnaryMethod } from "./unary-call.js";
 
 /**
  * Mounts Connect implementations on a grpc-js server: twice as cheap as connect-node, with
@@ -40,7 +41,6 @@ export interface AdapterOptions {
   readonly closing: AbortSignal;
 }
 
-type UnaryCall = grpc.ServerUnaryCall<Buffer, Buffer>;
 type StreamCall = grpc.ServerDuplexStream<Buffer, Buffer>;
 type Context = ReturnType<typeof createHandlerContext>;
 
@@ -51,14 +51,16 @@ const enhanceYourCalm = 11;
 /** setTimeout takes no more; such a deadline is none. */
 const deadlineMaxMs = 2 ** 31 - 1;
 
+/** The unary methods of the service, which can be served past grpc-js too. */
 export function addService(
   server: grpc.Server,
   { service, implementation, direct }: MountedService,
   options: AdapterOptions,
-): void {
+): UnaryMethod[] {
   const spec = createServiceImplSpec(service, implementation as ServiceImpl<typeof service>);
   const definition: Record<string, grpc.MethodDefinition<Buffer, Buffer>> = {};
   const handlers: grpc.UntypedServiceImplementation = {};
+  const unary: UnaryMethod[] = [];
   for (const method of Object.values(spec.methods)) {
     const { name, localName, methodKind } = method.method;
     // Messages pass as bytes: grpc-js would answer INTERNAL for what cannot be decoded.
@@ -71,55 +73,77 @@ export function addService(
       responseSerialize: (bytes) => bytes,
       responseDeserialize: (bytes) => bytes,
     };
+    if (method.kind !== "unary") {
+      handlers[localName] = streamHandler(method, options);
+      continue;
+    }
     const run = direct[localName];
-    if (run) handlers[localName] = directHandler(`${service.typeName}/${name}`, run, options);
-    else if (method.kind === "unary") handlers[localName] = unaryHandler(method, options);
-    else handlers[localName] = streamHandler(method, options);
+    const one = run ? directMethod(method.method, run, options) : unaryMethod(method, options);
+    handlers[localName] = unaryHandler(one);
+    unary.push(one);
   }
   server.addService(definition, handlers);
+  return unary;
 }
 
-function unaryHandler(
+/** The same method by way of grpc-js, for calls that are not plain. */
+function unaryHandler(method: UnaryMethod): grpc.handleUnaryCall<Buffer, Buffer> {
+  return (call, reply) => {
+    const headers = new CallMetadata(() => call.metadata);
+    const asked = Object.assign(originOf(call), { request: call.request, headers });
+    method.serve(asked).then(
+      ({ bytes, header, trailer }) => {
+        if (header) call.sendMetadata(header);
+        reply(null, bytes, trailer);
+      },
+      (thrown: unknown) => reply(method.refusal(thrown)),
+    );
+  };
+}
+
+const pathOf = ({ parent, name }: DescMethod): string => `/${parent.typeName}/${name}`;
+
+function unaryMethod(
   spec: MethodImplSpec & { kind: "unary" },
   options: AdapterOptions,
-): grpc.handleUnaryCall<Buffer, Buffer> {
-  const answer = async (call: UnaryCall, reply: grpc.sendUnaryData<Buffer>) => {
-    const context = contextOf(spec.method, call, options, undefined);
-    try {
-      const request = decode(spec.method, call.request);
-      const response = await invokeUnaryImplementation(
-        spec,
-        context,
-        request,
-        options.interceptors,
-      );
-      sendHeader(call, context.responseHeader);
-      reply(null, encode(spec.method, response), toMetadata(context.responseTrailer));
-    } catch (thrown) {
-      reply(toStatus(thrown));
-    } finally {
-      context.abort();
-    }
+): UnaryMethod {
+  const { method } = spec;
+  return {
+    path: pathOf(method),
+    refusal: toStatus,
+    async serve(call) {
+      const context = contextOf(method, call, options, undefined);
+      try {
+        const request = decode(method, call.request);
+        const { interceptors } = options;
+        const response = await invokeUnaryImplementation(spec, context, request, interceptors);
+        return {
+          bytes: encode(method, response),
+          header: toSomeMetadata(context.responseHeader),
+          trailer: toSomeMetadata(context.responseTrailer),
+        };
+      } finally {
+        context.abort();
+      }
+    },
   };
-  return (call, reply) => void answer(call, reply);
 }
 
-/** Its deadline is kept by grpc-js; what was begun goes on to its end. */
-function directHandler(
-  method: string,
+/** Its deadline is kept by its transport; what was begun goes on to its end. */
+function directMethod(
+  method: DescMethod,
   run: DirectMethods[string],
   { authenticate, onInternal }: AdapterOptions,
-): grpc.handleUnaryCall<Buffer, Buffer> {
-  const answer = async (call: UnaryCall): Promise<Buffer> => {
-    const headers = new CallMetadata(call.metadata);
-    const { namespace } = await authenticate(headers);
-    return run(call.request, { namespace: checkNamespace(namespace), headers });
+): UnaryMethod {
+  const name = pathOf(method).slice(1);
+  return {
+    path: pathOf(method),
+    refusal: (thrown) => toStatus(toCallError(thrown, name, onInternal)),
+    async serve({ headers, request }) {
+      const { namespace } = await authenticate(headers);
+      return { bytes: await run(request, { namespace: checkNamespace(namespace), headers }) };
+    },
   };
-  return (call, reply) =>
-    void answer(call).then(
-      (bytes) => reply(null, bytes),
-      (thrown: unknown) => reply(toStatus(toCallError(thrown, method, onInternal))),
-    );
 }
 
 function streamHandler(
@@ -129,7 +153,7 @@ function streamHandler(
   const invoke = (context: Context, requests: AsyncIterable<Message>) =>
     transformInvokeImplementation(spec, context, options.interceptors)(requests);
   const run = async (call: StreamCall) => {
-    const context = contextOf(spec.method, call, options, options.closing);
+    const context = contextOf(spec.method, originOf(call), options, options.closing);
     context.values.set(breakOffKey, (reason) => {
       context.abort(reason);
       resetStream(call);
@@ -215,21 +239,28 @@ class Writer {
   }
 }
 
+const originOf = (call: grpc.ServerUnaryCall<Buffer, Buffer> | StreamCall): CallOrigin => ({
+  metadata: call.metadata,
+  host: call.getHost(),
+  deadline: Number(call.getDeadline()),
+  onCancelled: (listener) => void call.on("cancelled", listener),
+});
+
 function contextOf(
   method: DescMethod,
-  call: UnaryCall | StreamCall,
+  call: CallOrigin,
   { clock }: AdapterOptions,
   closing: AbortSignal | undefined,
 ): Context {
   const gone = new AbortController();
-  call.on("cancelled", () => gone.abort(new ConnectError("the caller is gone", Code.Canceled)));
-  const timeoutMs = Number(call.getDeadline()) - clock.now();
+  call.onCancelled(() => gone.abort(new ConnectError("the caller is gone", Code.Canceled)));
+  const timeoutMs = call.deadline - clock.now();
   return createHandlerContext({
     service: method.parent,
     method,
     protocolName: "grpc",
     requestMethod: "POST",
-    url: `http://${call.getHost()}/${method.parent.typeName}/${method.name}`,
+    url: `http://${call.host}${pathOf(method)}`,
     requestHeader: toHeaders(call.metadata),
     requestSignal: gone.signal,
     contextValues: createContextValues(),
@@ -244,25 +275,6 @@ function toHeaders(metadata: grpc.Metadata): Headers {
   return headers;
 }
 
-const asText = (value: grpc.MetadataValue): string =>
-  typeof value === "string" ? value : value.toString("base64");
-
-/**
- * As `toHeaders` tells it: a copy that is asked for one or two of them costs more than the rest.
- */
-class CallMetadata implements CallHeaders {
-  readonly #metadata: grpc.Metadata;
-
-  constructor(metadata: grpc.Metadata) {
-    this.#metadata = metadata;
-  }
-
-  get(name: string): string | null {
-    const [value] = this.#metadata.get(name);
-    return value === undefined ? null : asText(value);
-  }
-}
-
 function toMetadata(headers: Headers): grpc.Metadata {
   const metadata = new grpc.Metadata();
   headers.forEach((value, key) => {
@@ -271,9 +283,9 @@ function toMetadata(headers: Headers): grpc.Metadata {
   return metadata;
 }
 
-function sendHeader(call: UnaryCall, headers: Headers): void {
-  const metadata = toMetadata(headers);
-  if (Object.keys(metadata.getMap()).length > 0) call.sendMetadata(metadata);
+/** Undefined for none, as most calls have. */
+function toSomeMetadata(headers: Headers): grpc.Metadata | undefined {
+  return headers.keys().next().done ? undefined : toMetadata(headers);
 }
 
 /**

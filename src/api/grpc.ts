@@ -9,6 +9,7 @@ import type { Service } from "../service.js";
 import { addService } from "./grpc-adapter.js";
 import type { OnInternal } from "./interceptors/errors.js";
 import { createServices, interceptorsOf } from "./services.js";
+import { takeUnaryStreams } from "./unary-streams.js";
 
 /** What both doors need. */
 export interface DoorOptions {
@@ -69,8 +70,9 @@ export function createGrpcDoor(options: DoorOptions): Door {
         interceptors: interceptorsOf(options),
         closing: closing.signal,
       };
-      for (const service of createServices(options)) addService(fresh, service, adapter);
+      const unary = createServices(options).flatMap((it) => addService(fresh, it, adapter));
       port = await bind(fresh, options);
+      takeUnaryStreams(fresh, unary, options.clock);
       server = fresh;
     },
     async stop() {
