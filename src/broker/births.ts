@@ -15,9 +15,17 @@ export interface Births {
   transitionOf(nth: number): Transition;
 }
 
-/** Some of the tasks that came in by one call: history holds their births. */
+/** Some of the tasks that came in by one call, by default those whose births history holds. */
 export interface RecordedBirths {
   readonly births: Births;
   /** Among its ids. Each once. */
   readonly nths: readonly number[];
+}
+
+/** Those whose ends say all that their births do. */
+export interface CoveredBirths {
+  /** History holds the end. */
+  readonly recorded: readonly number[];
+  /** The outbox tells of the end; history may not know it yet. */
+  readonly told: readonly number[];
 }

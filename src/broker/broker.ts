@@ -1,5 +1,5 @@
 import type { Task } from "../task/task.js";
-import type { RecordedBirths } from "./births.js";
+import type { CoveredBirths, RecordedBirths } from "./births.js";
 import type { EnqueueItem, EnqueueReply, Lane, LeaseReply, LeaseRequest } from "./leases.js";
 import type {
   CancelItem,
@@ -150,6 +150,11 @@ export interface Broker {
    * History holds these versions (or later): outbox entries go, finished records become tombstones.
    */
   recorded(items: readonly RecordedItem[], born?: readonly RecordedBirths[]): Promise<void>;
+  /**
+   * Which of these new tasks ended, perhaps by another coordinator: nothing is changed by asking.
+   * Only ends that this store has proof of count; one that did not complete may be left out.
+   */
+  covered(born: RecordedBirths): Promise<CoveredBirths>;
   /**
    * History holds these ended tasks and the store may have forgotten it (emptied, or came back
    * without its last second): plants their tombstones, also while COLD. A live record of the same

@@ -13,7 +13,7 @@ import { close, cut, newerGeneration, renew, resume } from "./memory/resume.js";
 import { bury, cancel, delivered, replace } from "./memory/cancel.js";
 import { checkpoint, progress, settle } from "./memory/settle.js";
 import { MemoryStore } from "./memory/store.js";
-import { promoteNow, recorded, sweep } from "./memory/sweep.js";
+import { fateOf, promoteNow, recorded, sweep } from "./memory/sweep.js";
 
 export interface MemoryBrokerOptions {
   readonly clock: Clock;
@@ -202,6 +202,15 @@ class MemoryBroker implements api.Broker {
       for (const nth of nths) recorded(this.at(births.partition), birthOf(births, nth));
     }
     for (const item of items) recorded(this.at(item.partition), item);
+  }
+
+  async covered({ births, nths }: api.RecordedBirths): Promise<api.CoveredBirths> {
+    const partition = this.at(births.partition);
+    const fates = nths.map((nth) => fateOf(partition, births.ids[nth]!));
+    return {
+      recorded: nths.filter((_, place) => fates[place] === "recorded"),
+      told: nths.filter((_, place) => fates[place] === "told"),
+    };
   }
 
   async bury(tasks: readonly Task[]): Promise<void> {

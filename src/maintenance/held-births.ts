@@ -1,4 +1,5 @@
-import type { Births, Transition } from "../broker/broker.js";
+import type { Births, CoveredBirths, RecordedBirths, Transition } from "../broker/broker.js";
+import { limits } from "../limits.js";
 
 /** What came in by one call. */
 interface Held {
@@ -7,6 +8,10 @@ interface Held {
   readonly givenAt: number;
   /** Still held of them. */
   left: number;
+  /** Of the others is known that their tasks have not ended. Undefined: nobody has looked. */
+  ending: ReadonlySet<number> | undefined;
+  /** Monotonic ms before which nobody looks again. */
+  askAt: number;
 }
 
 /** A birth that is held no longer. */
@@ -15,6 +20,12 @@ export interface Birth {
   readonly nth: number;
   readonly givenAt: number;
 }
+
+/**
+ * Which births may be taken: those of tasks known to go on, also those of which nobody has looked,
+ * or also those whose ends somebody is about to record.
+ */
+export type Readiness = "judged" | "unjudged" | "any";
 
 /** At most so many are taken together. */
 export const birthsMost = 1_024;
@@ -27,7 +38,8 @@ export class HeldBirths {
   readonly #places = new Map<string, number>();
   /** By their numbers, the oldest first. */
   readonly #held = new Map<number, Held>();
-  #calls = 0;
+  readonly #calls = new Map<Births, number>();
+  #calledLast = 0;
   #bytes = 0;
 
   get size(): number {
@@ -46,10 +58,12 @@ export class HeldBirths {
 
   add(births: Births, givenAt: number): void {
     const { ids } = births;
-    const first = this.#calls * birthsMost;
+    const call = this.#calledLast;
+    const first = call * birthsMost;
     for (let nth = 0; nth < ids.length; nth += 1) this.#places.set(ids[nth]!, first + nth);
-    this.#held.set(this.#calls, { births, givenAt, left: ids.length });
-    this.#calls += 1;
+    this.#held.set(call, { births, givenAt, left: ids.length, ending: undefined, askAt: 0 });
+    this.#calls.set(births, call);
+    this.#calledLast += 1;
     this.#bytes += births.bytes;
   }
 
@@ -75,30 +89,84 @@ export class HeldBirths {
     return { births, nth, givenAt };
   }
 
-  /** The oldest, as far as they were given by `until`, at most so many. */
-  takeDue(until: number, most: number): Birth[] {
+  /** The oldest, as far as they were given by `until` and are ready, at most so many. */
+  takeDue(until: number, most: number, readiness: Readiness): Birth[] {
     const due: Birth[] = [];
     for (const [call, held] of this.#held) {
       if (held.givenAt > until || due.length >= most) break;
-      const { births, givenAt } = held;
+      const { births, givenAt, ending } = held;
+      if (!ending && readiness === "judged") continue;
+      const waiting = readiness === "any" ? undefined : ending;
       const before = due.length;
-      for (let nth = 0; nth < births.ids.length && due.length < most; nth += 1) {
-        const taskId = births.ids[nth]!;
-        if (this.#places.get(taskId) !== call * birthsMost + nth) continue;
-        this.#places.delete(taskId);
+      for (const nth of this.#leftOf(call, births)) {
+        if (due.length >= most) break;
+        if (waiting?.has(nth)) continue;
+        this.#places.delete(births.ids[nth]!);
         due.push({ births, nth, givenAt });
       }
       // Of one that was told twice, only the later place is known.
-      const isOver = due.length < most;
+      const isOver = due.length < most && !waiting?.size;
       this.#let(call, held, isOver ? held.left : due.length - before);
     }
     return due;
   }
 
+  /**
+   * Of the oldest, as far as they were given by `until`, those of which it is to be seen whether
+   * their tasks have ended: about as many as `most`. They are `judge`d next.
+   */
+  toAsk(until: number, now: number, most: number): RecordedBirths[] {
+    const asked: RecordedBirths[] = [];
+    let count = 0;
+    for (const [call, held] of this.#held) {
+      const { births, givenAt, ending } = held;
+      if (givenAt > until || count >= most) break;
+      if (held.askAt > now || ending?.size === 0) continue;
+      if (now - givenAt > limits.outboxIdleMs) {
+        // Whoever was to record the ends did not: an outbox drain will.
+        held.ending = none;
+        continue;
+      }
+      const left = this.#leftOf(call, births);
+      const nths = ending ? left.filter((nth) => ending.has(nth)) : left;
+      if (nths.length === 0) continue;
+      count += nths.length;
+      asked.push({ births, nths });
+    }
+    return asked;
+  }
+
+  /**
+   * What was found of these births. Answers those that are let go, because history holds the ends
+   * of their tasks.
+   */
+  judge(births: Births, { recorded, told }: CoveredBirths, askAgainAt: number): number[] {
+    const call = this.#calls.get(births);
+    if (call === undefined) return [];
+    const held = this.#held.get(call)!;
+    const first = call * birthsMost;
+    const over = recorded.filter((nth) => this.#places.get(births.ids[nth]!) === first + nth);
+    for (const nth of over) this.#places.delete(births.ids[nth]!);
+    held.ending = told.length > 0 ? new Set(told) : none;
+    held.askAt = askAgainAt;
+    this.#let(call, held, over.length);
+    return over;
+  }
+
   clear(): void {
     this.#places.clear();
     this.#held.clear();
+    this.#calls.clear();
     this.#bytes = 0;
+  }
+
+  #leftOf(call: number, { ids }: Births): number[] {
+    const left: number[] = [];
+    const first = call * birthsMost;
+    for (let nth = 0; nth < ids.length; nth += 1) {
+      if (this.#places.get(ids[nth]!) === first + nth) left.push(nth);
+    }
+    return left;
   }
 
   /** What they take is given back when all of a call have gone. */
@@ -106,6 +174,9 @@ export class HeldBirths {
     held.left -= count;
     if (held.left > 0) return;
     this.#held.delete(call);
+    this.#calls.delete(held.births);
     this.#bytes -= held.births.bytes;
   }
 }
+
+const none: ReadonlySet<number> = new Set();

@@ -1,5 +1,5 @@
 import type { Births, Transition } from "../broker/broker.js";
-import { type Birth, HeldBirths } from "./held-births.js";
+import { type Birth, HeldBirths, type Readiness } from "./held-births.js";
 import { Entry } from "./record-entry.js";
 
 /** Entries on their way to history; all of a task that travel together stand side by side. */
@@ -18,6 +18,8 @@ export interface Which {
   readonly until: number;
   /** Default `until`. */
   readonly liveUntil?: number;
+  /** Which of the births that are due. Default any. */
+  readonly births?: Readiness;
 }
 
 /** Tasks of which somebody waits for an answer, and those that nobody waits for. */
@@ -39,23 +41,23 @@ export class RecordQueue {
   readonly #tasks = new Map<string, TaskEntries>();
   /** Of which something waits. */
   readonly #lines: Record<Line, Set<TaskEntries>> = { awaited: new Set(), gathered: new Set() };
-  readonly #births = new HeldBirths();
+  readonly births = new HeldBirths();
   #bytes = 0;
   #count = 0;
 
   /** Of all entries not yet dismissed, waiting or not. */
   get bytes(): number {
-    return this.#bytes + this.#births.bytes;
+    return this.#bytes + this.births.bytes;
   }
 
   /** Entries not yet dismissed. */
   get count(): number {
-    return this.#count + this.#births.size;
+    return this.#count + this.births.size;
   }
 
   /** All entries not yet dismissed. */
   held(): Entry[] {
-    for (const birth of this.#births.takeDue(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)) {
+    for (const birth of this.births.takeDue(always, always, "any")) {
       this.#addAlone(birth);
     }
     return [...this.#tasks.values()].flatMap(({ entries }) => entries);
@@ -67,14 +69,14 @@ export class RecordQueue {
    */
   find(transition: Transition): Entry | undefined {
     if (transition.outboxId === undefined) return undefined;
-    if (this.#births.has(transition)) this.#addAlone(this.#births.take(transition.task.id)!);
+    if (this.births.has(transition)) this.#addAlone(this.births.take(transition.task.id)!);
     const known = this.#tasks.get(transition.task.id);
     return known?.entries.find((entry) => entry.tells(transition));
   }
 
   /** Nobody waits for them, and they are new. */
   addBirths(births: Births, givenAt: number): void {
-    this.#births.add(births, givenAt);
+    this.births.add(births, givenAt);
   }
 
   /** A birth that its task's end is not to cover. */
@@ -83,7 +85,7 @@ export class RecordQueue {
   }
 
   add(entry: Entry): void {
-    const birth = this.#births.take(entry.taskId);
+    const birth = this.births.take(entry.taskId);
     if (birth && !entry.coverBirth(birth)) this.#addAlone(birth);
     this.#add(entry);
   }
@@ -115,7 +117,7 @@ export class RecordQueue {
    * now.
    */
   oldest(line: Line): number | undefined {
-    const born = line === "gathered" ? this.#births.oldest : undefined;
+    const born = line === "gathered" ? this.births.oldest : undefined;
     for (const group of this.#lines[line]) {
       if (group.flying) continue;
       const { givenAt } = firstWaiting(group);
@@ -126,7 +128,7 @@ export class RecordQueue {
 
   /** Tasks of the line, of which some may be flying. */
   waiting(line: Line): number {
-    return this.#lines[line].size + (line === "gathered" ? this.#births.size : 0);
+    return this.#lines[line].size + (line === "gathered" ? this.births.size : 0);
   }
 
   /**
@@ -134,9 +136,9 @@ export class RecordQueue {
    * now.
    */
   take(line: Line, which: Which, maxEntries: number, maxBytes: number): Batch {
-    const { until, liveUntil = until } = which;
+    const { until, liveUntil = until, births = "any" } = which;
     const batch: Taken = { entries: [], groups: [] };
-    let bytes = line === "gathered" ? this.#takeBirths(batch, liveUntil, maxEntries) : 0;
+    let bytes = line === "gathered" ? this.#takeBirths(batch, liveUntil, maxEntries, births) : 0;
     for (const group of this.#lines[line]) {
       if (batch.entries.length >= maxEntries || bytes >= maxBytes) break;
       if (group.flying) continue;
@@ -160,9 +162,9 @@ export class RecordQueue {
   }
 
   /** Those whose time has come stand in no line before. Returns their bytes. */
-  #takeBirths({ entries, groups }: Taken, until: number, most: number): number {
+  #takeBirths({ entries, groups }: Taken, until: number, most: number, which: Readiness): number {
     let bytes = 0;
-    for (const birth of this.#births.takeDue(until, most)) {
+    for (const birth of this.births.takeDue(until, most, which)) {
       const entry = entryOf(birth);
       // It came late: something else of its task stands there.
       if (this.#tasks.has(entry.taskId)) {
@@ -215,7 +217,7 @@ export class RecordQueue {
 
   /** Gives up everything, waiting or not. */
   clear(): Entry[] {
-    this.#births.clear();
+    this.births.clear();
     const held = this.held();
     for (const line of Object.values(this.#lines)) line.clear();
     this.dismiss(held);
@@ -228,6 +230,7 @@ function entryOf({ births, nth, givenAt }: Birth): Entry {
   return new Entry(told, told, false, givenAt);
 }
 
+const always = Number.POSITIVE_INFINITY;
 const isWaiting = (entry: Entry): boolean => entry.waiting;
 /** Most have but one. */
 function firstWaiting({ entries }: TaskEntries): Entry {

@@ -9,6 +9,7 @@ import { attemptOf } from "../task/attempt.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import type { Task } from "../task/task.js";
 import type { Events } from "../telemetry/events.js";
+import { BirthCheck } from "./birth-check.js";
 import { birthsMost } from "./held-births.js";
 import { bytesOf, Entry, withAsked } from "./record-entry.js";
 import { RecordFlight } from "./record-flight.js";
@@ -47,7 +48,9 @@ export class HistoryRecorder implements Recorder, Service {
   readonly #queue = new RecordQueue();
   readonly #watch: RunningWatch;
   readonly #flight: RecordFlight;
+  readonly #births: BirthCheck;
   readonly #flights = new Map<Line, Promise<void>>();
+  #looking: Promise<void> | undefined;
   #pauseTimer: Timer | undefined;
   #gatherTimer: Timer | undefined;
   /** Monotonic ms before which nothing is gathered again. */
@@ -61,6 +64,7 @@ export class HistoryRecorder implements Recorder, Service {
     this.#options = options;
     this.#maxBytes = options.maxBytes ?? limits.unrecordedBytes;
     this.#flight = new RecordFlight(options, this.#queue, () => this.#pump());
+    this.#births = new BirthCheck(options.broker, options.clock, this.#queue.births);
     this.#watch = new RunningWatch({
       clock: options.clock,
       delayMs: limits.runningRecordDelayMs,
@@ -96,7 +100,7 @@ export class HistoryRecorder implements Recorder, Service {
     this.#gatherTimer?.cancel();
     this.#pauseTimer = this.#gatherTimer = undefined;
     await Promise.all(this.#flights.values());
-    await this.#flight.stop();
+    await Promise.all([this.#flight.stop(), this.#looking, this.#births.stop()]);
     const error = new DroverError(
       "history_unavailable",
       "the recorder stopped before history answered",
@@ -209,7 +213,20 @@ export class HistoryRecorder implements Recorder, Service {
       });
       return;
     }
-    const taken = this.#launch("gathered", { until: now, liveUntil: this.#liveUntil(now) });
+    if (this.#looking) return;
+    this.#looking = this.#births.look(this.#liveUntil(now))?.finally(() => {
+      this.#looking = undefined;
+      if (!this.#stopped && !this.#pauseTimer) this.#launchGathered();
+    });
+    if (!this.#looking) this.#launchGathered();
+  }
+
+  #launchGathered(): void {
+    if (this.#flights.has("gathered")) return;
+    const now = this.#options.clock.monotonic();
+    const births = this.#births.rests ? "unjudged" : "judged";
+    const which = { until: now, liveUntil: this.#liveUntil(now), births } as const;
+    const taken = this.#launch("gathered", which);
     if (taken === limits.recordBatch) return;
     this.#restsUntil = now + limits.recordGatherMs / 2;
     if (taken === 0) this.#gather();

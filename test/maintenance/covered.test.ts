@@ -247,3 +247,110 @@ describe("births that came in together", () => {
     expect(world.clock.pending).toBe(0);
   });
 });
+
+describe("births whose tasks end by another coordinator", () => {
+  interface Pair extends Scene {
+    readonly other: Site;
+    /** As they were told to the first. */
+    born(count: number): Promise<Births>;
+    /** Of the oldest that waits, as it was told to the other. */
+    end(births: Births): Promise<Transition>;
+  }
+
+  async function pair(): Promise<Pair> {
+    const scene = await start();
+    const other = await world.site();
+    await other.recorder.start();
+    return {
+      ...scene,
+      other,
+      async born(count) {
+        const tasks = Array.from({ length: count }, () =>
+          world.tasks.task({ durability: "relaxed" }),
+        );
+        const items = tasks.map((task) => ({ task, origin: "submit" }) as const);
+        const { births } = await scene.site.broker.enqueue(items);
+        scene.site.recorder.born(births[0]!);
+        return births[0]!;
+      },
+      async end(births) {
+        const [lease] = await scene.worker.lease(births.transitionOf(0).task);
+        const { transition } = await scene.worker.complete(lease!);
+        other.recorder.keep(transition!);
+        return transition!;
+      },
+    };
+  }
+
+  const idsOf = (told: readonly Told[][]) => told.flat().map(({ task }) => task.id);
+
+  it("are one row written once, and leave the outbox with a recorded end", async () => {
+    const scene = await pair();
+    const births = await scene.born(3);
+    const ends: Transition[] = [];
+    for (let n = 0; n < 3; n += 1) ends.push(await scene.end(births));
+    await scene.other.recorder.flush();
+    expect(await scene.site.broker.readOutbox(0, 0, 10)).toHaveLength(3);
+    await world.clock.advance(limits.recordGatherMs);
+    expect(versions(scene.told)).toEqual([ends.map(({ task }) => task.version)]);
+    expect(await scene.site.broker.readOutbox(0, 0, 10)).toEqual([]);
+    expect(scene.site.recorder.bytes).toBe(0);
+    expect(births.ids.map((id) => world.row(id)?.status)).toEqual(Array(3).fill("completed"));
+    expect(world.clock.pending).toBe(0);
+  });
+
+  it("wait for an end that is about to be recorded, while the others are written", async () => {
+    const scene = await pair();
+    const births = await scene.born(3);
+    await world.clock.advance(limits.recordGatherMs - 1);
+    const { task } = await scene.end(births);
+    await world.clock.advance(1);
+    expect(idsOf(scene.told)).toEqual(births.ids.slice(1));
+    await world.clock.advance(2 * limits.recordGatherMs);
+    expect(idsOf(scene.told)).toEqual([...births.ids.slice(1), task.id]);
+    expect(world.row(task.id)?.status).toBe("completed");
+    expect(await scene.site.broker.readOutbox(0, 0, 10)).toEqual([]);
+    expect(scene.site.recorder.bytes).toBe(0);
+    expect(world.clock.pending).toBe(0);
+  });
+
+  it("are written where nobody records the end for so long that a drain would", async () => {
+    const scene = await pair();
+    const births = await scene.born(1);
+    const [lease] = await scene.worker.lease(births.transitionOf(0).task);
+    await scene.worker.complete(lease!);
+    await world.clock.advance(limits.outboxIdleMs);
+    expect(scene.told).toEqual([]);
+    await world.clock.advance(2 * limits.recordGatherMs);
+    expect(versions(scene.told)).toEqual([[1]]);
+    expect(await scene.site.broker.readOutbox(0, 0, 10)).toMatchObject([
+      { task: { id: lease!.task.id, status: "completed" } },
+    ]);
+    expect(scene.site.recorder.bytes).toBe(0);
+    expect(world.clock.pending).toBe(0);
+  });
+
+  it("are written by a flush, whoever is to record their ends", async () => {
+    const scene = await pair();
+    const births = await scene.born(1);
+    await world.clock.advance(limits.recordGatherMs - 1);
+    const { task } = await scene.end(births);
+    await scene.site.recorder.flush();
+    expect(versions(scene.told)).toEqual([[1]]);
+    await scene.other.recorder.flush();
+    expect(world.row(task.id)?.status).toBe("completed");
+    expect(await scene.site.broker.readOutbox(0, 0, 10)).toEqual([]);
+  });
+
+  it("are written as they came where the broker is away, or does not know them any more", async () => {
+    for (const lose of [() => world.brokerStore.wipe(), (site: Site) => site.broker.stop()]) {
+      const scene = await pair();
+      const births = await scene.born(2);
+      await lose(scene.site);
+      await world.clock.advance(limits.recordGatherMs);
+      expect(versions(scene.told)).toEqual([[1, 1]]);
+      expect(births.ids.map((id) => world.row(id)?.status)).toEqual(["pending", "pending"]);
+      await world.stop();
+    }
+  });
+});

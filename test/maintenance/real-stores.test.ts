@@ -1,5 +1,5 @@
 import { Redis } from "ioredis";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Broker } from "../../src/broker/broker.js";
 import { createRedisBroker } from "../../src/broker/redis/redis-broker.js";
 import { systemClock as clock, systemRandom as random } from "../../src/clock.js";
@@ -8,7 +8,12 @@ import { createPostgresHistory } from "../../src/history/postgres/postgres-histo
 import { limits } from "../../src/limits.js";
 import { createMaintenance } from "../../src/maintenance/maintenance.js";
 import { createRecorder, type HistoryRecorder } from "../../src/maintenance/recorder.js";
-import { createEvents, type EventName, type Events } from "../../src/telemetry/events.js";
+import {
+  createEvents,
+  type EventCatalog,
+  type EventName,
+  type Events,
+} from "../../src/telemetry/events.js";
 import { createTaskFactory } from "../support/task-factory.js";
 import { freshSchema, ownRedis, sharedPostgres } from "../support/stores.js";
 import { createDesk, Worker } from "./world.js";
@@ -19,6 +24,7 @@ interface RealSite {
   readonly recorder: HistoryRecorder;
   readonly events: Events;
   readonly redisUrl: string;
+  readonly schema: string;
 }
 
 const stops: (() => Promise<void>)[] = [];
@@ -26,13 +32,17 @@ afterEach(async () => {
   for (const stop of stops.splice(0)) await stop();
 });
 
-/** One coordinator's maintenance on a Redis of its own, which may be emptied. */
-async function start(): Promise<RealSite> {
-  const { url: redisUrl } = await ownRedis();
+/**
+ * One coordinator's maintenance on a Redis of its own, which may be emptied, or beside another one
+ * on the same stores.
+ */
+async function start(beside?: RealSite): Promise<RealSite> {
+  const redisUrl = beside?.redisUrl ?? (await ownRedis()).url;
+  const schema = beside?.schema ?? freshSchema();
   const { url } = await sharedPostgres();
   const events = createEvents();
   const broker = createRedisBroker({ url: redisUrl, clock, random });
-  const history = createPostgresHistory({ url, schema: freshSchema(), statementMs: 20_000 });
+  const history = createPostgresHistory({ url, schema, statementMs: 20_000 });
   const recorder = createRecorder({ broker, history, events, clock, random });
   const desk = createDesk(broker, recorder);
   const parts = { broker, history, desk, recorder, events, clock, random };
@@ -46,8 +56,8 @@ async function start(): Promise<RealSite> {
     await broker.stop();
     await history.stop();
   });
-  await opened;
-  return { broker, history, recorder, events, redisUrl };
+  if (!beside) await opened;
+  return { broker, history, recorder, events, redisUrl, schema };
 }
 
 /** Resolves with the next such event. */
@@ -122,6 +132,46 @@ describe("on Redis and Postgres", () => {
     await recovered;
     expect(await broker.get([committed.id])).toMatchObject([{ status: "pending" }]);
     expect(await broker.readOutbox(0, 0, 10)).toEqual([]);
+  }, 60_000);
+});
+
+describe("two coordinators on one Redis and Postgres", () => {
+  it("write a RELAXED task that comes in by one and ends by the other once", async () => {
+    const one = await start();
+    const other = await start(one);
+    let rows = 0;
+    const count = { one: 0, other: 0 };
+    for (const name of ["one", "other"] as const) {
+      const { events } = name === "one" ? one : other;
+      stops.push(async () => end());
+      const end = events.subscribe((what, fields) => {
+        if (what !== "history.recorded") return;
+        rows += (fields as EventCatalog["history.recorded"]).rows;
+        count[name] += 1;
+      });
+    }
+    const factory = createTaskFactory(random, () => clock.now());
+    const tasks = Array.from({ length: 400 }, () => factory.task({ durability: "relaxed" }));
+    const worker = new Worker(other.broker);
+    await worker.open();
+    const { births } = await one.broker.enqueue(
+      tasks.map((task) => ({ task, origin: "submit" }) as const),
+    );
+    const leases = [
+      ...(await worker.lease(tasks[0]!, 200)),
+      ...(await worker.lease(tasks[0]!, 200)),
+    ];
+    const ends = await Promise.all(leases.map((lease) => worker.complete(lease)));
+    // Only now, so that however slow the machine is, it is not seen that they still ran.
+    for (const each of births) one.recorder.born(each);
+    for (const { transition } of ends) other.recorder.keep(transition!);
+    await vi.waitFor(async () => expect(await one.broker.readOutbox(0, 0, 1)).toEqual([]), 10_000);
+    const ids = tasks.map(({ id }) => id);
+    const found = await one.history.get("default", ids);
+    expect(found.every((row) => row?.status === "completed")).toBe(true);
+    expect(rows).toBe(tasks.length);
+    expect(count).toMatchObject({ one: 0 });
+    expect(one.recorder.bytes).toBe(0);
   }, 60_000);
 });
 

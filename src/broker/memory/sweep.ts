@@ -114,3 +114,10 @@ export function recorded(partition: Partition, item: RecordedItem): void {
   if (removed) record.unrecorded -= 1;
   if (isFinal(record.task.status) && item.version >= record.task.version) partition.bury(record);
 }
+
+/** Of a task that ended by the settling of a grant; see Broker.covered. */
+export function fateOf(partition: Partition, taskId: string): "recorded" | "told" | undefined {
+  const record = partition.records.get(taskId);
+  if (record) return record.task.status === "completed" ? "told" : undefined;
+  return partition.tombstoneOf(taskId)?.ended === undefined ? undefined : "recorded";
+}

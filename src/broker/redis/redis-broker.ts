@@ -5,6 +5,7 @@ import type { Events } from "../../telemetry/events.js";
 import type { Broker } from "../broker.js";
 import { bury, cancel, get, promoteNow } from "./cancel.js";
 import { checkpoint } from "./checkpoint.js";
+import { covered } from "./covered.js";
 import { enqueue } from "./enqueue.js";
 import { createHints } from "./hints.js";
 import { checkPrefix } from "./keys.js";
@@ -125,6 +126,7 @@ function compose(store: Store): Broker {
     sweep: (partition) => sweep(store, partition),
     readOutbox: (partition, idleMs, limit) => readOutbox(store, partition, idleMs, limit),
     recorded: (items, born) => recorded(store, items, born),
+    covered: (born) => covered(store, born),
     lanes: (namespace, queue) => lanes(store, namespace, queue),
     waitForWork: (partition, known, timeoutMs, signal) =>
       waits.wait(partition, known, timeoutMs, signal),

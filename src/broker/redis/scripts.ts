@@ -10,6 +10,7 @@ export const scriptNames = [
   "bury",
   "cancel",
   "checkpoint",
+  "covered",
   "delivered",
   "end_session",
   "ended",

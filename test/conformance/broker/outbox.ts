@@ -234,6 +234,40 @@ export const outboxChecks: readonly Check[] = [
     expect(await kit.statusOf(tasks[6]!)).toBe("pending");
     expect(await kit.get(task)).toBeUndefined();
   }),
+  check("B9", "says which new tasks have ended, and whether history holds it", async (kit) => {
+    const tasks = Array.from({ length: 6 }, () => kit.task(relaxed));
+    for (const task of tasks) kit.note(task);
+    const { births } = await kit.broker.enqueue(tasks.map((task) => ({ task, origin: "submit" })));
+    const other = await kit.harness.another();
+    const covered = (...nths: number[]) => other.covered({ births: births[0]!, nths });
+    expect(await covered(0, 1, 2, 3, 4, 5)).toEqual({ recorded: [], told: [] });
+    const holder = await kit.session();
+    const [one, two, three, four] = await kit.lease(holder, 4);
+    const [first, second] = [await kit.end(one!, done), await kit.end(two!, done)];
+    await kit.end(three!, failed(1_000));
+    expect(await covered(0, 1, 2, 3, 4)).toEqual({ recorded: [], told: [0, 1] });
+    await kit.recorded(second);
+    expect(await covered(5, 1, 0)).toEqual({ recorded: [1], told: [0] });
+    await kit.recorded(first);
+    expect((await kit.cancel(tasks[5]!)).kind).toBe("cancelled");
+    expect(await covered(0, 2, 3, 5)).toEqual({ recorded: [0], told: [] });
+    expect(await covered()).toEqual({ recorded: [], told: [] });
+    // Nothing has changed by asking, and what it said is true of what is told once more.
+    expect(await kit.outbox()).toHaveLength(8);
+    await kit.broker.recorded([], [{ births: births[0]!, nths: [0, 1] }]);
+    expect(await kit.outbox()).toHaveLength(6);
+    expect(await kit.statusOf(four!.task)).toBe("running");
+  }),
+  check("B9", "takes no planted tombstone, and no emptied store, for an end", async (kit) => {
+    const tasks = Array.from({ length: 2 }, () => kit.task(relaxed));
+    const { births } = await kit.broker.enqueue(tasks.map((task) => ({ task, origin: "submit" })));
+    const covered = () => kit.broker.covered({ births: births[0]!, nths: [0, 1] });
+    await kit.harness.wipe();
+    expect(await covered()).toEqual({ recorded: [], told: [] });
+    await kit.openAll();
+    expect((await kit.cancel(tasks[0]!)).kind).toBe("unknown");
+    expect(await covered()).toEqual({ recorded: [], told: [] });
+  }),
   check("B9", "reads the oldest first, as many as asked, and only idle ones", async (kit) => {
     const first = await kit.submitMany(3, relaxed);
     await kit.harness.advance(10_000);
