@@ -20,6 +20,7 @@ import type {
 } from "./sessions.js";
 import type {
   RecordedItem,
+  SettledLeased,
   Settlement,
   SettleReply,
   SweepReply,
@@ -109,6 +110,11 @@ export interface Broker {
   enqueue(items: readonly EnqueueItem[], eager?: LeaseRequest): Promise<EnqueueReply>;
   lease(request: LeaseRequest): Promise<LeaseReply>;
   settle(settlements: readonly Settlement[]): Promise<SettleReply[]>;
+  /**
+   * `settle`, and `lease` behind it, in one step for those settlements of the request's partition
+   * that one call holds. Rejects when any of it may not have happened.
+   */
+  settleAndLease(settlements: readonly Settlement[], request: LeaseRequest): Promise<SettledLeased>;
   /** Latest wins, per token; unknown or stale tokens are ignored. Each is a sign of life. */
   progress(items: readonly ProgressItem[]): Promise<void>;
   /**

@@ -89,16 +89,18 @@ class MemoryBroker implements api.Broker {
   }
 
   async lease(request: api.LeaseRequest): Promise<api.LeaseReply> {
-    const partition = this.at(request.partition);
-    return this.leaseFrom(
-      request,
-      request.lanes.map((lane) => partition.findLane(lane)),
-    );
+    return this.leaseNow(request);
   }
 
   async settle(settlements: readonly api.Settlement[]): Promise<api.SettleReply[]> {
-    this.assertRunning();
-    return settlements.map((settlement) => settle(this.ofToken(settlement.token), settlement));
+    return this.settleNow(settlements);
+  }
+
+  async settleAndLease(
+    settlements: readonly api.Settlement[],
+    request: api.LeaseRequest,
+  ): Promise<api.SettledLeased> {
+    return { replies: this.settleNow(settlements), leased: this.leaseNow(request) };
   }
 
   async progress(items: readonly api.ProgressItem[]): Promise<void> {
@@ -287,6 +289,19 @@ class MemoryBroker implements api.Broker {
 
   async open(partition: number, epoch: number): Promise<void> {
     this.at(partition).open(this.store.storeId, epoch);
+  }
+
+  private settleNow(settlements: readonly api.Settlement[]): api.SettleReply[] {
+    this.assertRunning();
+    return settlements.map((settlement) => settle(this.ofToken(settlement.token), settlement));
+  }
+
+  private leaseNow(request: api.LeaseRequest): api.LeaseReply {
+    const partition = this.at(request.partition);
+    return this.leaseFrom(
+      request,
+      request.lanes.map((lane) => partition.findLane(lane)),
+    );
   }
 
   private leaseFrom(

@@ -1,6 +1,6 @@
 import type { Attempt, Payload, Task, TaskError } from "../task/task.js";
 import type { OverdueCause } from "../task/times.js";
-import type { Lease } from "./leases.js";
+import type { Lease, LeaseReply } from "./leases.js";
 
 interface SettlementBase {
   readonly token: Uint8Array;
@@ -39,6 +39,12 @@ export interface SettleReply {
   /** The transition, when accepted. A duplicate of a finished task says whether history has it. */
   readonly transition: Transition | undefined;
   readonly recorded: boolean;
+}
+
+/** What was granted saw what was settled: tasks that came back, limits that were lifted. */
+export interface SettledLeased {
+  readonly replies: SettleReply[];
+  readonly leased: LeaseReply;
 }
 
 /** A change that history must learn. */

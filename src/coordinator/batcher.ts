@@ -5,8 +5,8 @@ export interface BatcherOptions<Item, Reply> {
   /** One reply or failure per item, in order. A rejection is given to every item of the batch. */
   run(items: Item[]): Promise<(Reply | Failed)[]>;
   maxItems: number;
-  /** Batches under way at once. */
-  maxInFlight: number;
+  /** Batches under way at once, while so many items wait. */
+  maxInFlight: number | ((waiting: number) => number);
   /**
    * Items waiting beyond those under way: once so many wait, what comes is refused as `overloaded`.
    */
@@ -82,6 +82,21 @@ export class Batcher<Item, Reply> {
     });
   }
 
+  /** Items that no batch has taken yet. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  get #mayRun(): boolean {
+    const { maxInFlight } = this.#options;
+    const most = typeof maxInFlight === "number" ? maxInFlight : maxInFlight(this.#waiting);
+    return this.#inFlight < most;
+  }
+
   /** Resolves when nothing waits and nothing is under way. */
   async drained(): Promise<void> {
     if (this.#inFlight === 0 && this.#waiting === 0) return;
@@ -89,7 +104,7 @@ export class Batcher<Item, Reply> {
   }
 
   #schedule(): void {
-    if (this.#scheduled || this.#inFlight >= this.#options.maxInFlight) return;
+    if (this.#scheduled || !this.#mayRun) return;
     this.#scheduled = true;
     const flush = (): void => {
       this.#scheduled = false;
@@ -102,7 +117,7 @@ export class Batcher<Item, Reply> {
   }
 
   #flush(): void {
-    while (this.#waiting > 0 && this.#inFlight < this.#options.maxInFlight) {
+    while (this.#waiting > 0 && this.#mayRun) {
       const slices = this.#take();
       this.#inFlight += 1;
       void this.#run(slices);
@@ -164,3 +179,6 @@ export function emptyPlaces<T>(count: number): T[] {
   for (let place = 0; place < count; place += 1) places.push(undefined as T);
   return places;
 }
+
+/** What is written until then leaves before what is worked on after it. */
+export const endOfTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

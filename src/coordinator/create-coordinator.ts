@@ -66,7 +66,8 @@ export class CoordinatorParts {
     this.waiters = new Waiters(parts);
     this.dispatcher = new Dispatcher(parts);
     this.submitter = new Submitter(parts, this.queues, this.dispatcher);
-    this.settler = new Settler(parts, this.waiters);
+    this.settler = new Settler(parts, this.waiters, this.dispatcher);
+    this.dispatcher.settling = () => this.settler.soon;
     const loader = new TaskLoader(parts);
     this.reader = new Reader(parts, this.queues, this.waiters, loader);
     this.watcher = new Watcher(parts, this.waiters, loader);

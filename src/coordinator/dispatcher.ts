@@ -6,6 +6,7 @@ import { Crew, type CrewPartition, isHungry } from "./crew.js";
 import type { Parts } from "./parts.js";
 import { laneKey } from "./lanes.js";
 import type { Demand } from "./enqueuer.js";
+import { fewResults, type NextLeases } from "./next-leases.js";
 import type { WorkerSession } from "./worker-session.js";
 
 /** After a refusal or an error of the broker, in ms. */
@@ -19,15 +20,25 @@ interface Asked {
   readonly at: number;
 }
 
+/** All that a crew can be given in a partition. */
+interface AskedAll extends Asked {
+  readonly crew: Crew;
+  readonly part: CrewPartition;
+  readonly request: LeaseRequest;
+}
+
 /**
  * Worker credit -> lease calls -> leases pushed to streams. One call under way per crew and
  * partition.
  */
-export class Dispatcher implements Demand {
+export class Dispatcher implements Demand, NextLeases {
   readonly #parts: Parts;
   readonly #crews = new Map<string, Crew>();
   readonly #crewOf = new Map<WorkerSession, Crew>();
   readonly #eager = new Map<LeaseRequest, Asked>();
+  /** They ask with the settlements that are about to be sent. */
+  readonly #riders = new Map<CrewPartition, Crew>();
+  readonly #riding = new Map<LeaseRequest, AskedAll>();
   #unsubscribe: (() => void) | undefined;
   #timer: { cancel(): void } | undefined;
   /** Asked again when the timer ends. */
@@ -35,6 +46,8 @@ export class Dispatcher implements Demand {
   /** Called when a partition has unmet demand on lanes that were found empty. */
   onUnmet: (partition: number) => void = () => undefined;
   onLostSession: (session: WorkerSession) => void = () => undefined;
+  /** Settlements that are about to be sent: `ride` or `walk` will be called. */
+  settling: () => number = () => 0;
 
   constructor(parts: Parts) {
     this.#parts = parts;
@@ -166,6 +179,32 @@ export class Dispatcher implements Demand {
     if (crew && crew.partitions.size > 1) this.#pumpHungry(crew);
   }
 
+  ride(partition: number): LeaseRequest | undefined {
+    for (const [part, crew] of this.#riders) {
+      if (part.partition !== partition) continue;
+      this.#riders.delete(part);
+      if (part.leasing) part.again = true;
+      const asked = part.leasing ? undefined : this.#ask(crew, part);
+      if (!asked) continue;
+      this.#riding.set(asked.request, asked);
+      return asked.request;
+    }
+    return undefined;
+  }
+
+  rode(request: LeaseRequest, reply: LeaseReply | undefined): void {
+    const asked = this.#riding.get(request);
+    this.#riding.delete(request);
+    if (asked) this.#leased(asked, reply, true);
+  }
+
+  walk(): void {
+    if (this.#riders.size === 0) return;
+    const riders = [...this.#riders];
+    this.#riders.clear();
+    for (const [part, crew] of riders) this.#pump(crew, part);
+  }
+
   /** Slots came back from a call: those that found none before may have them. */
   #pumpHungry(crew: Crew): void {
     for (const part of crew.inTurn()) if (isHungry(part)) this.#pump(crew, part);
@@ -180,32 +219,43 @@ export class Dispatcher implements Demand {
     part.away = false;
     // What is reserved for a store that is away is missing where there is work.
     if (!this.#parts.broker.serves(part.partition)) return this.#pumpLater(crew, part);
+    const settling = crew.partitions.size === 1 ? this.settling() : 0;
+    if (settling > 0 && settling <= fewResults) {
+      this.#riders.set(part, crew);
+      return;
+    }
+    const asked = this.#ask(crew, part);
+    if (asked) void this.#lease(asked);
+  }
+
+  /** Undefined: nobody has a free slot. */
+  #ask(crew: Crew, part: CrewPartition): AskedAll | undefined {
     const reserved = crew.reserve(crew.share(part));
-    if (reserved.length === 0) return;
+    if (reserved.length === 0) return undefined;
     crew.served(part);
     part.leasing = true;
     part.again = false;
     const lanes = crew.nextLanes(part, () => this.#parts.random.next());
     const request = requestFor(part.partition, lanes, reserved);
-    void this.#lease(crew, part, request, reserved);
+    return { crew, part, request, reserved, at: this.#parts.clock.monotonic() };
   }
 
-  async #lease(
-    crew: Crew,
-    part: CrewPartition,
-    request: LeaseRequest,
-    reserved: Reserved,
-  ): Promise<void> {
-    const at = this.#parts.clock.monotonic();
+  async #lease(asked: AskedAll): Promise<void> {
     let reply: LeaseReply | undefined;
     try {
-      reply = await this.#parts.broker.lease(request);
+      reply = await this.#parts.broker.lease(asked.request);
     } catch {
       // Reported by the broker's connection; demand asks again below.
-      markUnsure(reserved);
     }
+    this.#leased(asked, reply);
+  }
+
+  /** Undefined: the answer got lost. */
+  #leased(asked: AskedAll, reply: LeaseReply | undefined, atOnce = false): void {
+    const { crew, part, reserved } = asked;
+    if (!reply) markUnsure(reserved);
     part.leasing = false;
-    this.#deliver({ reserved, at }, reply?.leases ?? []);
+    this.#deliver(asked, reply?.leases ?? [], atOnce);
     for (const sessionId of reply?.lostSessions ?? []) {
       const lost = reserved.find(({ session }) => session.sessionId === sessionId);
       if (lost) this.onLostSession(lost.session);
@@ -215,9 +265,9 @@ export class Dispatcher implements Demand {
       this.#pumpHungry(crew);
       return;
     }
-    const asked = reserved.reduce((sum, { slots }) => sum + slots, 0);
+    const slots = reserved.reduce((sum, one) => sum + one.slots, 0);
     const windowed = part.lanes.length > limits.laneBatch && reply.leases.length > 0;
-    const goesOn = reply.more || part.again || windowed || reply.leases.length >= asked;
+    const goesOn = reply.more || part.again || windowed || reply.leases.length >= slots;
     if (!goesOn) {
       part.empty = true;
       if (crew.hasFree) this.onUnmet(part.partition);

@@ -3,7 +3,7 @@ import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import type { Task } from "../task/task.js";
-import { Batcher, Failed } from "./batcher.js";
+import { Batcher, endOfTurn, Failed } from "./batcher.js";
 import { CommitMarkers } from "./commit-markers.js";
 import { LaneGuard } from "./lane-guard.js";
 import { laneOf, lanesOf } from "./lanes.js";
@@ -104,8 +104,6 @@ export class Enqueuer {
     return outcomes;
   }
 }
-
-const endOfTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const slotOfItem = ({ task }: EnqueueItem): number => slotOfId(task.id);
 

@@ -1,8 +1,9 @@
-import type { Settlement, SettleReply, Transition } from "../broker/broker.js";
+import type { LeaseReply, Settlement, SettleReply, Transition } from "../broker/broker.js";
 import { limits } from "../limits.js";
 import { partitionOfSlot, slotOfLeaseToken } from "../task/ids.js";
 import type { AttemptOutcome } from "../task/task.js";
-import { Batcher, Failed } from "./batcher.js";
+import { Batcher, endOfTurn, Failed } from "./batcher.js";
+import { fewResults, type NextLeases } from "./next-leases.js";
 import type { Parts } from "./parts.js";
 import { partitionwise } from "./partitionwise.js";
 import type { SettleDesk } from "./settle-desk.js";
@@ -26,22 +27,67 @@ const retryMaxMs = 1_000;
 export class Settler implements SettleDesk {
   readonly #parts: Parts;
   readonly #waiters: Waiters;
+  readonly #next: NextLeases;
   readonly #batch: Batcher<Settlement, SettleReply>;
+  /** Calls under way for few settlements. */
+  #short = 0;
   /** Called with the token when a lease ended without its worker having said so. */
   onTaken: (token: Uint8Array, reason: string) => void = () => undefined;
 
-  constructor(parts: Parts, waiters: Waiters) {
+  constructor(parts: Parts, waiters: Waiters, next: NextLeases) {
     this.#parts = parts;
     this.#waiters = waiters;
+    this.#next = next;
+    // Few wait for those under way, so that they can go with the leases that follow those. With
+    // several partitions one that is away would keep them waiting.
+    const few = parts.broker.partitions === 1 ? fewResults : 0;
     this.#batch = new Batcher({
-      run: (settlements) =>
-        partitionwise(parts.broker, settlements, slotOfSettlement, (some) =>
-          parts.broker.settle(some),
-        ),
+      run: (settlements) => this.#send(settlements),
       maxItems: limits.leaseBatch,
-      maxInFlight: 2,
+      maxInFlight: (waiting) => (waiting > few ? 2 : 1),
       maxWaiting: limits.pendingSubmits,
     });
+  }
+
+  /** Settlements that are about to be sent, or will be once short calls are answered; or 0. */
+  get soon(): number {
+    const { waiting, inFlight } = this.#batch;
+    const answering = this.#parts.broker.partitions === 1 ? this.#short : 0;
+    return inFlight === answering ? waiting : 0;
+  }
+
+  async #send(settlements: Settlement[]): Promise<(SettleReply | Failed)[]> {
+    const { broker } = this.#parts;
+    const isShort = settlements.length <= fewResults;
+    if (isShort) this.#short += 1;
+    else this.#next.walk();
+    try {
+      const replies = partitionwise(broker, settlements, slotOfSettlement, (some) =>
+        isShort ? this.#settleFew(some) : broker.settle(some),
+      );
+      if (isShort) this.#next.walk();
+      return await replies;
+    } finally {
+      if (isShort) this.#short -= 1;
+    }
+  }
+
+  /** All of one partition. */
+  async #settleFew(settlements: Settlement[]): Promise<SettleReply[]> {
+    const { broker } = this.#parts;
+    const slot = slotOfSettlement(settlements[0]!) ?? 0;
+    const request = this.#next.ride(partitionOfSlot(slot, broker.partitions));
+    if (!request) return broker.settle(settlements);
+    let leased: LeaseReply | undefined;
+    try {
+      const both = await broker.settleAndLease(settlements, request);
+      leased = both.leased;
+      return both.replies;
+    } finally {
+      this.#next.rode(request, leased);
+      // The worker's frame leaves at the end of the turn: acks and records are made after that.
+      if (leased && leased.leases.length > 0) await endOfTurn();
+    }
   }
 
   drained(): Promise<void> {

@@ -7,6 +7,7 @@ import { identityChecks } from "./broker/identity.js";
 import { cancelChecks } from "./broker/cancelling.js";
 import { Kit, type Check } from "./broker/kit.js";
 import { leaseChecks } from "./broker/leases.js";
+import { nextLeaseChecks } from "./broker/next-lease.js";
 import { orderChecks } from "./broker/order.js";
 import { outboxChecks } from "./broker/outbox.js";
 import { replaceChecks } from "./broker/replacing.js";
@@ -22,6 +23,7 @@ export const brokerChecks: readonly Check[] = [
   ...orderChecks,
   ...leaseChecks,
   ...settleChecks,
+  ...nextLeaseChecks,
   ...cancelChecks,
   ...timeoutChecks,
   ...sessionChecks,

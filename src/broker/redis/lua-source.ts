@@ -34,7 +34,9 @@ export interface Library {
 
 const folder = new URL("./lua/", import.meta.url);
 /** In this order each part finds what it needs before it. */
-const partNames = "base record tomb book shelf grant plain take settle session alone".split(" ");
+const partNames = "base record tomb book shelf grant plain take asked settle session alone".split(
+  " ",
+);
 
 const fileOf = (name: string): string => readFileSync(new URL(`${name}.lua`, folder), "utf8");
 const include = /^-- @include (\w+)$/;

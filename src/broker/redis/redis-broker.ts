@@ -25,7 +25,7 @@ import {
   renewSessions,
 } from "./session.js";
 import { replace } from "./replace.js";
-import { delivered, progress, settle } from "./settle.js";
+import { delivered, progress, settle, settleAndLease } from "./settle.js";
 import { basesOf, createStore, type Store } from "./store.js";
 import { close, now, open, status, sweep } from "./sweep.js";
 import { createWaits } from "./wake.js";
@@ -109,6 +109,7 @@ function compose(store: Store): Broker {
     enqueue: (items, eager) => enqueue(store, items, eager),
     lease: (request) => lease(store, request),
     settle: (settlements) => settle(store, settlements),
+    settleAndLease: (settlements, request) => settleAndLease(store, settlements, request),
     progress: (items) => progress(store, items),
     checkpoint: (items) => checkpoint(store, items),
     cancel: (items) => cancel(store, items),

@@ -5,7 +5,10 @@ import { uuidText } from "../../task/uuid.js";
 import type { AttemptOutcome, Payload } from "../../task/task.js";
 import type {
   DeliveredItem,
+  LeaseReply,
+  LeaseRequest,
   ProgressItem,
+  SettledLeased,
   SettleReply,
   Settlement,
   Transition,
@@ -14,7 +17,7 @@ import { PackedStrings, Packer, type Stretch } from "./bytes.js";
 import { completedTask } from "./completed.js";
 import type { Argument } from "./connection.js";
 import { placeIn } from "./keys.js";
-import { payloadsByPlace } from "./lease.js";
+import { lease, leaseArguments, payloadsByPlace, readLeases } from "./lease.js";
 import { hasPayloadApart, unpackTask } from "./record.js";
 import { unpackSuccessor } from "./successor.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
@@ -38,12 +41,40 @@ export async function settle(
   settlements: readonly Settlement[],
 ): Promise<SettleReply[]> {
   const replies = settlements.map(() => stale);
+  await settleInCalls(store, settlements, undefined, replies);
+  return replies;
+}
+
+export async function settleAndLease(
+  store: Store,
+  settlements: readonly Settlement[],
+  request: LeaseRequest,
+): Promise<SettledLeased> {
+  const replies = settlements.map(() => stale);
+  const leased = await settleInCalls(store, settlements, request, replies);
+  // None of them is of its partition.
+  return { replies, leased: leased ?? (await lease(store, request)) };
+}
+
+/** Fills `replies`; answers what the first call to its partition leased for `request`. */
+async function settleInCalls(
+  store: Store,
+  settlements: readonly Settlement[],
+  request: LeaseRequest | undefined,
+  replies: SettleReply[],
+): Promise<LeaseReply | undefined> {
   const partitionOf = ({ token }: Settlement) => partitionOfToken(store, token);
   const size = { items: chunkItems, bytes: limits.leaseBatchBytes, bytesOf };
-  await inCalls(settlements, partitionOf, size, (partition, chunk) =>
-    settleChunk(store, partition, chunk, replies),
-  );
-  return replies;
+  let leased: LeaseReply | undefined;
+  await inCalls(settlements, partitionOf, size, async (partition, chunk, nth) => {
+    const also = nth === 0 && partition === request?.partition ? request : undefined;
+    const args = settleArguments(chunk);
+    if (also) args.push(...leaseArguments(store, also));
+    const reply = asList(await store.scripts.run("settle", store.base(partition), args));
+    if (also) leased = readLeases(store, also, reply[5]);
+    readReplies(partition, chunk, reply, replies);
+  });
+  return leased;
 }
 
 /** About. */
@@ -52,14 +83,12 @@ function bytesOf({ item }: Item): number {
   return item.kind === "fail" ? item.error.message.length + (item.error.stack?.length ?? 0) : 0;
 }
 
-async function settleChunk(
-  store: Store,
+function readReplies(
   partition: number,
   chunk: readonly Item[],
+  [entry, time, verdicts, packed, aparts]: readonly Reply[],
   replies: SettleReply[],
-): Promise<void> {
-  const reply = await store.scripts.run("settle", store.base(partition), settleArguments(chunk));
-  const [entry, time, verdicts, packed, aparts] = asList(reply);
+): void {
   const at = asNumber(time);
   const entryId = asText(entry);
   const tellings = asBytes(packed);
@@ -144,7 +173,7 @@ function settleArguments(chunk: readonly Item[]): Argument[] {
     packer.byte(item.kind === "lose" ? followings.indexOf(item.then) : 0);
     packer.double(Math.floor(delayOf(item)));
   }
-  return [packer.take(), ...sessions];
+  return [packer.take(), String(sessions.length), ...sessions];
 }
 
 /** From 1; 0 for none. The last one is the most likely again. */

@@ -1,11 +1,19 @@
 import fc from "fast-check";
 import { expect } from "vitest";
-import type { Lane, Lease, Settlement, SweepReply } from "../../../src/broker/broker.js";
+import type {
+  Lane,
+  Lease,
+  LeaseReply,
+  LeaseRequest,
+  SettledLeased,
+  Settlement,
+  SweepReply,
+} from "../../../src/broker/broker.js";
 import { limits } from "../../../src/limits.js";
 import { isFinal, type Task } from "../../../src/task/task.js";
-import { sessionInfo } from "../../support/task-factory.js";
 import { failure, type Ending } from "../broker/kit.js";
-import { expectSame, waits, type Real } from "./compare.js";
+import { command, indexes, pick, sessionIds, type Step } from "./command.js";
+import { waits, type Real } from "./compare.js";
 import { choiceOf, followGrants } from "./grants.js";
 import {
   hex,
@@ -15,12 +23,10 @@ import {
   type ModelTask,
   type ReferenceBroker,
 } from "./reference.js";
-
-export type Step = fc.AsyncCommand<ReferenceBroker, Real>;
+import { cut, leave, open, renew } from "./session-commands.js";
 
 const queues = ["q1", "q2"] as const;
 const types = ["a", "b"] as const;
-const sessionIds = ["s1", "s2", "s3"] as const;
 const allLanes: readonly Lane[] = queues.flatMap((queue) =>
   types.map((type) => ({ namespace: "default", queue, type, requiredLabels: {} })),
 );
@@ -29,40 +35,6 @@ const allLanes: readonly Lane[] = queues.flatMap((queue) =>
  * Delays end in 5 s while the clock moves by 10 s, so that a store's own pace never decides a case.
  */
 const delays = fc.constantFrom(5_000, 15_000, 25_000);
-
-class Command implements Step {
-  private readonly text: string;
-  private readonly act: (model: ReferenceBroker, real: Real) => Promise<void>;
-
-  constructor(text: string, act: (model: ReferenceBroker, real: Real) => Promise<void>) {
-    this.text = text;
-    this.act = act;
-  }
-
-  check(): boolean {
-    return true;
-  }
-
-  async run(model: ReferenceBroker, real: Real): Promise<void> {
-    await this.act(model, real);
-    await expectSame(model, real);
-  }
-
-  toString(): string {
-    return this.text;
-  }
-}
-
-const command = (
-  name: string,
-  input: unknown,
-  act: (model: ReferenceBroker, real: Real) => Promise<void>,
-): Step => new Command(`${name}(${JSON.stringify(input)})`, act);
-
-const pick = <T>(from: readonly T[], at: number): T | undefined =>
-  from.length === 0 ? undefined : from[at % from.length];
-
-const indexes = fc.nat({ max: 999 });
 
 // --- tasks come in
 
@@ -200,32 +172,44 @@ const again = fc
 
 // --- leases and how they end
 
+const requestOf = (
+  sessionId: string,
+  generation: number,
+  slots: number,
+  lanes: readonly number[],
+): LeaseRequest => ({
+  partition: 0,
+  lanes: lanes.map((at) => allLanes[at]!),
+  sessions: [{ sessionId, generation, slots }],
+  maxBytes: limits.leaseBatchBytes,
+});
+
+function followLeases(model: ReferenceBroker, request: LeaseRequest, reply: LeaseReply): void {
+  expect(reply.kind).toBe(model.cold ? "cold" : "ok");
+  if (model.cold) return expect(reply.leases).toEqual([]);
+  const { sessionId, generation, slots } = request.sessions[0]!;
+  const live = model.isLive(sessionId) && generation === generationOf(model, sessionId);
+  expect(reply.lostSessions).toEqual(live ? [] : [sessionId]);
+  if (!live) return expect(reply.leases).toEqual([]);
+  const names = request.lanes.map((lane) => laneNameOf(lane as Task));
+  followGrants(model, choiceOf(model, sessionId, slots, names), reply);
+}
+
+const someLanes = fc.subarray([0, 1, 2, 3], { minLength: 1 });
+
 const lease = fc
   .record({
     session: fc.constantFrom(...sessionIds),
     slots: fc.integer({ min: 0, max: 20 }),
-    lanes: fc.subarray([0, 1, 2, 3], { minLength: 1 }),
+    lanes: someLanes,
     wrongGeneration: fc.boolean(),
   })
-  .map((input) =>
-    command("lease", input, async (model, real) => {
-      const sessionId = input.session;
-      const lanes = input.lanes.map((at) => allLanes[at]!);
-      const known = generationOf(model, sessionId);
-      const generation = input.wrongGeneration && input.slots > 15 ? known + 1 : known;
-      const reply = await real.broker.lease({
-        partition: 0,
-        lanes,
-        sessions: [{ sessionId, generation, slots: input.slots }],
-        maxBytes: limits.leaseBatchBytes,
-      });
-      expect(reply.kind).toBe(model.cold ? "cold" : "ok");
-      if (model.cold) return expect(reply.leases).toEqual([]);
-      const live = model.isLive(sessionId) && generation === known;
-      expect(reply.lostSessions).toEqual(live ? [] : [sessionId]);
-      if (!live) return expect(reply.leases).toEqual([]);
-      const names = lanes.map((lane) => laneNameOf(lane as Task));
-      followGrants(model, choiceOf(model, sessionId, input.slots, names), reply);
+  .map(({ session, slots, lanes, wrongGeneration }) =>
+    command("lease", { session, slots, lanes, wrongGeneration }, async (model, real) => {
+      const known = generationOf(model, session);
+      const generation = wrongGeneration && slots > 15 ? known + 1 : known;
+      const request = requestOf(session, generation, slots, lanes);
+      followLeases(model, request, await real.broker.lease(request));
     }),
   );
 
@@ -240,6 +224,9 @@ const endings: readonly Ending[] = [
   { kind: "cancel" },
 ];
 
+const runningOf = (model: ReferenceBroker): ModelLease[] =>
+  model.leases.filter(({ taskId, token }) => model.tasks.get(taskId)?.token === hex(token));
+
 /** Any token ever granted, by its session, by another, by a coordinator, or forged. */
 const settle = fc
   .record({
@@ -250,10 +237,7 @@ const settle = fc
   })
   .map((input) =>
     command("settle", input, async (model, real) => {
-      const running = model.leases.filter(
-        ({ taskId, token }) => model.tasks.get(taskId)?.token === hex(token),
-      );
-      const held = pick(input.recent ? running : model.leases, input.at);
+      const held = pick(input.recent ? runningOf(model) : model.leases, input.at);
       if (!held) return;
       const token = Uint8Array.from(held.token);
       if (input.by === "forged") token[30]! ^= 1;
@@ -263,15 +247,40 @@ const settle = fc
     }),
   );
 
+/** Of the own session, which leases anew with it. */
+const settleAndLease = fc
+  .record({
+    at: indexes,
+    recent: fc.constantFrom(true, true, false),
+    ending: fc.constantFrom(...endings),
+    slots: fc.integer({ min: 0, max: 4 }),
+    lanes: someLanes,
+  })
+  .map((input) =>
+    command("settleAndLease", input, async (model, real) => {
+      const held = pick(input.recent ? runningOf(model) : model.leases, input.at);
+      if (!held) return;
+      const { sessionId } = held;
+      const generation = generationOf(model, sessionId);
+      const request = requestOf(sessionId, generation, input.slots, input.lanes);
+      const settled = await settleBoth(model, real, held, input.ending, sessionId, request);
+      followLeases(model, request, settled!.leased);
+    }),
+  );
+
+/** With `request` also leases; what that gave, the model has yet to follow. */
 async function settleBoth(
   model: ReferenceBroker,
   real: Real,
   { token, taskId }: Pick<ModelLease, "token" | "taskId">,
   ending: Ending,
   by: string | undefined,
-): Promise<void> {
+  request?: LeaseRequest,
+): Promise<SettledLeased | undefined> {
   const ended = model.tasks.get(taskId);
-  const [reply] = await real.broker.settle([{ ...ending, token, sessionId: by } as Settlement]);
+  const settlements = [{ ...ending, token, sessionId: by } as Settlement];
+  const settled = request && (await real.broker.settleAndLease(settlements, request));
+  const [reply] = settled?.replies ?? (await real.broker.settle(settlements));
   const verdict = model.settle(token, taskId, ending, by);
   expect(reply!.verdict).toBe(verdict);
   expect(reply!.transition !== undefined).toBe(verdict === "accepted");
@@ -286,6 +295,7 @@ async function settleBoth(
   if (verdict === "duplicate" && isEnd && ended && isFinal(ended.status)) {
     expect(reply!.recorded).toBe(false);
   }
+  return settled;
 }
 
 /** As the coordinator does: what a sweep offers is ended. */
@@ -360,94 +370,6 @@ const promoteNow = fc.record({ at: indexes }).map((input) =>
     if (!task) return;
     const promoted = (await real.broker.promoteNow(task.id)) !== undefined;
     expect(promoted).toBe(model.promoteNow(task.id));
-  }),
-);
-
-// --- sessions
-
-const sessionInput = fc.record({
-  session: fc.constantFrom(...sessionIds),
-  delta: fc.constantFrom(0, 0, 0, -1, 1),
-});
-
-const open = fc
-  .record({
-    session: fc.constantFrom(...sessionIds),
-    delta: fc.constantFrom(1, 1, 1, 0, -1),
-    held: fc.array(indexes, { maxLength: 6 }),
-  })
-  .map((input) =>
-    command("open", input, async (model, real) => {
-      const known = model.sessions.get(input.session);
-      const generation = Math.max(1, (known?.generation ?? 1) + input.delta);
-      const chosen = input.held
-        .map((at) => pick(model.leases, at))
-        .filter((one) => one !== undefined);
-      const held = [...new Map(chosen.map((one) => [hex(one.token), one])).values()];
-      const reply = await real.broker.openSession({
-        sessionId: input.session,
-        generation,
-        leaseMs: limits.sessionLeaseMs,
-        info: sessionInfo({ sessionId: input.session }),
-        heldTokens: held.map(({ token }) => token),
-        partitions: [0],
-      });
-      if (known && known.generation > generation) {
-        return expect(reply).toEqual({ kind: "superseded", generation: known.generation });
-      }
-      if (reply.kind !== "opened") return expect(reply.kind).toBe("opened");
-      if (model.isLive(input.session)) expect(reply.resumed).toBe(true);
-      if (!known) expect(reply.resumed).toBe(false);
-      const endsAt = model.now + limits.sessionLeaseMs;
-      const session = { id: input.session, generation, endsAt, left: false };
-      const expected = model.resume(session, held);
-      expect(reply.kept.map((one) => hex(one.token)).toSorted()).toEqual(expected.kept);
-      expect(reply.revoked.map(hex).toSorted()).toEqual(expected.revoked);
-      expect(reply.missing).toEqual([]);
-      const running = model
-        .all()
-        .filter((task) => task.status === "running" && task.sessionId === input.session)
-        .map((task) => task.token!)
-        .filter((token) => !expected.kept.includes(token));
-      const lost = reply.lostInTransit.map((one) => hex(one.token));
-      expect(lost.toSorted()).toEqual(running.toSorted());
-    }),
-  );
-
-const renew = sessionInput.map((input) =>
-  command("renew", input, async (model, real) => {
-    const known = model.sessions.get(input.session);
-    const generation = Math.max(1, (known?.generation ?? 1) + input.delta);
-    const renewal = { sessionId: input.session, generation, leaseMs: limits.sessionLeaseMs };
-    const [verdict] = await real.broker.renewSessions(0, [renewal]);
-    if (known && known.generation > generation && !model.isLive(input.session)) {
-      return expect(["gone", "superseded"]).toContain(verdict);
-    }
-    if (known && known.generation > generation) return expect(verdict).toBe("superseded");
-    const lives = model.isLive(input.session) && known!.generation === generation;
-    expect(verdict).toBe(lives ? "renewed" : "gone");
-    if (lives) known!.endsAt = model.now + limits.sessionLeaseMs;
-  }),
-);
-
-const cut = sessionInput.map((input) =>
-  command("cut", input, async (model, real) => {
-    const known = model.sessions.get(input.session);
-    const generation = Math.max(1, (known?.generation ?? 1) + input.delta);
-    await real.broker.cutSession(input.session, generation, limits.brokenStreamLeaseMs);
-    if (!model.isLive(input.session) || known!.generation !== generation) return;
-    known!.endsAt = Math.min(known!.endsAt, model.now + limits.brokenStreamLeaseMs);
-  }),
-);
-
-const leave = sessionInput.map((input) =>
-  command("leave", input, async (model, real) => {
-    const known = model.sessions.get(input.session);
-    const generation = Math.max(1, (known?.generation ?? 1) + input.delta);
-    // Whether a goodbye still counts after death is left open; the worker is gone either way.
-    if (known && !model.isLive(input.session)) return;
-    await real.broker.closeSession(input.session, generation);
-    if (known && known.generation === generation) known.left = true;
   }),
 );
 
@@ -562,7 +484,8 @@ const bury = fc.record({ at: indexes }).map((input) =>
 export const steps = [
   ...Array.from({ length: 4 }, () => enqueue),
   ...Array.from({ length: 5 }, () => lease),
-  ...Array.from({ length: 6 }, () => settle),
+  ...Array.from({ length: 4 }, () => settle),
+  ...Array.from({ length: 4 }, () => settleAndLease),
   ...Array.from({ length: 3 }, () => open),
   ...Array.from({ length: 2 }, () => cancel),
   ...Array.from({ length: 2 }, () => replace),

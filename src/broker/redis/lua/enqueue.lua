@@ -19,6 +19,7 @@
 -- @include grant
 -- @include plain
 -- @include take
+-- @include asked
 -- @include alone
 -- @before enqueue_alone
 local now = now_ms()

@@ -15,16 +15,8 @@
 -- @include grant
 -- @include plain
 -- @include take
-if is_cold(ARGV[1]) then return { 'cold', 0, {} } end
+-- @include asked
 local now = now_ms()
-local names, sessions = read_request(1)
-local found, lost = find_sessions(sessions, now)
-if outbox_full() then return { 'outbox_full', 0, lost } end
-promote_due(now, LEASE_PROMOTES)
-close_shelves()
-local run = new_run(found, tonumber(ARGV[3]), tonumber(ARGV[2]), ARGV[4], now)
-local more = serve(run, names)
-close_shelves()
-close_holds()
+local reply = lease_asked(1, now)
 close_books(now)
-return granted_reply(run, lost, more)
+return reply

@@ -3,13 +3,14 @@
 -- KEYS  1 start of the partition's keys
 -- ARGV  1 the items, packed one after another: kind (1 complete 2 fail 3 timeout 4 release 5 cancel
 --       6 lose), task id, token (fencing number and secret), the session that reports it (its place
---       in ARGV from 2; 0: none), the result or the error, packed; then (0 pending 1 quarantine 2
---       poison), delay in ms (-1: none)
---       then sessions
--- Returns { outbox entry, time, verdicts, told, payloads apart }: a byte per item ('a' accepted,
---       'd' duplicate, 'r' duplicate that is recorded, 's' stale), of the accepted ones what the
---       entry tells (see outbox.ts), and by turns the place in it of a payload apart, and that
---       payload
+--       among the sessions; 0: none), the result or the error, packed; then (0 pending 1 quarantine
+--       2 poison), delay in ms (-1: none)
+--       2 number of sessions  then sessions
+--       then, to lease behind it, as lease.lua's ARGV from 1; nothing without it
+-- Returns { outbox entry, time, verdicts, told, payloads apart, lease.lua's reply or nil }: a byte
+--       per item ('a' accepted, 'd' duplicate, 'r' duplicate that is recorded, 's' stale), of the
+--       accepted ones what the entry tells (see outbox.ts), and by turns the place in it of a
+--       payload apart, and that payload
 -- @include base
 -- @include record
 -- @include tomb
@@ -17,6 +18,8 @@
 -- @include shelf
 -- @include grant
 -- @include plain
+-- @include take
+-- @include asked
 -- @include settle
 -- @include alone
 -- @before settle_alone
@@ -40,7 +43,7 @@ do
     n = n + 1
     kinds[n], ids[n], tokens[n], session, datas[n], nexts[n], delays[n], from =
       read(SETTLE_ITEM, packed, from)
-    sessions[n] = session > 0 and ARGV[session + 1]
+    sessions[n] = session > 0 and ARGV[session + 2]
     local id = ids[n]
     at[n] = first[id] or n
     first[id] = at[n]
@@ -200,5 +203,6 @@ close_holds()
 if quiet > 0 and quiet * 2 == #told then told_kind = 'e' end
 local entry = close_outbox(now)
 close_ended(entry)
+local leased = lease_asked(tonumber(ARGV[2]) + 3, now)
 close_books(now)
-return { entry, digits(now), table.concat(verdicts), told_list, aparts }
+return { entry, digits(now), table.concat(verdicts), told_list, aparts, leased }

@@ -1,4 +1,4 @@
--- Needs base, record, tomb, book, shelf, grant, plain, take. The most common step of the most
+-- Needs base, record, tomb, book, shelf, grant, plain, asked. The most common step of the most
 -- common task when it comes alone, as at a low rate all do, and somebody waits for it: straight,
 -- with as few commands as it needs and nothing gathered. Called before anything of the call is
 -- set up; answers nil, with nothing written, where anything differs in any way.
@@ -75,9 +75,9 @@ end
 -- A plain task that completes.
 local function settle_alone()
   local kind, id, token, place, data, _, _, to = read(SETTLE_ITEM, ARGV[1])
-  if to <= #ARGV[1] or kind ~= 1 or place == 0 then return nil end
+  if to <= #ARGV[1] or kind ~= 1 or place == 0 or #ARGV > tonumber(ARGV[2]) + 2 then return nil end
   births = {}
-  local session, key = ARGV[place + 1], K .. 't:' .. id
+  local session, key = ARGV[place + 2], K .. 't:' .. id
   local rec = call('GET', key)
   if not rec then return nil end
   local flags, run, priority, lane, queue = plain_end(rec, token, session, data)

@@ -83,7 +83,7 @@ local function unhold(id, t, session)
   end
 end
 
--- A script either holds or unholds a task, never both.
+-- May be repeated: what a script unholds and holds again needs that in between.
 local function close_holds()
   for session, list in pairs(held) do
     add_sorted(held_key(session), list)
@@ -91,6 +91,7 @@ local function close_holds()
   end
   for session, ids in pairs(unheld) do call_sliced('ZREM', held_key(session), ids) end
   call_sliced('ZREM', K .. 'cd', uncancelled)
+  held, firsts, unheld, uncancelled = {}, {}, {}, {}
 end
 
 local function end_of(session) return tonumber(call('HGET', session_key(session), 'e') or 0) end

@@ -1,5 +1,4 @@
--- Needs base, record, book, shelf, grant, plain. The lease decision, shared by lease.lua and the
--- eager half of enqueue.lua.
+-- Needs base, record, book, shelf, grant, plain. The lease decision.
 --
 -- `run` is the state of one call: sessions with room, bytes left, tokens to give, what was granted.
 local ranges
@@ -10,35 +9,6 @@ each_call(function()
     ranges[level] = { digits(level * LEVEL), '(' .. digits((level + 1) * LEVEL) }
   end
 end)
-
-local function find_sessions(list, now)
-  local found, lost = {}, {}
-  for i, s in ipairs(list) do
-    local row = call('HMGET', session_key(s.id), 'g', 'w', 'e', 'd')
-    local is_own = row[1] and tonumber(row[1]) == s.generation
-    if is_own and row[3] and tonumber(row[3]) > now then
-      s.worker, first_ends[s.id] = row[2], row[4] and tonumber(row[4])
-      found[#found + 1] = s
-    else
-      lost[#lost + 1] = i - 1
-    end
-  end
-  return found, lost
-end
-
--- The lanes and sessions of a request whose arguments, as in lease.lua, stand from `from` on.
-local function read_request(from)
-  local lane_count, session_count = tonumber(ARGV[from + 4]), tonumber(ARGV[from + 5])
-  local names, sessions, at = {}, {}, from + 6
-  for i = 1, lane_count do names[i] = ARGV[at + i - 1] end
-  at = at + lane_count
-  for i = 1, session_count do
-    local generation, slots = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
-    sessions[i] = { id = ARGV[at], generation = generation, slots = slots }
-    at = at + 3
-  end
-  return names, sessions
-end
 
 local function new_run(sessions, max_bytes, seen, secrets, now)
   local room = 0
