@@ -2,7 +2,7 @@ import * as path from "node:path";
 import type { Lease } from "../../src/broker/broker.js";
 import type { Coordinator, Submission } from "../../src/coordinator/coordinator.js";
 import type { Offer, Session, SessionHello, SessionPort } from "../../src/coordinator/frames.js";
-import type * as Submitter from "../../src/coordinator/submitter.js";
+import type * as NewTask from "../../src/task/new-task.js";
 import type { QueueSettings, Task } from "../../src/task/task.js";
 import type * as Validate from "../../src/task/validate.js";
 
@@ -13,7 +13,7 @@ export interface Build {
 
 export async function loadBuild(dir: string): Promise<Build> {
   const load = (file: string): Promise<unknown> => import(path.resolve(dir, file));
-  const { newTask } = (await load("coordinator/submitter.js")) as typeof Submitter;
+  const { newTask } = (await load("task/new-task.js")) as typeof NewTask;
   const validate = (await load("task/validate.js")) as typeof Validate;
   const queue: QueueSettings = validate.defaultQueueSettings("default", "default");
   const context = { namespace: "default", queue, now: 1_790_000_000_000 };

@@ -27,7 +27,7 @@ export type EnqueueOutcome =
   | {
       readonly kind: "enqueued";
       readonly outboxId: string | undefined;
-      /** It stands among the births of the reply. */
+      /** It stands among the births of the reply, which know its place in the outbox as well. */
       readonly born?: boolean;
     }
   | { readonly kind: "known" }

@@ -1,6 +1,7 @@
 import type { EnqueueItem, EnqueueOutcome, Lane, Lease, LeaseRequest } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
+import { FreshTask } from "../task/fresh-task.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import type { Task } from "../task/task.js";
 import { Batcher, endOfTurn, Failed } from "./batcher.js";
@@ -105,7 +106,8 @@ export class Enqueuer {
   }
 }
 
-const slotOfItem = ({ task }: EnqueueItem): number => slotOfId(task.id);
+const slotOfItem = (item: EnqueueItem): number =>
+  slotOfId(item instanceof FreshTask ? item.id : item.task.id);
 
 /** DURABLE rows by namespace that a partition has not seen, since it last answered. */
 class Unqueued {

@@ -1,4 +1,5 @@
 import type { EnqueueItem, Lane } from "../broker/broker.js";
+import { FreshTask } from "../task/fresh-task.js";
 import type { Task, TaskSpec } from "../task/task.js";
 
 /** One string per lane; labels in a fixed order. */
@@ -22,19 +23,23 @@ export function laneOf(task: TaskSpec): Lane {
 /** Of those that may be leased at once. */
 export function lanesOf(items: readonly EnqueueItem[]): Lane[] {
   const lanes = new Map<string, Lane>();
-  let last: Task | undefined;
-  for (const { task } of items) {
-    if (task.status !== "pending" || (last && sameLane(last, task))) continue;
-    last = task;
-    const lane = laneOf(task);
+  let last: TaskSpec | undefined;
+  for (const item of items) {
+    const spec = item instanceof FreshTask ? item.spec : pendingOf(item.task);
+    if (!spec || (last && sameLane(last, spec))) continue;
+    last = spec;
+    const lane = laneOf(spec);
     lanes.set(laneKey(lane), lane);
   }
   return [...lanes.values()];
 }
 
+const pendingOf = (task: Task): Task | undefined => (task.status === "pending" ? task : undefined);
+
 /** Cheap, and true of most neighbours; false says nothing. */
-const sameLane = (a: Task, b: Task): boolean =>
-  a.type === b.type &&
-  a.queue === b.queue &&
-  a.namespace === b.namespace &&
-  a.requiredLabels === b.requiredLabels;
+const sameLane = (a: TaskSpec, b: TaskSpec): boolean =>
+  a === b ||
+  (a.type === b.type &&
+    a.queue === b.queue &&
+    a.namespace === b.namespace &&
+    a.requiredLabels === b.requiredLabels);

@@ -1,42 +1,37 @@
-import { hash } from "node:crypto";
 import type { EnqueueItem, EnqueueOutcome } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { InsertOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
-import {
-  deriveTaskId,
-  formTaskId,
-  partitionOfSlot,
-  slotOfId,
-  slotOfQueue,
-  timeOfId,
-} from "../task/ids.js";
-import { defaultQueue, type QueueSettings, type Task, type TaskSpec } from "../task/task.js";
+import { FreshTask } from "../task/fresh-task.js";
+import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import { sameSpec } from "../task/same-spec.js";
-import { toSpec } from "../task/validate.js";
+import { defaultQueue, type QueueSettings, type Task, type TaskSpec } from "../task/task.js";
+import { AlikeSubmission } from "./alike.js";
 import { barred } from "./batch-errors.js";
-import { Batcher, emptyPlaces, Failed } from "./batcher.js";
+import { Batcher, emptyPlaces, endOfTurn, Failed } from "./batcher.js";
 import type { Submission, SubmitOutcome } from "./coordinator.js";
 import { type Demand, Enqueuer } from "./enqueuer.js";
+import { Intake, Target } from "./intake.js";
 import { tooManyLanes } from "./lane-guard.js";
-import { newTask } from "./new-task.js";
 import type { Parts } from "./parts.js";
 import type { QueueBook } from "./queue-book.js";
-import { requestIdOf } from "./request-id.js";
+import { Turnstile } from "./turnstile.js";
 import { outboxFull, UniqueDesk } from "./unique.js";
 
-export { newTask } from "./new-task.js";
-
 /** Tasks of one request that go the same way, each with its place in the request. */
-interface Accepted {
-  readonly tasks: Task[];
+interface Accepted<T> {
+  readonly tasks: T[];
   readonly places: number[];
 }
 
-/** A queue of a request, and what all its tasks there share. */
-interface Target {
-  readonly queue: QueueSettings;
-  readonly slot: number;
+/** Queues of a request by name; undefined until it is read. */
+type Targets = Map<string, Target | Failed | undefined>;
+
+interface Request {
+  readonly items: readonly Submission[];
+  readonly targets: Targets;
+  readonly outcomes: SubmitOutcome[];
+  readonly intake: Intake;
 }
 
 type Answer = SubmitOutcome | Promise<SubmitOutcome>;
@@ -51,6 +46,9 @@ export class Submitter {
   readonly #enqueuer: Enqueuer;
   readonly #commits: Batcher<Task, InsertOutcome>;
   readonly #unique: UniqueDesk;
+  /** Tasks are taken in request by request: that is their order in their lanes. */
+  readonly #turns = new Turnstile();
+  readonly #targets = new WeakMap<QueueSettings, Target>();
 
   constructor(parts: Parts, queues: QueueBook, demand: Demand) {
     this.#parts = parts;
@@ -76,67 +74,106 @@ export class Submitter {
   async submit(namespace: string, items: readonly Submission[]): Promise<SubmitOutcome[]> {
     const now = this.#parts.clock.now();
     const outcomes = emptyPlaces<SubmitOutcome>(items.length);
-    const durable: Accepted = { tasks: [], places: [] };
-    const relaxed: Accepted = { tasks: [], places: [] };
-    const reading = this.#readQueues(namespace, items);
-    if (reading) await reading;
-    let target: Target | undefined;
-    for (let place = 0; place < items.length; place += 1) {
+    const found = this.#targetsOf(namespace, items);
+    const targets = found instanceof Promise ? await found : found;
+    const request = { items, targets, outcomes, intake: new Intake(this.#parts, namespace, now) };
+    const turn = this.#turns.enter();
+    if (turn) await turn;
+    const durable: Accepted<Task> = { tasks: [], places: [] };
+    const answers: Promise<void>[] = [];
+    try {
+      for (let from = 0; from < items.length; from += portion) {
+        // So that the broker works on some while others are read, and nobody waits for them all.
+        if (from > 0) await endOfTurn();
+        const relaxed: Accepted<EnqueueItem> = { tasks: [], places: [] };
+        this.#accept(request, from, durable, relaxed);
+        if (relaxed.tasks.length > 0) answers.push(this.#relaxed(relaxed, outcomes, now));
+      }
+      if (durable.tasks.length > 0) answers.push(this.#durable(durable, outcomes, now));
+    } finally {
+      this.#turns.leave();
+    }
+    if (answers.length === 1) await answers[0];
+    else await Promise.all(answers);
+    return outcomes;
+  }
+
+  /**
+   * The queues of a request by name. Those that are not known are read side by side; what cannot be
+   * read fails for all its tasks.
+   */
+  #targetsOf(namespace: string, items: readonly Submission[]): Targets | Promise<Targets> {
+    const targets: Targets = new Map();
+    let reads: Promise<unknown>[] | undefined;
+    let last: string | undefined;
+    for (const item of items) {
+      const name = queueOf(item);
+      if (name === last) continue;
+      last = name;
+      if (targets.has(name)) continue;
+      const known = this.#queues.known(namespace, name);
+      targets.set(name, known && this.#targetOf(known));
+      if (!known) (reads ??= []).push(this.#readTarget(namespace, name, targets));
+    }
+    return reads ? Promise.all(reads).then(() => targets) : targets;
+  }
+
+  async #readTarget(namespace: string, name: string, targets: Targets): Promise<void> {
+    try {
+      targets.set(name, this.#targetOf(await this.#queues.settings(namespace, name)));
+    } catch (error) {
+      targets.set(name, new Failed(error));
+    }
+  }
+
+  #targetOf(queue: QueueSettings): Target {
+    const known = this.#targets.get(queue);
+    if (known) return known;
+    const target = new Target(queue);
+    this.#targets.set(queue, target);
+    return target;
+  }
+
+  /** A portion of the items, from one on: each where it goes, or refused. */
+  #accept(
+    { items, targets, outcomes, intake }: Request,
+    from: number,
+    durable: Accepted<Task>,
+    relaxed: Accepted<EnqueueItem>,
+  ): void {
+    const to = Math.min(items.length, from + portion);
+    let last: string | undefined;
+    let target: Target | Failed | undefined;
+    for (let place = from; place < to; place += 1) {
       const item = items[place]!;
       try {
-        const name = item.draft.queue ?? defaultQueue;
-        if (target?.queue.name !== name) {
-          const queue = this.#queues.known(namespace, name);
-          target = targetOf(queue ?? (await this.#queues.settings(namespace, name)));
+        const name = queueOf(item);
+        if (name !== last) target = targets.get(name);
+        last = name;
+        if (target instanceof Failed) throw target.error;
+        const task = intake.make(item, target!);
+        if (!target!.touched) this.#touch(target!);
+        if (task instanceof FreshTask) add(relaxed, task, place);
+        else if (task.durability === "relaxed") add(relaxed, asItem(task), place);
+        else {
+          this.#enqueuer.requireRoom(task);
+          add(durable, task, place);
         }
-        const task = this.#accept(namespace, item, target, now);
-        const { tasks, places } = task.durability === "durable" ? durable : relaxed;
-        tasks.push(task);
-        places.push(place);
       } catch (error) {
         outcomes[place] = { kind: "refused", error: DroverError.from(error) };
       }
     }
-    if (durable.tasks.length === 0) await this.#relaxed(relaxed, outcomes);
-    else await Promise.all([this.#durable(durable, outcomes), this.#relaxed(relaxed, outcomes)]);
-    this.#emitTaken(durable, outcomes, now);
-    this.#emitTaken(relaxed, outcomes, now);
-    return outcomes;
   }
 
-  /** Those that are not known, side by side; what fails is read, and fails, again for its tasks. */
-  #readQueues(namespace: string, items: readonly Submission[]): Promise<unknown> | undefined {
-    let unknown: Set<string> | undefined;
-    let last: string | undefined;
-    for (const { draft } of items) {
-      const name = draft.queue ?? defaultQueue;
-      if (name === last) continue;
-      last = name;
-      if (!this.#queues.known(namespace, name)) (unknown ??= new Set()).add(name);
-    }
-    if (!unknown) return undefined;
-    const reads = [...unknown].map((name) => this.#queues.settings(namespace, name));
-    return Promise.allSettled(reads);
-  }
-
-  #accept(
-    namespace: string,
-    { draft, requestId }: Submission,
-    { queue, slot }: Target,
-    now: number,
-  ): Task {
-    const spec = toSpec(draft, { namespace, queue, now });
-    const id = this.#formId(spec, slot, requestId, now);
-    const traceContext = this.#parts.carrier?.atSubmit(id, spec.traceContext);
-    const task = newTask(id, spec, traceContext);
-    this.#queues.touch(namespace, spec.queue);
-    if (task.durability === "durable") this.#enqueuer.requireRoom(task);
-    return task;
+  #touch(target: Target): void {
+    const { namespace, name } = target.queue;
+    this.#queues.touch(namespace, name);
+    target.touched = true;
   }
 
   /** What the broker or history answered for each -> its outcome. */
   async #settleAll(
-    { places }: Accepted,
+    { places }: Accepted<unknown>,
     outcomes: SubmitOutcome[],
     answerOf: (nth: number) => Answer,
   ): Promise<void> {
@@ -151,20 +188,12 @@ export class Submitter {
     if (later.length > 0) await Promise.all(later);
   }
 
-  /**
-   * P2: the id itself is the check, so a client's repeat of an unknown outcome needs no stored key.
-   */
-  #formId(spec: TaskSpec, slot: number, requestId: string, now: number): string {
-    const id = requestIdOf(requestId, now);
-    if (id === undefined) return formTaskId(now, slot, this.#parts.random.bytes(8));
-    // As hex: a Buffer for each costs more than the digest.
-    const chance = hash("sha256", `${spec.namespace}\0${spec.queue}\0${id}`, "hex");
-    return deriveTaskId(timeOfId(id), slot, chance);
-  }
-
-  async #durable(accepted: Accepted, outcomes: SubmitOutcome[]): Promise<void> {
-    const { tasks } = accepted;
-    if (tasks.length === 0) return;
+  async #durable(
+    accepted: Accepted<Task>,
+    outcomes: SubmitOutcome[],
+    since: number,
+  ): Promise<void> {
+    const { tasks, places } = accepted;
     const replies = await this.#commits.pushAll(tasks);
     await this.#settleAll(accepted, outcomes, (nth) => {
       const task = tasks[nth]!;
@@ -176,6 +205,11 @@ export class Submitter {
       const holder = outcome.kind === "known" ? task.id : outcome.taskId;
       return this.#existing(task, holder, outcome.kind);
     });
+    const tookMs = Math.max(0, this.#parts.clock.now() - since);
+    for (let nth = 0; nth < tasks.length; nth += 1) {
+      const task = tasks[nth]!;
+      if (isNew(outcomes[places[nth]!]!)) this.#emit(task.id, task, tookMs);
+    }
   }
 
   async #commit(tasks: Task[]): Promise<InsertOutcome[]> {
@@ -192,24 +226,37 @@ export class Submitter {
     if (tasks.length === 0) return;
     void this.#enqueuer.committed([...tasks], marker);
     const now = this.#parts.clock.now();
-    for (const task of tasks) this.#emit(task, Math.max(0, now - task.createdAt));
+    for (const task of tasks) this.#emit(task.id, task, Math.max(0, now - task.createdAt));
   }
 
-  async #relaxed(accepted: Accepted, outcomes: SubmitOutcome[]): Promise<void> {
-    const { tasks } = accepted;
-    if (tasks.length === 0) return;
-    const replies = await this.#enqueuer.enqueue(tasks.map(asItem));
+  async #relaxed(
+    accepted: Accepted<EnqueueItem>,
+    outcomes: SubmitOutcome[],
+    since: number,
+  ): Promise<void> {
+    const { tasks: items, places } = accepted;
+    const replies = await this.#enqueuer.enqueue(items);
     await this.#settleAll(accepted, outcomes, (nth) => {
       const reply = replies[nth]!;
-      return reply instanceof Failed ? refused(reply.error) : this.#taken(tasks[nth]!, reply);
+      return reply instanceof Failed ? refused(reply.error) : this.#taken(items[nth]!, reply);
     });
+    const tookMs = Math.max(0, this.#parts.clock.now() - since);
+    for (let nth = 0; nth < items.length; nth += 1) {
+      const item = items[nth]!;
+      if (!isNew(outcomes[places[nth]!]!)) continue;
+      if (item instanceof FreshTask) this.#emit(item.id, item.spec, tookMs);
+      else this.#emit(item.task.id, item.task, tookMs);
+    }
   }
 
-  #taken(task: Task, outcome: EnqueueOutcome): Answer {
+  #taken(item: EnqueueItem, outcome: EnqueueOutcome): Answer {
+    if (outcome.kind === "enqueued") {
+      if (!outcome.born) this.#record(item.task, outcome.outboxId);
+      const taskId = item instanceof FreshTask ? item.id : item.task.id;
+      return { kind: "submitted", taskId };
+    }
+    const { task } = item;
     switch (outcome.kind) {
-      case "enqueued":
-        if (!outcome.born) this.#record(task, outcome.outboxId);
-        return { kind: "submitted", taskId: task.id };
       case "known":
         return this.#existing(task, task.id, "known");
       case "key_taken":
@@ -240,27 +287,26 @@ export class Submitter {
     }
   }
 
-  #emitTaken({ tasks, places }: Accepted, outcomes: readonly SubmitOutcome[], since: number): void {
-    const tookMs = Math.max(0, this.#parts.clock.now() - since);
-    for (let nth = 0; nth < tasks.length; nth += 1) {
-      const { kind } = outcomes[places[nth]!]!;
-      if (kind === "submitted" || kind === "replaced" || kind === "debounced") {
-        this.#emit(tasks[nth]!, tookMs);
-      }
-    }
-  }
-
-  #emit(task: Task, tookMs: number): void {
-    const { namespace, queue, type, priority, traceContext } = task;
-    const taskId = task.id;
+  #emit(taskId: string, spec: TaskSpec, tookMs: number): void {
+    const { namespace, queue, type, priority, traceContext } = spec;
     const fields = { namespace, queue, type, priority, taskId, traceContext, tookMs };
     this.#parts.events.emit("task.submitted", fields);
   }
 }
 
-const targetOf = (queue: QueueSettings): Target => {
-  return { queue, slot: slotOfQueue(queue.namespace, queue.name) };
-};
+/** Tasks of a request that are taken in before others have their turn. */
+const portion = 200;
+
+const queueOf = (item: Submission): string =>
+  (item instanceof AlikeSubmission ? item.shared.queue : item.draft.queue) ?? defaultQueue;
+
+function add<T>({ tasks, places }: Accepted<T>, task: T, place: number): void {
+  tasks.push(task);
+  places.push(place);
+}
+
+const isNew = ({ kind }: SubmitOutcome): boolean =>
+  kind === "submitted" || kind === "replaced" || kind === "debounced";
 
 const asItem = (task: Task): EnqueueItem => {
   return { task, origin: "submit", claimKey: task.idempotencyKey !== "" };

@@ -2,7 +2,7 @@ import type { TaskDraft } from "../task/draft.js";
 import { formTaskId, slotOfQueue } from "../task/ids.js";
 import { defaultQueue, type Task, type TaskTerms } from "../task/task.js";
 import { toSpec } from "../task/validate.js";
-import { newTask } from "./new-task.js";
+import { newTask } from "../task/new-task.js";
 import type { Parts } from "./parts.js";
 import type { QueueBook } from "./queue-book.js";
 

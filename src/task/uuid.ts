@@ -64,3 +64,24 @@ export function uuidBytes(text: string): Uint8Array {
   writeUuid(text, bytes, 0);
   return bytes;
 }
+
+/**
+ * The time of a UUIDv7 whose 36 letters start at `at`, in unix ms; undefined if no UUID in its one
+ * written form stands there.
+ */
+export function uuidTimeAt(bytes: Uint8Array, at: number): number | undefined {
+  let seen = 0;
+  let time = 0;
+  for (let nth = 0; nth < 36; nth += 1) {
+    const byte = bytes[at + nth]!;
+    if (nth === 8 || nth === 13 || nth === 18 || nth === 23) {
+      if (byte !== hyphen) return undefined;
+      continue;
+    }
+    // In lower case, which upper case letters lack the bit of.
+    const value = byte > 0x39 && byte < 0x61 ? noDigit : values[byte]!;
+    seen |= value;
+    if (nth < 13) time = time * 16 + value;
+  }
+  return seen < 16 ? time : undefined;
+}

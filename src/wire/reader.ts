@@ -115,6 +115,11 @@ export class Reader {
     return textOf(this.bytes, at, stop);
   }
 
+  /** One that was passed over. */
+  textAt(at: number, stop: number): string {
+    return textOf(this.bytes, at, stop);
+  }
+
   /** Bytes as a key of maps: one letter each. */
   key(): string {
     const stop = this.stop();

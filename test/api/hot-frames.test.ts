@@ -2,6 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { fc, test } from "@fast-check/vitest";
 import { describe, expect, it } from "vitest";
 import {
+  SubmitStreamItemSchema,
   SubmitStreamRequestSchema,
   SubmitStreamResponseSchema,
   SubmitTaskRequestSchema,
@@ -80,7 +81,10 @@ describe("a submit frame is read as protobuf-es and toDraft read it", () => {
   const hot = (bytes: Buffer) => {
     const { numbers, submissions, refused } = readSubmitFrame(bytes);
     return [
-      ...numbers.map((number, index) => ({ number, it: submissions[index] })),
+      ...numbers.map((number, index) => {
+        const { draft, requestId } = submissions[index]!;
+        return { number, it: { draft, requestId } };
+      }),
       ...refused.map(({ number, outcome }) => ({
         number,
         it: outcome.kind === "refused" ? outcome.error.message : "",
@@ -97,6 +101,53 @@ describe("a submit frame is read as protobuf-es and toDraft read it", () => {
   );
 
   test.prop([frames], { numRuns })("whatever the order, the splits and the damage", (bytes) => {
+    expect(byNumber(outcomeOf(() => hot(bytes)))).toEqual(
+      byNumber(outcomeOf(() => general(bytes))),
+    );
+  });
+
+  const blob = fc.record({
+    contentType: fc.constantFrom("application/json", "application/jsox", "a/b", ""),
+    // Lengths of one byte, and of two.
+    data: fc.constantFrom(0, 1, 100, 110, 130).map((length) => new Uint8Array(length).fill(7)),
+  });
+  const alikeTask = fc
+    .record({
+      type: fc.constantFrom("a", "b"),
+      tags: fc.constantFrom([], ["a"]),
+      payloadBlob: fc.option(blob, { nil: undefined }),
+    })
+    .map(({ tags, ...task }) => ({ ...task, tags: [...tags] }));
+  const ids = fc.oneof(
+    fc.uuid({ version: 7 }),
+    fc.constantFrom("", "r", "\u00fc".repeat(18), "A".repeat(36), "x".repeat(35)),
+  );
+  const itemDesc = SubmitStreamItemSchema;
+  const alike = rewritten(
+    opaque(SubmitStreamRequestSchema),
+    fc.array(fc.tuple(alikeTask, ids), { maxLength: 12 }).map((items) =>
+      Buffer.concat(
+        items.map(([task, requestId], n) => {
+          const item = create(itemDesc, { number: n + 1, requestId, task });
+          return lengthed((1 << 3) | 2, Buffer.from(toBinary(itemDesc, item)));
+        }),
+      ),
+    ),
+  );
+
+  it("tasks with payloads of 20,000 bytes, whose lengths take three", () => {
+    const sizes = [20_000, 16_384, 16_383, 0];
+    const items = sizes.map((size) => {
+      const payloadBlob = { contentType: "application/json", data: Buffer.alloc(size, size) };
+      const item = create(itemDesc, { task: { type: "a", payloadBlob } });
+      return lengthed((1 << 3) | 2, Buffer.from(toBinary(itemDesc, item)));
+    });
+    const { submissions } = readSubmitFrame(Buffer.concat(items));
+    const read = submissions.map(({ draft }) => Buffer.from(draft.payload!.data));
+    expect(read.map((it, n) => it.equals(Buffer.alloc(sizes[n]!, sizes[n])))).not.toContain(false);
+  });
+
+  test.prop([alike], { numRuns: numRuns / 2 })("tasks much alike, whatever is damaged", (bytes) => {
     expect(byNumber(outcomeOf(() => hot(bytes)))).toEqual(
       byNumber(outcomeOf(() => general(bytes))),
     );

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { packTask, unpackTask } from "../../src/broker/redis/record.js";
-import { newTask } from "../../src/coordinator/new-task.js";
+import { newTask } from "../../src/task/new-task.js";
 import { taskShapes } from "../../src/task/shape.js";
 import { createSeededRandom } from "../support/seeded-random.js";
 import { createTaskFactory } from "../support/task-factory.js";

@@ -5,7 +5,7 @@ import { noEntries, readEntry, readMs } from "../../wire/parts.js";
 import { bytesTag, giveUp, type Reader, varintTag } from "../../wire/reader.js";
 
 /** What most submitted tasks have; texts and lists that are not given share one object. */
-class Draft implements TaskDraft {
+export class Draft implements TaskDraft {
   type = "";
   queue: string | undefined = undefined;
   priority: number | undefined = undefined;
@@ -56,7 +56,7 @@ const fields: readonly (Field | undefined)[] = Object.assign<Field[], Record<num
 });
 
 /** A Task, up to the end of the reader's message, straight into a draft. */
-export function readDraft(reader: Reader): TaskDraft {
+export function readDraft(reader: Reader): Draft {
   const draft = new Draft();
   while (reader.more) {
     const field = fields[reader.uint32()];

@@ -13,6 +13,7 @@ import {
   type SubmitStreamRequest,
   type SubmitTaskRequest,
 } from "../../../gen/drover/v1/task_pb.js";
+import { AlikeSubmission } from "../../coordinator/alike.js";
 import type { Submission, SubmitOutcome } from "../../coordinator/coordinator.js";
 import { DroverError } from "../../errors.js";
 import type { TaskDraft } from "../../task/draft.js";
@@ -21,6 +22,7 @@ import { Writer } from "../../wire/writer.js";
 import { checkSize, decode, mayLoseKeys } from "../codec.js";
 import { opaque, opaqueMethod, type Opaque } from "../contract.js";
 import { toDraft, toItemError, toSubmitStatus } from "../convert-task.js";
+import { Kinds } from "./kinds.js";
 import { readDraft } from "./read-draft.js";
 
 /** One frame of SubmitStream: numbers and submissions stand side by side. */
@@ -53,20 +55,21 @@ function plainFrame(bytes: Buffer): SubmitFrame | undefined {
   return ifPlain(() => {
     const frame = emptyFrame();
     const reader = new Reader(bytes);
+    const kinds = new Kinds();
     while (reader.more) {
       if (reader.uint32() !== bytesTag(1)) giveUp();
-      readItem(reader, frame);
+      readItem(reader, frame, kinds);
     }
     return frame;
   });
 }
 
 /** An item that is not plain is read the general way, and the others stay fast. */
-function readItem(reader: Reader, frame: SubmitFrame): void {
+function readItem(reader: Reader, frame: SubmitFrame, kinds: Kinds): void {
   const outer = reader.enter();
   const { at, end } = reader;
   try {
-    readPlainItem(reader, frame);
+    readPlainItem(reader, frame, kinds);
   } catch (error) {
     if (!(error instanceof Unplain)) throw error;
     addItem(frame, generalItem(reader.bytes.subarray(at, end)));
@@ -76,23 +79,53 @@ function readItem(reader: Reader, frame: SubmitFrame): void {
   reader.leave(outer);
 }
 
-function readPlainItem(reader: Reader, frame: SubmitFrame): void {
+function readPlainItem(reader: Reader, frame: SubmitFrame, kinds: Kinds): void {
   let number = 0;
-  let requestId = "";
+  let requestAt = 0;
+  let requestEnd = 0;
   let draft: TaskDraft | undefined;
   while (reader.more) {
     const tag = reader.uint32();
     if (tag === varintTag(1)) number = reader.uint32();
-    else if (tag === bytesTag(3)) requestId = reader.text();
-    else if (tag === bytesTag(2) && draft === undefined) {
+    else if (tag === bytesTag(3)) {
+      requestEnd = reader.stop();
+      requestAt = reader.at;
+      reader.at = requestEnd;
+    } else if (tag === bytesTag(2) && draft === undefined) {
       const outer = reader.enter();
-      draft = readDraft(reader);
+      draft = kinds.read(reader);
       reader.leave(outer);
     } else giveUp();
   }
   if (draft === undefined) giveUp();
   frame.numbers.push(number);
-  frame.submissions.push({ draft, requestId });
+  frame.submissions.push(
+    kinds.alike
+      ? alike(reader, kinds, draft, requestAt, requestEnd)
+      : { draft, requestId: reader.textAt(requestAt, requestEnd) },
+  );
+}
+
+function alike(
+  reader: Reader,
+  { from, to }: Kinds,
+  shared: TaskDraft,
+  at: number,
+  end: number,
+): Submission {
+  const { bytes } = reader;
+  const isShort = end === at || (end - at === uuidLength && isAscii(bytes, at, end));
+  const submission = new AlikeSubmission(shared, bytes, from, to, at, end);
+  if (isShort) return submission;
+  return { draft: submission.draft, requestId: reader.textAt(at, end) };
+}
+
+const uuidLength = 36;
+
+function isAscii(bytes: Buffer, from: number, to: number): boolean {
+  let seen = 0;
+  for (let at = from; at < to; at += 1) seen |= bytes[at]!;
+  return seen < 0x80;
 }
 
 function generalItem(bytes: Buffer): Opaque<SubmitStreamItem> {

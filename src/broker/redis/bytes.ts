@@ -28,6 +28,11 @@ export class Packer {
     return Buffer.from(this.buffer.subarray(0, this.at));
   }
 
+  /** A copy of what was packed from there on. */
+  since(from: number): Buffer {
+    return Buffer.from(this.buffer.subarray(from, this.at));
+  }
+
   skip(length: number): void {
     this.room(length);
     this.buffer.fill(0, this.at, this.at + length);
@@ -85,6 +90,13 @@ export class Packer {
     this.at += length;
   }
 
+  /** The bytes between two places. */
+  stretch(data: Buffer, from: number, to: number): void {
+    this.room(to - from);
+    // Makes no view of it, as `set` would need.
+    this.at += data.copy(this.buffer, this.at, from, to);
+  }
+
   /** The 16 bytes of a UUID. */
   uuid(text: string): void {
     this.room(16);
@@ -115,6 +127,10 @@ export class Packer {
   }
 
   /* What was skipped is filled in once it is known: numbers at a place packed before. */
+
+  uuidAt(at: number, text: string): void {
+    writeUuid(text, this.buffer, at);
+  }
 
   byteAt(at: number, value: number): void {
     this.buffer[at] = value;

@@ -1,5 +1,6 @@
 import { limits } from "../../limits.js";
 import { uuidText } from "../../task/uuid.js";
+import { FreshTask } from "../../task/fresh-task.js";
 import type { Task } from "../../task/task.js";
 import type { EnqueueItem, EnqueueOutcome, EnqueueReply, LeaseRequest } from "../broker.js";
 import { isBirth, PackedBirths } from "./births.js";
@@ -7,6 +8,7 @@ import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
 import { laneText, placeIn, queueText } from "./keys.js";
 import { leaseArguments, readLeases } from "./lease.js";
+import { Moulds } from "./mould.js";
 import { appendTask, packSize, payloadApart, waitsFor } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { type CallSize, inCalls, type Placed, type Store } from "./store.js";
@@ -19,7 +21,7 @@ export async function enqueue(
   eager: LeaseRequest | undefined,
 ): Promise<EnqueueReply> {
   const reply: EnqueueReply = { outcomes: [], births: [], leases: [] };
-  const partitionOf = ({ task }: EnqueueItem): number => store.partitionOf(task.id);
+  const partitionOf = (item: EnqueueItem): number => store.partitionOf(idOf(item));
   await inCalls(items, partitionOf, callSize, (partition, chunk, nth) => {
     // Only the first call may lease at once: the others come behind it.
     const also = nth === 0 && eager?.partition === partition ? eager : undefined;
@@ -28,12 +30,15 @@ export async function enqueue(
   return reply;
 }
 
+const idOf = (item: EnqueueItem): string => (item instanceof FreshTask ? item.id : item.task.id);
+
 /** Tasks a script takes in at once: some 2 ms of a busy Redis. */
 const callSize: CallSize<EnqueueItem> = {
   items: 200,
   bytes: limits.leaseBatchBytes,
   /** About. */
-  bytesOf: ({ item }) => 400 + (item.task.payload?.data.length ?? 0),
+  bytesOf: ({ item }) =>
+    400 + (item instanceof FreshTask ? item.to - item.from : (item.task.payload?.data.length ?? 0)),
 };
 
 async function enqueueChunk(
@@ -51,7 +56,7 @@ async function enqueueChunk(
   const told = asText(entry);
   const born = starts.length === chunk.length && asList(refused).length === 0;
   if (born) {
-    const ids = chunk.map(({ item }) => item.task.id);
+    const ids = chunk.map(({ item }) => idOf(item));
     reply.births.push(new PackedBirths(partition, told, ids, packed, starts));
   }
   readOutcomes(chunk, told, asList(refused), born, reply.outcomes);
@@ -64,7 +69,7 @@ const packer = new Packer();
  * As enqueue.lua reads them: few arguments, as each costs both sides more than its bytes. `starts`:
  * of the records of births among what is packed.
  */
-function enqueueArguments(chunk: readonly Item[]): {
+export function enqueueArguments(chunk: readonly Item[]): {
   args: Argument[];
   packed: Buffer;
   starts: number[];
@@ -72,12 +77,21 @@ function enqueueArguments(chunk: readonly Item[]): {
   const lanes = new LaneList();
   const starts: number[] = [];
   const aparts: Uint8Array[] = [];
+  const moulds = new Moulds();
   packer.reset();
   for (const { item } of chunk) {
+    const cast = item instanceof FreshTask ? moulds.cast(packer, item) : undefined;
+    if (cast !== undefined) {
+      starts.push(cast);
+      continue;
+    }
+    const from = packer.length;
     const apart = payloadApart(item.task);
     if (apart) aparts.push(apart);
     const start = packItem(item, lanes.numberOf(item.task), apart !== undefined);
-    if (start !== undefined) starts.push(start);
+    if (start === undefined) continue;
+    starts.push(start);
+    if (item instanceof FreshTask) moulds.learn(packer, from, item);
   }
   const packed = packer.take();
   const args = [String(lanes.size), ...lanes.args, packed, String(aparts.length), ...aparts];
@@ -121,8 +135,8 @@ function packRare(item: EnqueueItem, keyed: boolean): void {
   packer.rawText(key);
 }
 
-const isInHistory = ({ origin, task }: EnqueueItem): boolean =>
-  origin === "restore" || task.durability === "durable";
+const isInHistory = (item: EnqueueItem): boolean =>
+  !(item instanceof FreshTask) && (item.origin === "restore" || item.task.durability === "durable");
 
 /** Lanes of a call, each once. */
 class LaneList {
@@ -143,6 +157,9 @@ class LaneList {
   }
 }
 
+/** The births of the reply say where the outbox tells of it. */
+const bornOutcome: EnqueueOutcome = { kind: "enqueued", outboxId: undefined, born: true };
+
 /** `refused`: place in the chunk, outcome and holder's id of each; the others were taken in. */
 function readOutcomes(
   chunk: readonly Item[],
@@ -157,6 +174,12 @@ function readOutcomes(
   }
   let told = 0;
   for (const { item, index } of chunk) {
+    if (born && item instanceof FreshTask) {
+      // As all of the call came in, so did this one.
+      outcomes[index] = bornOutcome;
+      told += 1;
+      continue;
+    }
     outcomes[index] ??= isInHistory(item)
       ? { kind: "enqueued", outboxId: undefined }
       : { kind: "enqueued", outboxId: placeIn(entry, told++), born };

@@ -35,7 +35,7 @@ export function packSpec(packer: Packer, task: Task): void {
   const kind = contentTypes.indexOf(contentType);
   packer.byte(flags);
   packer.byte((kind < 0 ? contentTypes.length : kind) | (task.terms ? withTerms : 0));
-  packer.number(zigzag(task.createdAt - timeOfId(task.id)));
+  packAge(packer, task.createdAt, task.id);
   packer.text(task.type);
   if (kind < 0) packer.text(contentType!);
   if (flags & own.names) {
@@ -56,6 +56,10 @@ export function packSpec(packer: Packer, task: Task): void {
   // Few tasks have any, and not all of them: written out.
   if (task.terms) packer.text(JSON.stringify(task.terms));
 }
+
+/** How much later than its id a task was made. */
+export const packAge = (packer: Packer, createdAt: number, id: string): void =>
+  packer.number(zigzag(createdAt - timeOfId(id)));
 
 function ownParts(task: Task): number {
   const { maxRetries, retentionMs, namespace, queue } = task;
@@ -212,7 +216,8 @@ export function readSpec(packed: Buffer, from: number, to: number, groupBytes: n
 export const readCreatedAt = (packed: Buffer, specAt: number, id: string): number =>
   timeOfId(id) + unzigzag(new Unpacker(packed, specAt + 2).number());
 
-function endOfNumber(packed: Buffer, at: number): number {
+/** Behind the number at `at`. */
+export function endOfNumber(packed: Buffer, at: number): number {
   let end = at;
   while (packed[end]! > 0x7f) end += 1;
   return end + 1;

@@ -1,5 +1,7 @@
 import { expect } from "vitest";
 import { limits } from "../../../src/limits.js";
+import { FreshTask } from "../../../src/task/fresh-task.js";
+import type { Task } from "../../../src/task/task.js";
 import { laneOf } from "../../support/task-factory.js";
 import { check, done, failed, ids, released, type Check, type Kit } from "./kit.js";
 
@@ -28,6 +30,35 @@ export const orderChecks: readonly Check[] = [
     expect(ids(await kit.lease(holder, 4))).toEqual(ids(tasks.slice(0, 4)));
     expect(ids(await kit.lease(holder, 10))).toEqual(ids(tasks.slice(4)));
   }),
+  check(
+    "B2",
+    "takes tasks that are alike in as it takes whole ones, and each once",
+    async (kit) => {
+      const payload = { contentType: "application/json", data: new Uint8Array(0) };
+      const durability = "relaxed";
+      const medium = kit.task({ payload, durability });
+      const high = kit.task({ payload, durability, priority: 2 });
+      const frame = Buffer.from("1,22,333");
+      const fresh = [medium, medium, high, medium].map(
+        (spec, place) => new FreshTask(kit.task().id, spec, frame, place, 5),
+      );
+      const whole = kit.task({ durability });
+      const items = [...fresh, { task: whole, origin: "submit" } as const];
+      for (const { task } of items) kit.note(task);
+      const { outcomes, births } = await kit.broker.enqueue(items);
+      expect(outcomes.map(({ kind }) => kind)).toEqual(items.map(() => "enqueued"));
+      expect(births.flatMap((some) => some.ids)).toEqual(items.map(({ task }) => task.id));
+      const again = await kit.broker.enqueue(fresh);
+      expect(again.outcomes).toEqual(fresh.map(() => ({ kind: "known" })));
+      const read = await kit.broker.get(fresh.map(({ id }) => id));
+      const dataOf = (task: Task | undefined) => Buffer.from(task!.payload!.data).toString();
+      expect(read.map(dataOf)).toEqual(["1,22,", ",22,", "22,", "2,"]);
+      expect(read.map((task) => task!.priority)).toEqual([1, 1, 2, 1]);
+      const leases = await kit.lease(await kit.session(), 5);
+      const inOrder = [fresh[2]!, fresh[0]!, fresh[1]!, fresh[3]!].map(({ id }) => id);
+      expect(ids(leases)).toEqual([...inOrder, whole.id]);
+    },
+  ),
   check("B2", "leases the higher priority first", async (kit) => {
     const low = await kit.submitOne({ priority: 0 });
     const critical = await kit.submitOne({ priority: 3 });

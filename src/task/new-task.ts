@@ -1,12 +1,17 @@
-import "../task/shape.js";
-import type { Task, TaskSpec } from "../task/task.js";
+import "./shape.js";
+import type { Task, TaskSpec } from "./task.js";
 
 /**
  * A task as it stands before anything happened to it. Every field is named: an object as wide as
  * this one, made by spreading, costs 90 us instead of half a microsecond (it leaves V8's fast
  * shape).
  */
-export function newTask(id: string, spec: TaskSpec, traceContext = spec.traceContext): Task {
+export function newTask(
+  id: string,
+  spec: TaskSpec,
+  traceContext = spec.traceContext,
+  payload = spec.payload,
+): Task {
   const waits = spec.runAt !== undefined && spec.runAt > spec.createdAt;
   return {
     id,
@@ -14,7 +19,7 @@ export function newTask(id: string, spec: TaskSpec, traceContext = spec.traceCon
     queue: spec.queue,
     type: spec.type,
     priority: spec.priority,
-    payload: spec.payload,
+    payload,
     maxRetries: spec.maxRetries,
     retry: spec.retry,
     runAt: spec.runAt,

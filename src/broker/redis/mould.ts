@@ -1,0 +1,65 @@
+import type { FreshTask } from "../../task/fresh-task.js";
+import type { TaskSpec } from "../../task/task.js";
+import type { Packer } from "./bytes.js";
+import { at, headBytes, inlineBytes, packSize } from "./record.js";
+import { endOfNumber, packAge } from "./spec.js";
+
+/** Of a plain item before its record: bits, lane, id. */
+const itemBytes = 1 + 2 + 16;
+const idAt = 3;
+/** Of a spec before the number that differs from task to task. */
+const kindBytes = 2;
+
+/** A plain item of enqueue.lua, of which all others of the same spec are cast. */
+class Mould {
+  /** Up to the number in the spec, and from there to its end. */
+  readonly #start: Buffer;
+  readonly #rest: Buffer;
+
+  /** `from`: where the item starts in what is packed. */
+  constructor(packer: Packer, from: number) {
+    const packed = packer.since(from);
+    const specAt = itemBytes + headBytes;
+    const specEnd = specAt + packed.readUInt32BE(itemBytes + at.specBytes);
+    this.#start = packed.subarray(0, specAt + kindBytes);
+    this.#rest = packed.subarray(endOfNumber(packed, specAt + kindBytes), specEnd);
+  }
+
+  /** Returns where the record starts. */
+  cast(packer: Packer, { id, spec, frame, from, to }: FreshTask): number {
+    const itemAt = packer.length;
+    const start = itemAt + itemBytes;
+    packer.raw(this.#start);
+    packer.uuidAt(itemAt + idAt, id);
+    packAge(packer, spec.createdAt, id);
+    packer.raw(this.#rest);
+    packer.uint32At(start + at.specBytes, packer.length - start - headBytes);
+    packer.uint16At(start + at.payloadBytes, to - from);
+    packer.stretch(frame, from, to);
+    packSize(packer, start);
+    return start;
+  }
+}
+
+/** The moulds of one call. */
+export class Moulds {
+  readonly #known = new Map<TaskSpec, Mould>();
+  #spec: TaskSpec | undefined;
+  #mould: Mould | undefined;
+
+  /** As the general way packs it, whose plain items `learn` was told of; undefined: not known. */
+  cast(packer: Packer, fresh: FreshTask): number | undefined {
+    if (fresh.to - fresh.from > inlineBytes) return undefined;
+    if (fresh.spec !== this.#spec) {
+      this.#spec = fresh.spec;
+      this.#mould = this.#known.get(fresh.spec);
+    }
+    return this.#mould?.cast(packer, fresh);
+  }
+
+  learn(packer: Packer, from: number, { spec }: FreshTask): void {
+    this.#mould = new Mould(packer, from);
+    this.#known.set(spec, this.#mould);
+    this.#spec = spec;
+  }
+}
