@@ -67,11 +67,14 @@ async function enqueueBoth(
     real.make({
       ...spec,
       ...(delayMs > 0 ? { runAt: now + delayMs } : {}),
-      terms: {
-        expireAt: expireInMs && now + expireInMs,
-        deadline: deadlineInMs && now + deadlineInMs,
-        heartbeatTimeoutMs,
-      },
+      // One without comes in by a shorter way.
+      ...((expireInMs ?? deadlineInMs ?? heartbeatTimeoutMs) && {
+        terms: {
+          expireAt: expireInMs && now + expireInMs,
+          deadline: deadlineInMs && now + deadlineInMs,
+          heartbeatTimeoutMs,
+        },
+      }),
     } as Partial<Task>),
   );
   real.made.push(...tasks);
@@ -97,8 +100,31 @@ async function enqueueBoth(
     const told = outcome.kind === "enqueued" && outcome.outboxId !== undefined;
     expect(told).toBe(task.durability === "relaxed");
   }
+  real.births.push(...reply.births);
   followEager(model, sessionId, waiting, reply.leases);
 }
+
+const plainInput = { groupKey: "", delayMs: 0, timeoutMs: 900_000 } as const;
+const noTimes = { expireInMs: undefined, deadlineInMs: undefined, heartbeatTimeoutMs: undefined };
+
+/** Tasks whose births are told as they came. */
+const bear = fc
+  .record({ queue: fc.constantFrom(...queues), count: fc.integer({ min: 1, max: 6 }) })
+  .map((input) =>
+    command("bear", input, async (model, real) => {
+      const inputs = Array.from({ length: input.count }, (_, n) => ({
+        ...plainInput,
+        ...noTimes,
+        queue: input.queue,
+        durability: "relaxed" as const,
+        type: types[n % 2]!,
+        priority: 1 as const,
+      }));
+      const before = real.births.length;
+      await enqueueBoth(model, real, inputs, undefined);
+      expect(real.births).toHaveLength(before + 1);
+    }),
+  );
 
 const enqueue = fc
   .record({
@@ -112,11 +138,10 @@ const enqueue = fc
 /** A backlog on two levels, so that grants from below the top one become due. */
 const flood = fc.record({ queue: fc.constantFrom(...queues) }).map((input) =>
   command("flood", input, async (model, real) => {
-    const plain = { groupKey: "", delayMs: 0, durability: "durable", timeoutMs: 900_000 } as const;
-    const times = { expireInMs: undefined, deadlineInMs: undefined };
-    const rest = { ...plain, ...times, heartbeatTimeoutMs: undefined };
     const inputs = Array.from({ length: 24 }, (_, n) => ({
-      ...rest,
+      ...plainInput,
+      ...noTimes,
+      durability: "durable" as const,
       queue: input.queue,
       type: types[n % 2]!,
       priority: n % 4 === 0 ? (0 as const) : (3 as const),
@@ -452,6 +477,39 @@ const recorded = fc
     }),
   );
 
+/** Some of the births of a call, whatever became of their tasks. */
+const someBirths = fc.record({ at: indexes, which: fc.uniqueArray(fc.nat({ max: 5 })) });
+
+const recordedBirths = someBirths.map((input) =>
+  command("recordedBirths", input, async (model, real) => {
+    const births = pick(real.births, input.at);
+    if (!births) return;
+    const nths = input.which.filter((nth) => nth < births.ids.length);
+    await real.broker.recorded([], [{ births, nths }]);
+    for (const nth of nths) {
+      const isTold = ({ taskId, version }: { taskId: string; version: number }): boolean =>
+        taskId === births.ids[nth] && version === births.version;
+      const index = model.outbox.findIndex(isTold);
+      if (index >= 0) model.recorded(index, births.version);
+    }
+  }),
+);
+
+const covered = someBirths.map((input) =>
+  command("covered", input, async (model, real) => {
+    const births = pick(real.births, input.at);
+    if (!births) return;
+    const nths = input.which.filter((nth) => nth < births.ids.length);
+    const seen = await real.broker.covered({ births, nths });
+    const idOf = (nth: number): string => births.ids[nth]!;
+    const isRecorded = (nth: number): boolean =>
+      model.tombstones.get(idOf(nth))?.ended !== undefined;
+    expect(seen.recorded).toEqual(nths.filter(isRecorded));
+    const told = nths.filter((nth) => model.tasks.get(idOf(nth))?.status === "completed");
+    expect(told).toEqual(expect.arrayContaining([...seen.told]));
+  }),
+);
+
 const pause = fc.record({ queue: fc.constantFrom(...queues), paused: fc.boolean() }).map((input) =>
   command("pause", input, async (model, real) => {
     await real.broker.setQueue({ namespace: "default", ...input });
@@ -490,6 +548,9 @@ export const steps = [
   ...Array.from({ length: 2 }, () => cancel),
   ...Array.from({ length: 2 }, () => replace),
   ...Array.from({ length: 2 }, () => recorded),
+  ...Array.from({ length: 2 }, () => bear),
+  ...Array.from({ length: 2 }, () => recordedBirths),
+  ...Array.from({ length: 2 }, () => covered),
   ...Array.from({ length: 2 }, () => loseAll),
   ...Array.from({ length: 2 }, () => progress),
   ...Array.from({ length: 3 }, () => renew),

@@ -1,5 +1,5 @@
 import { expect } from "vitest";
-import type { Broker } from "../../../src/broker/broker.js";
+import type { Births, Broker } from "../../../src/broker/broker.js";
 import { isFinal, type Task } from "../../../src/task/task.js";
 import { createSeededRandom } from "../../support/seeded-random.js";
 import { createTaskFactory } from "../../support/task-factory.js";
@@ -11,6 +11,7 @@ export class Real {
   readonly harness: BrokerHarness;
   readonly make: (change: Partial<Task>) => Task;
   readonly made: Task[] = [];
+  readonly births: Births[] = [];
 
   constructor(harness: BrokerHarness, startMs: number) {
     this.harness = harness;
