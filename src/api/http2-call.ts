@@ -3,7 +3,7 @@ import * as grpc from "@grpc/grpc-js";
 import type { CallHeaders } from "../auth/open.js";
 import type { Clock, Timer } from "../clock.js";
 import { limits } from "../limits.js";
-import { CallMetadata, type UnaryCall, type UnaryMethod, type UnaryReply } from "./unary-call.js";
+import { textOf, type UnaryCall, type UnaryMethod, type UnaryReply } from "./unary-call.js";
 
 const prefixBytes = 5;
 const contentType = "application/grpc+proto";
@@ -44,7 +44,7 @@ type Status = Pick<grpc.StatusObject, "code" | "details"> & {
  * as grpc-js does, frame for frame and word for word, which makes some ten objects, two promises
  * and a Writable a call: half of what a short call costs.
  */
-export class Http2UnaryCall implements UnaryCall {
+export class Http2UnaryCall implements UnaryCall, CallHeaders {
   readonly #stream: http2.ServerHttp2Stream;
   readonly #incoming: http2.IncomingHttpHeaders;
   readonly #method: UnaryMethod;
@@ -101,9 +101,11 @@ export class Http2UnaryCall implements UnaryCall {
   }
 
   get headers(): CallHeaders {
-    const metadata = new CallMetadata(() => this.metadata);
-    const incoming = this.#incoming;
-    return { get: (name) => (incoming[name] === undefined ? null : metadata.get(name)) };
+    return this;
+  }
+
+  get(name: string): string | null {
+    return this.#incoming[name] === undefined ? null : textOf(this.metadata, name);
   }
 
   onCancelled(listener: () => void): void {

@@ -32,18 +32,10 @@ export interface UnaryMethod {
   refusal(thrown: unknown): grpc.ServerErrorResponse;
 }
 
-/** The metadata of a call with only what is asked for converted. */
-export class CallMetadata implements CallHeaders {
-  readonly #metadata: () => grpc.Metadata;
-
-  constructor(metadata: () => grpc.Metadata) {
-    this.#metadata = metadata;
-  }
-
-  get(name: string): string | null {
-    const [value] = this.#metadata().get(name);
-    return value === undefined ? null : asText(value);
-  }
+/** The first value of the name. */
+export function textOf(metadata: grpc.Metadata, name: string): string | null {
+  const [value] = metadata.get(name);
+  return value === undefined ? null : asText(value);
 }
 
 export const asText = (value: grpc.MetadataValue): string =>
