@@ -76,6 +76,26 @@ describe("a task that comes alone", () => {
     });
   });
 
+  it("costs Redis few commands where the next one is leased with its result", async () => {
+    await withBroker(async ({ broker, submit, commandsOf }) => {
+      const first = factory.task({ durability: "relaxed" });
+      const { leases } = await submit(first);
+      const waiting = [1, 2].map(() => factory.task({ durability: "relaxed" }));
+      await broker.enqueue(waiting.map((task) => ({ task, origin: "submit" }) as const));
+      const { token, task: leased } = leases[0]!;
+      const ending = { kind: "complete", result: undefined, token, sessionId, leased } as const;
+      const sessions = [{ sessionId, generation: 1, slots: 1 }];
+      const request = { partition: 0, lanes: [laneOf(first)], sessions, maxBytes: 1e6 };
+      let ids: string[] = [];
+      const commands = await commandsOf(async () => {
+        const both = await broker.settleAndLease([ending], request);
+        ids = both.leased.leases.map(({ task }) => task.id);
+      });
+      expect(ids).toEqual([waiting[0]!.id]);
+      expect(commands).toBeLessThanOrEqual(28);
+    });
+  });
+
   it("is granted with the next fencing number, and keeps its place behind those before it", async () => {
     await withBroker(async ({ broker, submit }) => {
       const [first, second, waiting, last] = [1, 2, 3, 4].map(() => factory.task());

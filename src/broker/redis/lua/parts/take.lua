@@ -128,12 +128,18 @@ local function close_flow(lane, level, flow)
       call_sliced('ZREM', flow.key, flow.gone)
     end
   end
+  local only, score = lane.refs, level * LEVEL + flow.tag
   if call('EXISTS', flow.key) == 0 then
     drop_reference(lane.id, flow.ref, flow.tag)
+    score = nil
   elseif flow.tag ~= flow.first_tag then
-    call('ZADD', lane.key, digits(level * LEVEL + flow.tag), flow.ref)
+    call('ZADD', lane.key, digits(score), flow.ref)
   end
   lane.refs = nil
+  -- Nearly always its only one: what stands there now needs no look.
+  if only and #only == 2 then
+    lane.refs, lane.empty = score and { flow.ref, score } or {}, not score
+  end
 end
 
 -- The references of a lane with few flows are read at once, for all levels.
@@ -354,11 +360,11 @@ local function serve(run, names)
     refs_of(lane)
     local empty = lane.empty
     if empty then call('SREM', K .. 'ne', lane.id) end
+    woken[lane.id] = nil
     if run.full and not empty then
       more = true
-      woken[lane.id] = lane.queue.id
+      call('ZADD', K .. 'mk:' .. lane.name, 0, '1')
     else
-      woken[lane.id] = nil
       call('DEL', K .. 'mk:' .. lane.name)
     end
   end
