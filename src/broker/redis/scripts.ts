@@ -95,7 +95,8 @@ function createFunctions(
       const plainly = (): Promise<unknown> => plain.run(name, base, args);
       const call = (): Promise<unknown> => (refused ? plainly() : connection.send("FCALL", all));
       const again = async (): Promise<unknown> => {
-        await load();
+        // Known meanwhile: the call was on its way when Redis refused.
+        if (!refused) await load();
         return unlessForgotten(call(), plainly);
       };
       return unlessForgotten(call(), again);
