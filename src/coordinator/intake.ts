@@ -80,9 +80,10 @@ export class Intake {
     const spec = shared === this.#shared ? this.#spec! : this.#specOf(shared, target);
     if (to - from > limits.payloadBytes) checkPayload("task.payload", submission.payload);
     const id = this.#formIdOf(submission, target);
-    const { carrier } = this.#parts;
-    if (!carrier && isFresh(spec)) return new FreshTask(id, spec, frame, from, to);
-    const traceContext = carrier?.atSubmit(id, spec.traceContext);
+    const given = spec.traceContext;
+    const traceContext = this.#parts.carrier?.atSubmit(id, given) ?? given;
+    // Without tracing it is what was given.
+    if (traceContext === given && isFresh(spec)) return new FreshTask(id, spec, frame, from, to);
     return newTask(id, spec, traceContext, submission.payload);
   }
 
