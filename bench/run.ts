@@ -119,7 +119,7 @@ async function measureRound(rigs: readonly Rig[], round: number, of: Load): Prom
 }
 
 async function measureAll(rigs: readonly Rig[]): Promise<Sample[]> {
-  await measureRound(rigs, 0, { ...load, tasks: Math.ceil(load.tasks / 4), latencySeconds: 1 });
+  await measureRound(rigs, 0, { ...load, tasks: Math.ceil(load.tasks / 2), latencySeconds: 1 });
   const samples: Sample[] = [];
   let longestMs = 0;
   for (let round = 1; round <= rounds; round += 1) {
@@ -170,7 +170,7 @@ function settingsOf(rigs: readonly Rig[]): Record<string, string | number> {
     worker: `runs ${load.concurrency} tasks at once`,
     latency: `${load.perSecond} tasks a second for ${load.latencySeconds} s`,
     redis: "one for each system: appendonly, appendfsync everysec, no snapshots, noeviction",
-    warm_up: "one round of a quarter of the tasks, not counted; processes live on between rounds",
+    warm_up: "one round of half of the tasks, not counted; processes live on between rounds",
     ...(flags.profile === undefined ? {} : { profile: "CPU profiles were taken" }),
     ...Object.fromEntries(systemSettings),
   };
