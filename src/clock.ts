@@ -14,6 +14,9 @@ export interface Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
+/** Timers take no more, in ms: some 24.8 days. */
+export const timerMaxMs = 2 ** 31 - 1;
+
 export interface Timer {
   cancel(): void;
 }

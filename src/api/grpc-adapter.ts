@@ -17,7 +17,7 @@ import {
 import * as grpc from "@grpc/grpc-js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import type { Authenticate } from "../auth/open.js";
-import type { Clock } from "../clock.js";
+import { type Clock, timerMaxMs } from "../clock.js";
 import { breakOffKey, checkNamespace } from "./context.js";
 import type { DirectMethods, MountedService } from "./contract.js";
 import { decode, encode } from "./codec.js";
@@ -48,8 +48,6 @@ type Context = ReturnType<typeof createHandlerContext>;
 const inFlightBytes = 128 * 1024;
 /** HTTP/2 error that gRPC libraries report as RESOURCE_EXHAUSTED. */
 const enhanceYourCalm = 11;
-/** setTimeout takes no more; such a deadline is none. */
-const deadlineMaxMs = 2 ** 31 - 1;
 
 /** The unary methods of the service, which can be served past grpc-js too. */
 export function addService(
@@ -264,7 +262,7 @@ function contextOf(
     requestHeader: toHeaders(call.metadata),
     requestSignal: gone.signal,
     contextValues: createContextValues(),
-    ...(timeoutMs < deadlineMaxMs && { timeoutMs }),
+    ...(timeoutMs < timerMaxMs && { timeoutMs }),
     ...(closing && { shutdownSignal: closing }),
   });
 }

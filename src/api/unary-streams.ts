@@ -1,6 +1,6 @@
 import type * as http2 from "node:http2";
 import type * as grpc from "@grpc/grpc-js";
-import type { Clock } from "../clock.js";
+import { type Clock, timerMaxMs } from "../clock.js";
 import { Http2UnaryCall } from "./http2-call.js";
 import type { UnaryMethod } from "./unary-call.js";
 
@@ -22,8 +22,6 @@ const unitsMs: Readonly<Record<string, number>> = {
   u: 0.001,
   n: 0.000_001,
 };
-/** setTimeout takes no more. */
-const timeoutMaxMs = 2 ** 31 - 1;
 
 /**
  * Serves plain calls of unary methods on their HTTP/2 streams (see Http2UnaryCall) and leaves all
@@ -49,7 +47,7 @@ export function takeUnaryStreams(
       const method = byPath.get(headers[":path"] ?? "");
       if (!method || !isPlain(headers)) return general(stream, headers);
       const timeoutMs = timeoutOf(headers);
-      if (timeoutMs !== undefined && !(timeoutMs <= timeoutMaxMs)) return general(stream, headers);
+      if (timeoutMs !== undefined && !(timeoutMs <= timerMaxMs)) return general(stream, headers);
       internals.onStreamOpened?.(stream);
       new Http2UnaryCall(stream, headers, method, clock, timeoutMs).start();
     });

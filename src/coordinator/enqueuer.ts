@@ -1,7 +1,7 @@
 import type { EnqueueItem, EnqueueOutcome, Lane, Lease, LeaseRequest } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
-import { FreshTask } from "../task/fresh-task.js";
+import { idOf } from "../task/fresh-task.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import type { Task } from "../task/task.js";
 import { Batcher, endOfTurn, Failed } from "./batcher.js";
@@ -106,8 +106,7 @@ export class Enqueuer {
   }
 }
 
-const slotOfItem = (item: EnqueueItem): number =>
-  slotOfId(item instanceof FreshTask ? item.id : item.task.id);
+const slotOfItem = (item: EnqueueItem): number => slotOfId(idOf(item));
 
 /** DURABLE rows by namespace that a partition has not seen, since it last answered. */
 class Unqueued {

@@ -2,7 +2,7 @@ import type { EnqueueItem, EnqueueOutcome } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { InsertOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
-import { FreshTask } from "../task/fresh-task.js";
+import { FreshTask, idOf, specOf } from "../task/fresh-task.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import { sameSpec } from "../task/same-spec.js";
 import { defaultQueue, type QueueSettings, type Task, type TaskSpec } from "../task/task.js";
@@ -243,17 +243,14 @@ export class Submitter {
     const tookMs = Math.max(0, this.#parts.clock.now() - since);
     for (let nth = 0; nth < items.length; nth += 1) {
       const item = items[nth]!;
-      if (!isNew(outcomes[places[nth]!]!)) continue;
-      if (item instanceof FreshTask) this.#emit(item.id, item.spec, tookMs);
-      else this.#emit(item.task.id, item.task, tookMs);
+      if (isNew(outcomes[places[nth]!]!)) this.#emit(idOf(item), specOf(item), tookMs);
     }
   }
 
   #taken(item: EnqueueItem, outcome: EnqueueOutcome): Answer {
     if (outcome.kind === "enqueued") {
       if (!outcome.born) this.#record(item.task, outcome.outboxId);
-      const taskId = item instanceof FreshTask ? item.id : item.task.id;
-      return { kind: "submitted", taskId };
+      return { kind: "submitted", taskId: idOf(item) };
     }
     const { task } = item;
     switch (outcome.kind) {

@@ -35,6 +35,15 @@ export class FreshTask {
   }
 }
 
+/** Whether fresh or a whole task: asked of the latter, the former would be made one. */
+export const idOf = (item: Asked): string => (item instanceof FreshTask ? item.id : item.task.id);
+
+/** The same of what was asked for; a whole task holds it. */
+export const specOf = (item: Asked): TaskSpec =>
+  item instanceof FreshTask ? item.spec : item.task;
+
+type Asked = FreshTask | { readonly task: Task };
+
 /** As `like`, with the data between two places of a frame. */
 export const payloadIn = (
   like: Payload | undefined,

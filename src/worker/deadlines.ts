@@ -1,4 +1,4 @@
-import type { Clock, Timer } from "../clock.js";
+import { type Clock, type Timer, timerMaxMs } from "../clock.js";
 
 /** What may run past its time. */
 interface Due {
@@ -38,7 +38,7 @@ export class Deadlines<Item extends Due> {
     const { clock } = this.#options;
     this.#timer?.cancel();
     this.#armedAt = at;
-    const ms = Math.min(longestMs, Math.max(0, at - clock.monotonic()));
+    const ms = Math.min(timerMaxMs, Math.max(0, at - clock.monotonic()));
     this.#timer = clock.after(ms, () => this.#fire());
   }
 
@@ -59,6 +59,3 @@ export class Deadlines<Item extends Due> {
     if (next < this.#armedAt) this.#arm(next);
   }
 }
-
-/** Timers take no more. */
-const longestMs = 2 ** 31 - 1;

@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.js";
+import { type Clock, timerMaxMs } from "../clock.js";
 import type { LeaseTable } from "./lease-table.js";
 import type { Logger } from "./logger.js";
 import { type Outcome, released } from "./outcome.js";
@@ -27,8 +27,6 @@ const unwindMs = 1_000;
 const ackMs = 5_000;
 const ackHasteMs = 1_000;
 const farewellMs = 1_000;
-/** Timers take no more; a grace may well be Infinity. */
-const longestMs = 2 ** 31 - 1;
 const message = "the worker stops";
 
 /**
@@ -71,7 +69,8 @@ async function within(
 ): Promise<boolean> {
   const enough = new AbortController();
   const either = signal ? AbortSignal.any([signal, enough.signal]) : enough.signal;
-  const tooLate = clock.sleep(Math.min(ms, longestMs), either).then(
+  // A grace may well be Infinity.
+  const tooLate = clock.sleep(Math.min(ms, timerMaxMs), either).then(
     () => false,
     () => false,
   );

@@ -15,20 +15,13 @@ import {
   type Json,
   type Operation,
 } from "./openapi-document.js";
+import { memoryFlags } from "../support/memory-flags.js";
 
 /** The document against the real coordinator, with stores in memory. */
 let server: Server;
 let url: string;
-const flags = {
-  host: "127.0.0.1",
-  http_port: 0,
-  grpc_port: 0,
-  broker: "memory",
-  history: "memory",
-  log_level: "silent",
-};
 beforeAll(async () => {
-  server = createServer(loadConfig({ env: {}, flags }));
+  server = createServer(loadConfig({ env: {}, flags: memoryFlags }));
   await server.start();
   url = `http://127.0.0.1:${server.httpPort}`;
   ownSamples["batch_id"] = await newBatch();

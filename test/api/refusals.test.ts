@@ -11,6 +11,7 @@ import { httpStatus } from "../../src/api/rest/errors.js";
 import { createServer, type Server } from "../../src/server.js";
 import { openDoors, type Doors } from "./doors.js";
 import { RawClient, statusDetails } from "./grpc-client.js";
+import { memoryFlags } from "../support/memory-flags.js";
 
 /** What a refusal says, through whichever door it came. */
 interface Refusal {
@@ -108,17 +109,9 @@ describe("the real coordinator", () => {
   let server: Server;
   let client: RawClient;
   let url: string;
-  const flags = {
-    host: "127.0.0.1",
-    http_port: 0,
-    grpc_port: 0,
-    broker: "memory",
-    history: "memory",
-    log_level: "silent",
-  };
   const waiting = { id: "" };
   beforeAll(async () => {
-    server = createServer(loadConfig({ env: {}, flags }));
+    server = createServer(loadConfig({ env: {}, flags: memoryFlags }));
     await server.start();
     client = new RawClient(`127.0.0.1:${server.grpcPort}`);
     url = `http://127.0.0.1:${server.httpPort}`;

@@ -3,21 +3,14 @@ import { ResultStatus, TaskService, WorkerService } from "../../gen/drover/v1/ta
 import { loadConfig } from "../../src/config.js";
 import { createServer, type Server } from "../../src/server.js";
 import { RawClient } from "./grpc-client.js";
+import { memoryFlags } from "../support/memory-flags.js";
 
 /** The doors on the real coordinator, with stores in memory. */
 let server: Server;
 let client: RawClient;
 let url: string;
-const flags = {
-  host: "127.0.0.1",
-  http_port: 0,
-  grpc_port: 0,
-  broker: "memory",
-  history: "memory",
-  log_level: "silent",
-};
 beforeAll(async () => {
-  server = createServer(loadConfig({ env: {}, flags }));
+  server = createServer(loadConfig({ env: {}, flags: memoryFlags }));
   await server.start();
   client = new RawClient(`127.0.0.1:${server.grpcPort}`);
   url = `http://127.0.0.1:${server.httpPort}`;

@@ -5,6 +5,7 @@ import { systemClock, systemRandom } from "../../src/clock.js";
 import { loadConfig } from "../../src/config.js";
 import { createServer } from "../../src/server.js";
 import { createWorker } from "../../src/worker/index.js";
+import { memoryFlags } from "../support/memory-flags.js";
 import { monitorRedis } from "../support/redis-monitor.js";
 import { ownRedis } from "../support/stores.js";
 import { quietLogger } from "../support/worker-kit.js";
@@ -13,16 +14,8 @@ type Tasks = { pause: { payload: number; result: null } };
 
 it("gives a busy worker its next tasks by the call that takes its results", async () => {
   const redis = await ownRedis();
-  const flags = {
-    host: "127.0.0.1",
-    http_port: 0,
-    grpc_port: 0,
-    broker: "memory",
-    history: "memory",
-    log_level: "silent",
-  };
   const broker = createRedisBroker({ url: redis.url, clock: systemClock, random: systemRandom });
-  const server = createServer(loadConfig({ env: {}, flags }), { broker });
+  const server = createServer(loadConfig({ env: {}, flags: memoryFlags }), { broker });
   await server.start();
   onTestFinished(() => server.stop("the end of a test"));
   const address = `127.0.0.1:${server.grpcPort}`;

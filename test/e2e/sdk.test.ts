@@ -7,6 +7,7 @@ import { createMemoryHistory } from "../../src/history/memory-history.js";
 import { createServer, type ServerParts } from "../../src/server.js";
 import type { Service } from "../../src/service.js";
 import { createWorker, TaskFailedError, type WorkerOptions } from "../../src/worker/index.js";
+import { memoryFlags } from "../support/memory-flags.js";
 import { eagerRandom, gate, quietLogger } from "../support/worker-kit.js";
 
 async function startServer(): Promise<string> {
@@ -15,15 +16,7 @@ async function startServer(): Promise<string> {
 
 /** Several in one process share their stores; only the first one stops them. */
 async function createTestServer(parts: ServerParts = {}) {
-  const flags = {
-    host: "127.0.0.1",
-    http_port: 0,
-    grpc_port: 0,
-    broker: "memory",
-    history: "memory",
-    log_level: "silent",
-  };
-  const server = createServer(loadConfig({ env: {}, flags }), parts);
+  const server = createServer(loadConfig({ env: {}, flags: memoryFlags }), parts);
   await server.start();
   onTestFinished(() => server.stop("the end of a test"));
   return { server, address: `127.0.0.1:${server.grpcPort}` };

@@ -10,19 +10,12 @@ import { createMemoryHistory } from "../../src/history/memory-history.js";
 import { createServer } from "../../src/server.js";
 import type { LogEntry } from "../../src/task/log.js";
 import { createWorker } from "../../src/worker/index.js";
+import { memoryFlags } from "../support/memory-flags.js";
 import { fakeTerminal } from "../support/fake-terminal.js";
 import { until } from "../support/story.js";
 import { quietLogger } from "../support/worker-kit.js";
 
 const clock = systemClock;
-const flags = {
-  host: "127.0.0.1",
-  http_port: 0,
-  grpc_port: 0,
-  broker: "memory",
-  history: "memory",
-  log_level: "silent",
-};
 
 /** Coordinators on the same stores. */
 function stores() {
@@ -36,7 +29,10 @@ function stores() {
       // A history that is shared outlives each of them.
       const own = { ...history, stop: async () => undefined };
       Object.defineProperty(own, "available", { get: () => history.available });
-      const server = createServer(loadConfig({ env: {}, flags }), { broker, history: own });
+      const server = createServer(loadConfig({ env: {}, flags: memoryFlags }), {
+        broker,
+        history: own,
+      });
       await server.start();
       onTestFinished(() => server.stop("the end of a test"));
       return {

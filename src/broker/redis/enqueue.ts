@@ -1,6 +1,6 @@
 import { limits } from "../../limits.js";
 import { uuidText } from "../../task/uuid.js";
-import { FreshTask } from "../../task/fresh-task.js";
+import { FreshTask, idOf, specOf } from "../../task/fresh-task.js";
 import type { Task } from "../../task/task.js";
 import type { EnqueueItem, EnqueueOutcome, EnqueueReply, LeaseRequest } from "../broker.js";
 import { isBirth, PackedBirths } from "./births.js";
@@ -29,8 +29,6 @@ export async function enqueue(
   });
   return reply;
 }
-
-const idOf = (item: EnqueueItem): string => (item instanceof FreshTask ? item.id : item.task.id);
 
 /** Tasks a script takes in at once: some 2 ms of a busy Redis. */
 const callSize: CallSize<EnqueueItem> = {
@@ -136,7 +134,7 @@ function packRare(item: EnqueueItem, keyed: boolean): void {
 }
 
 const isInHistory = (item: EnqueueItem): boolean =>
-  !(item instanceof FreshTask) && (item.origin === "restore" || item.task.durability === "durable");
+  item.origin === "restore" || specOf(item).durability === "durable";
 
 /** Lanes of a call, each once. */
 class LaneList {
