@@ -112,6 +112,8 @@ export const limits = Object.freeze({
   laneBatch: 64,
   wakeLanes: 128,
   lanesPerQueue: 4_096,
+  /** Fewer tasks of one call do not stand together in the store, nor are they leased together. */
+  bundleTasks: 8,
   sweepBatch: 200,
   promoteBatch: 1_000,
   outboxIdleMs: 5_000,

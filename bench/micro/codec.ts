@@ -22,7 +22,7 @@ import { readSubmitFrame, writeAnswers } from "../../src/api/hot/submit-frames.j
 import { writeFrame } from "../../src/api/hot/write-work.js";
 import { toWireOutcome } from "../../src/api/submit-stream.js";
 import { encodeAnyTask } from "../../src/client/convert.js";
-import { encodeTask } from "../../src/client/encode-task.js";
+import { encodeItem, taskOf } from "../../src/client/encode-task.js";
 import { readAnswers, streamFrame } from "../../src/client/hot-frames.js";
 import type { Submission } from "../../src/client/submissions.js";
 import { systemClock } from "../../src/clock.js";
@@ -52,10 +52,14 @@ function time(run: () => unknown): number {
 
 const payload = { n: 1, pad: "x".repeat(85) };
 const requestId = "0190aaaa-0000-7000-8000-000000000001";
-const submissions = all(() => ({ task: encodeTask("noop", payload, {}), requestId }) as Submission);
-const items = submissions.map(({ task }, number) => ({
+const submissions = all(() => {
+  const item = encodeItem("noop", payload, {});
+  item.write(requestId, item.length - requestId.length);
+  return { item } as Submission;
+});
+const items = submissions.map(({ item }, number) => ({
   number,
-  task: fromBinary(TaskSchema, task),
+  task: fromBinary(TaskSchema, taskOf(item)),
   requestId,
 }));
 const submitFrame = streamFrame(submissions, 1);
@@ -91,7 +95,7 @@ const figures: readonly [string, () => unknown, () => unknown][] = [
   [
     "producer writes tasks",
     () => {
-      for (let n = 0; n < size; n += 1) encodeTask("noop", payload, {});
+      for (let n = 0; n < size; n += 1) encodeItem("noop", payload, {});
     },
     () => {
       for (let n = 0; n < size; n += 1) encodeAnyTask("noop", payload, {});

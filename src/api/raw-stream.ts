@@ -1,6 +1,9 @@
-import type * as grpc from "@grpc/grpc-js";
+import type * as http2 from "node:http2";
+import * as grpc from "@grpc/grpc-js";
 import { createContextKey, type HandlerContext } from "@connectrpc/connect";
 import { DroverError } from "../errors.js";
+import { framed } from "../wire/messages.js";
+import { takeOver } from "./direct-stream.js";
 
 /** Bytes handed to HTTP/2 and not yet flushed; grpc-js itself counts messages, 16 of any size. */
 const inFlightBytes = 128 * 1024;
@@ -44,10 +47,13 @@ export function rawStreamOf({ values }: Pick<HandlerContext, "values">): RawStre
 
 export class GrpcRawStream implements RawStream {
   readonly #call: grpc.ServerDuplexStream<Buffer, Buffer>;
+  /** What is listened to and written: the call itself, or its HTTP/2 stream. */
+  #direct: http2.ServerHttp2Stream | undefined;
   #events: RawEvents | undefined;
   #inFlight = 0;
   #ended = false;
   #full = false;
+  #headed = false;
 
   constructor(call: grpc.ServerDuplexStream<Buffer, Buffer>) {
     this.#call = call;
@@ -64,36 +70,51 @@ export class GrpcRawStream implements RawStream {
    */
   listen(events: RawEvents): void {
     this.#events = events;
-    this.#call.once("end", () => this.#end());
+    const onMessage = (bytes: Buffer): void => this.#take(bytes, events);
+    this.#direct = takeOver(this.#call, onMessage);
     this.#call.once("close", () => this.#end());
-    this.#call.on("data", (bytes: Buffer) => {
-      if (this.#ended) return;
-      try {
-        events.onMessage(bytes);
-      } catch (error) {
-        this.#ended = true;
-        events.onFailure(error);
-      }
-    });
+    (this.#direct ?? this.#call).once("end", () => this.#end());
+    if (!this.#direct) this.#call.on("data", onMessage);
+  }
+
+  #take(bytes: Buffer, events: RawEvents): void {
+    if (this.#ended) return;
+    try {
+      events.onMessage(bytes);
+    } catch (error) {
+      this.#ended = true;
+      events.onFailure(error);
+    }
   }
 
   write(bytes: Buffer): void {
     this.#inFlight += bytes.length;
     if (!this.writable) this.#full = true;
-    this.#call.write(bytes, () => {
+    const flushed = (): void => {
       this.#inFlight -= bytes.length;
       if (!this.#full || !this.writable) return;
       this.#full = false;
       this.#events?.onWritable();
-    });
+    };
+    if (this.#direct) this.#writeDirect(this.#direct, bytes, flushed);
+    else this.#call.write(bytes, flushed);
+  }
+
+  #writeDirect(stream: http2.ServerHttp2Stream, bytes: Buffer, flushed: () => void): void {
+    if (stream.destroyed || stream.closed) return;
+    if (!this.#headed) {
+      this.#headed = true;
+      this.#call.sendMetadata(new grpc.Metadata());
+    }
+    stream.write(framed(bytes), flushed);
   }
 
   pause(): void {
-    this.#call.pause();
+    (this.#direct ?? this.#call).pause();
   }
 
   resume(): void {
-    this.#call.resume();
+    (this.#direct ?? this.#call).resume();
   }
 
   #end(): void {

@@ -6,6 +6,7 @@ import { limits } from "../limits.js";
 import { namespaceOf } from "./context.js";
 import type { OpaqueInit } from "./contract.js";
 import { toItemError, toSubmitStatus } from "./convert-task.js";
+import { Kinds } from "./hot/kinds.js";
 import {
   readSubmitFrame,
   writeAnswers,
@@ -28,6 +29,7 @@ class SubmitStream implements RawEvents {
   readonly #namespace: string;
   readonly #stream: RawStream;
   readonly #onOver: (error?: unknown) => void;
+  readonly #kinds = new Kinds();
   #answers: Answer[] = [];
   /** Items without an answer, and answers the peer has not taken. */
   #open = 0;
@@ -48,7 +50,7 @@ class SubmitStream implements RawEvents {
   }
 
   onMessage(bytes: Buffer): void {
-    const frame = readSubmitFrame(bytes);
+    const frame = readSubmitFrame(bytes, this.#kinds);
     const count = frame.submissions.length + frame.refused.length;
     if (count > limits.submitItems) throw tooMany(count);
     this.#open += count;

@@ -24,7 +24,12 @@ export type Settlement = SettlementBase &
         /** undefined: no retry, the task ends FAILED. */
         readonly retryInMs: number | undefined;
       }
-    | { readonly kind: "release"; readonly delayMs: number }
+    | {
+        readonly kind: "release";
+        readonly delayMs: number;
+        /** No worker has seen it: it goes back at once, and does not count among the releases. */
+        readonly unsent?: boolean;
+      }
     | { readonly kind: "cancel" }
     /** The session died. Applies only while it is dead (or unknown). */
     | {

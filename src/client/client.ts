@@ -59,7 +59,7 @@ import type {
   TaskRef,
   WaitOptions,
 } from "./surface.js";
-import { encodeTask } from "./encode-task.js";
+import { encodeItem } from "./encode-task.js";
 import type { Attempt, LogEntry, Stats, Task, TaskEvent, TaskOptions } from "./task.js";
 import { activeTrace } from "./trace.js";
 import type { TraceContext } from "../traceparent.js";
@@ -130,8 +130,8 @@ class PooledClient implements Client {
 
   #submit(type: string, payload: unknown, options: SubmitOptions): Promise<Receipt> {
     return new Promise((resolve, reject) => {
-      const task = encodeTask(type, payload, options);
-      this.#submitter.submit(type, task, options, new OneSink(resolve, reject), 0);
+      const item = encodeItem(type, payload, options);
+      this.#submitter.submit(type, item, options, new OneSink(resolve, reject), 0);
     });
   }
 
@@ -146,8 +146,8 @@ class PooledClient implements Client {
       for (let place = 0; place < tasks.length; place += 1) {
         const { type, payload, options = {} } = tasks[place]!;
         try {
-          const task = encodeTask(type, payload, traced(options, trace));
-          this.#submitter.submit(type, task, plan, sink, place);
+          const item = encodeItem(type, payload, traced(options, trace));
+          this.#submitter.submit(type, item, plan, sink, place);
         } catch (error) {
           sink.refused(place, error, type);
         }

@@ -1,6 +1,7 @@
 import { limits } from "../limits.js";
 import { isContent, json } from "../transport/content.js";
-import { giveUp, Unplain } from "../wire/reader.js";
+import { idLength } from "../transport/ids.js";
+import { giveUp, Reader, Unplain } from "../wire/reader.js";
 import { Writer } from "../wire/writer.js";
 import { encodeAnyTask } from "./convert.js";
 import type { TaskOptions } from "./task.js";
@@ -25,21 +26,40 @@ const ofTheCall: Readonly<Record<string, true>> = { signal: true, timeoutMs: tru
 
 const writer = new Writer();
 
+/** Most tasks take two bytes to say their length. */
+const lengthBytes = 2;
+const noId = "-".repeat(idLength);
+
 /**
- * The task of a submission, encoded as `encodeAnyTask` does it, which gets whatever is not plain.
- * Throws a DroverClientError for what no coordinator takes.
+ * A task as it goes into a SubmitStreamItem, with its request id behind it, whose letters are still
+ * to be written to the end of these bytes. The task is encoded as `encodeAnyTask` does it, which
+ * gets whatever is not plain. Throws a DroverClientError for what no coordinator takes.
  */
-export function encodeTask(type: string, payload: unknown, options: TaskOptions): Uint8Array {
+export function encodeItem(type: string, payload: unknown, options: TaskOptions): Buffer {
+  writer.reset();
   try {
-    writer.reset();
     checkPlain(options);
+    const task = writer.begin(2, lengthBytes);
     writeTask(type, payload, options);
-    return writer.finish();
+    writer.end(task, lengthBytes);
   } catch (error) {
-    if (error instanceof Unplain) return encodeAnyTask(type, payload, options);
-    throw error;
+    if (!(error instanceof Unplain)) throw error;
+    writer.reset().data(2, encodeAnyTask(type, payload, options));
   }
+  writer.text(3, noId);
+  return writer.finish();
 }
+
+/** What `encodeItem` has encoded. */
+export function taskOf(item: Buffer): Buffer {
+  const reader = new Reader(item);
+  reader.uint32();
+  return reader.view();
+}
+
+/** What was written behind it. */
+export const requestIdOf = (item: Buffer): string =>
+  item.toString("latin1", item.length - idLength);
 
 function checkPlain(options: TaskOptions): void {
   for (const name in options) {

@@ -5,7 +5,8 @@ import {
   SubmitStreamResponseSchema,
 } from "../../gen/drover/v1/task_pb.js";
 import { bytesTag, giveUp, Reader, Unplain, varintTag } from "../wire/reader.js";
-import { Writer } from "../wire/writer.js";
+import { widthOf, Writer } from "../wire/writer.js";
+import { requestIdOf, taskOf } from "./encode-task.js";
 import type { Submission } from "./submissions.js";
 import type { SubmitStatus } from "./surface.js";
 
@@ -24,12 +25,10 @@ const writer = new Writer();
 export function streamFrame(submissions: readonly Submission[], first: number): Buffer {
   writer.reset();
   let number = first;
-  for (const { task, requestId } of submissions) {
-    const item = writer.begin(1);
+  for (const { item } of submissions) {
+    writer.lead(1, 1 + widthOf(number) + item.length);
     writer.varint(1, number);
-    writer.data(2, task);
-    writer.text(3, requestId);
-    writer.end(item);
+    writer.raw(item);
     number += 1;
   }
   return writer.finish();
@@ -38,8 +37,8 @@ export function streamFrame(submissions: readonly Submission[], first: number): 
 /** A SubmitTasksRequest. */
 export function unaryRequest(submissions: readonly Submission[]): Buffer {
   writer.reset();
-  for (const { task } of submissions) writer.data(1, task);
-  for (const { requestId } of submissions) writer.text(2, requestId);
+  for (const { item } of submissions) writer.data(1, taskOf(item));
+  for (const { item } of submissions) writer.text(2, requestIdOf(item));
   return writer.finish();
 }
 

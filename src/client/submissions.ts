@@ -10,10 +10,11 @@ export interface Sink {
 /** One task on its way, until a coordinator has answered for it. */
 export interface Submission {
   readonly type: string;
-  /** The encoded Task. */
-  readonly task: Uint8Array;
-  /** The same at every try: it makes a repeat safe. */
-  readonly requestId: string;
+  /**
+   * The encoded task and its request id, see `encodeItem`: the same at every try, which makes a
+   * repeat safe.
+   */
+  readonly item: Buffer;
   readonly sink: Sink;
   readonly place: number;
   /** On the monotonic clock; from then on nothing is repeated. */
@@ -24,10 +25,13 @@ export interface Submission {
   done: boolean;
   /** Takes away listeners and timers of its own; few have any. */
   cleanup: (() => void)[] | undefined;
+  /** Its neighbours among those without an answer. */
+  before: Submission | undefined;
+  after: Submission | undefined;
 }
 
-/** Room for tags, lengths, number and request id of an item, above the task itself. */
-const itemOverhead = 64;
+/** Room for the number of an item, and the tags and lengths around it. */
+const itemOverhead = 16;
 
 /** Waiting submissions, taken in order, in portions that fit a frame. */
 export class SubmissionQueue {
@@ -46,7 +50,7 @@ export class SubmissionQueue {
 
   push(submission: Submission): void {
     this.#items.push(submission);
-    this.#bytes += submission.task.length + itemOverhead;
+    this.#bytes += submission.item.length + itemOverhead;
   }
 
   /** At most 1,000 and 1 MiB; those that are done are passed over. */
@@ -55,7 +59,7 @@ export class SubmissionQueue {
     let bytes = 0;
     while (this.#head < this.#items.length && taken.length < limits.submitItems) {
       const next = this.#items[this.#head]!;
-      const size = next.task.length + itemOverhead;
+      const size = next.item.length + itemOverhead;
       if (taken.length > 0 && bytes + size > limits.frameBytes) break;
       this.#head += 1;
       this.#bytes -= size;

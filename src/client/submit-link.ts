@@ -1,3 +1,4 @@
+import { ChurnMap } from "../churn.js";
 import { TaskService } from "../../gen/drover/v1/task_pb.js";
 import type { Clock, Timer } from "../clock.js";
 import { Code } from "../errors.js";
@@ -32,7 +33,7 @@ export class SubmitLink {
   readonly #clock: Clock;
   readonly #events: SubmitLinkEvents;
   readonly #duplex: Duplex<Buffer>;
-  readonly #unanswered = new Map<number, Submission>();
+  readonly #unanswered = new ChurnMap<number, Submission>();
   #next = 1;
   #timer: Timer | undefined;
   /** Monotonic ms of the last answer, or of the first frame that waits for one. */

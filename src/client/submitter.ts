@@ -6,7 +6,7 @@ import { limits } from "../limits.js";
 import { fullJitter } from "../transport/backoff.js";
 import type { Channel } from "../transport/channel.js";
 import { createHold } from "../transport/hold.js";
-import { freshId } from "../transport/ids.js";
+import { idLength, IdStamp } from "../transport/ids.js";
 import { rawCodec } from "../transport/methods.js";
 import { outcomeUnknown, type Refusal, refusal, refusalOfError } from "../transport/status.js";
 import { callUnary } from "../transport/unary.js";
@@ -40,6 +40,7 @@ const unaryAnswerMs = 30_000;
  */
 export class Submitter {
   readonly #options: SubmitterOptions;
+  readonly #ids: IdStamp;
   readonly #queue = new SubmissionQueue();
   readonly #unanswered = new Unanswered(createHold());
   readonly #timers = new Set<Timer>();
@@ -53,33 +54,37 @@ export class Submitter {
 
   constructor(options: SubmitterOptions) {
     this.#options = options;
+    this.#ids = new IdStamp(options.clock, options.random);
   }
 
   /**
-   * Takes an encoded Task. What it is refused for is a DroverClientError, or the reason of the
-   * signal. No promise and no function for each: a batch has one sink for all its tasks.
+   * Takes what `encodeItem` has made. What it is refused for is a DroverClientError, or the reason
+   * of the signal. No promise and no function for each: a batch has one sink for all its tasks.
    */
-  submit(type: string, task: Uint8Array, plan: SubmitPlan, sink: Sink, place: number): void {
-    const { clock, random } = this.#options;
+  submit(type: string, item: Buffer, plan: SubmitPlan, sink: Sink, place: number): void {
+    const { clock } = this.#options;
     if (plan.signal?.aborted) return sink.refused(place, plan.signal.reason, type);
     if (this.#closed) return sink.refused(place, clientClosed(), type);
     if (this.#unanswered.full) {
-      const again = (): void => this.submit(type, task, plan, sink, place);
+      const again = (): void => this.submit(type, item, plan, sink, place);
       const refused = (error: unknown): void => sink.refused(place, error, type);
       return void this.#unanswered.turn(plan.signal).then(again, refused);
     }
     const patienceMs = Math.min(plan.timeoutMs ?? limits.submitRetryMs, limits.submitRetryMs);
     const submission: Submission = {
       type,
-      task,
-      requestId: freshId(clock, random),
+      item,
       sink,
       place,
       endAt: clock.monotonic() + patienceMs,
       sends: 0,
       done: false,
       cleanup: undefined,
+      before: undefined,
+      after: undefined,
     };
+    // Not before its turn: an id is good for a time.
+    this.#ids.write(item, item.length - idLength);
     this.#guard(submission, plan.signal, plan.timeoutMs && patienceMs);
     this.#unanswered.add(submission);
     this.#enqueue(submission);

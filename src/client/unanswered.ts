@@ -7,7 +7,9 @@ const bytesMax = 16 * 1024 * 1024;
 
 /** All submissions nobody has answered yet, bounded: whoever comes too early waits for a turn. */
 export class Unanswered {
-  readonly #submissions = new Set<Submission>();
+  /** The latest of a chain: a task is put in and taken out without an entry of its own. */
+  #last: Submission | undefined;
+  #size = 0;
   readonly #turns: (() => void)[] = [];
   readonly #hold: Hold;
   #bytes = 0;
@@ -18,21 +20,38 @@ export class Unanswered {
   }
 
   get size(): number {
-    return this.#submissions.size;
+    return this.#size;
   }
 
   get full(): boolean {
-    return this.#submissions.size >= countMax || this.#bytes >= bytesMax;
+    return this.#size >= countMax || this.#bytes >= bytesMax;
   }
 
-  [Symbol.iterator](): IterableIterator<Submission> {
-    return this.#submissions.values();
+  /** The oldest first. */
+  [Symbol.iterator](): Iterator<Submission> {
+    const all: Submission[] = [];
+    for (let one = this.#last; one; one = one.before) all.push(one);
+    return all.toReversed().values();
   }
 
   add(submission: Submission): void {
-    this.#submissions.add(submission);
-    this.#bytes += submission.task.length;
+    submission.before = this.#last;
+    if (this.#last) this.#last.after = submission;
+    this.#last = submission;
+    this.#size += 1;
+    this.#bytes += submission.item.length;
     this.#hold.take();
+  }
+
+  /** What is out keeps no pointer: an old one would keep the others from being collected young. */
+  #takeOut(submission: Submission): void {
+    const { before, after } = submission;
+    if (before) before.after = after;
+    if (after) after.before = before;
+    else this.#last = before;
+    submission.before = undefined;
+    submission.after = undefined;
+    this.#size -= 1;
   }
 
   /** False if it ended before: only one end counts. */
@@ -40,10 +59,10 @@ export class Unanswered {
     if (submission.done) return false;
     submission.done = true;
     if (submission.cleanup) for (const clean of submission.cleanup) clean();
-    this.#submissions.delete(submission);
-    this.#bytes -= submission.task.length;
+    this.#takeOut(submission);
+    this.#bytes -= submission.item.length;
     this.#turns.shift()?.();
-    if (this.#submissions.size === 0) {
+    if (this.#size === 0) {
       this.#hold.release();
       this.#onEmpty?.();
     }
@@ -72,7 +91,7 @@ export class Unanswered {
   }
 
   empty(): Promise<void> {
-    if (this.#submissions.size === 0) return Promise.resolve();
+    if (this.#size === 0) return Promise.resolve();
     return new Promise((resolve) => (this.#onEmpty = resolve));
   }
 }

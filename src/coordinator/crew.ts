@@ -1,4 +1,4 @@
-import type { Lane } from "../broker/broker.js";
+import type { Lane, LeaseRequest } from "../broker/broker.js";
 import { limits } from "../limits.js";
 import { partitionOfSlot, slotOfQueue } from "../task/ids.js";
 import type { Offer } from "./frames.js";
@@ -16,6 +16,8 @@ export interface CrewPartition {
   again: boolean;
   /** The last call found nothing more: a wake-up, not a freed slot, is the reason to ask again. */
   empty: boolean;
+  /** The last call left work behind. */
+  more: boolean;
   /** The last call failed, and the next one waits a while. */
   away: boolean;
   /** Where the next call starts in `lanes`. */
@@ -25,6 +27,25 @@ export interface CrewPartition {
 /** It has, or may have, work, and no call for it is under way: it found no free slot. */
 export const isHungry = (part: CrewPartition): boolean =>
   !part.empty && !part.leasing && !part.away && part.lanes.length > 0;
+
+/** Of larger crews somebody's lease call is always under way, and to ask each session is dear. */
+const standbySessions = 16;
+
+export type Reserved = readonly { readonly session: WorkerSession; readonly slots: number }[];
+
+export function requestFor(
+  partition: number,
+  lanes: readonly Lane[],
+  reserved: Reserved,
+): LeaseRequest {
+  const sessions = reserved.map(({ session, slots }) => ({
+    sessionId: session.sessionId,
+    generation: session.generation,
+    slots,
+  }));
+  const bytes = reserved.map(({ session }) => session.roomBytes);
+  return { partition, lanes, sessions, maxBytes: Math.min(limits.leaseBatchBytes, ...bytes) };
+}
 
 /**
  * Sessions that can run the same things (equal subscriptions and labels) share their lease calls.
@@ -106,6 +127,7 @@ export class Crew {
         leasing: false,
         again: false,
         empty: false,
+        more: false,
         away: false,
       };
       part = { partition, start: 0, ...none };
@@ -149,19 +171,39 @@ export class Crew {
   }
 
   /**
-   * Takes up to `limit` free slots, beginning with another session each time; the caller gives them
-   * back.
+   * The partition has work that could stand by, and nobody is idle: a task must not wait for one
+   * session while another could run it. With several partitions the next free slots may be the
+   * turn of another one.
    */
-  reserve(limit: number): { session: WorkerSession; slots: number }[] {
+  #standsBy({ more }: CrewPartition): boolean {
+    if (!more || this.partitions.size > 1 || this.sessions.size > standbySessions) return false;
+    return this.sessions.size === 1 || !this.hasFree;
+  }
+
+  /** Whether there is reason to ask on behalf of this session. */
+  wants(session: WorkerSession): boolean {
+    if (session.free > 0) return true;
+    if (session.room === 0) return false;
+    const [part] = this.partitions.values();
+    return part !== undefined && this.#standsBy(part);
+  }
+
+  /**
+   * Takes up to `limit` free slots, beginning with another session each time; the caller gives them
+   * back. Where work may stand by, it takes the room for it as well.
+   */
+  reserve(limit: number, part?: CrewPartition): Reserved {
+    const standsBy = part !== undefined && this.#standsBy(part);
+    const roomOf = (session: WorkerSession) => (standsBy ? session.room : session.free);
     const sessions = [...this.sessions];
-    const taken: { session: WorkerSession; slots: number }[] = [];
+    const taken: Reserved[number][] = [];
     const fair = Math.max(1, Math.ceil(limit / Math.max(1, sessions.length)));
     let left = limit;
-    let free = this.#free();
+    let free = standsBy ? sessions.reduce((sum, session) => sum + session.room, 0) : this.#free();
     this.#turn += 1;
     for (let index = 0; index < sessions.length && left > 0; index += 1) {
       const session = sessions[(index + this.#turn) % sessions.length]!;
-      const slots = Math.min(session.free, left, free > limit ? fair : left);
+      const slots = Math.min(roomOf(session), left, free > limit ? fair : left);
       if (slots <= 0) continue;
       session.reserved += slots;
       left -= slots;

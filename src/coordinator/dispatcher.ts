@@ -2,7 +2,7 @@ import type { Lane, Lease, LeaseReply, LeaseRequest } from "../broker/broker.js"
 import { limits } from "../limits.js";
 import { partitionOfSlot, slotOfQueue } from "../task/ids.js";
 import type { Task } from "../task/task.js";
-import { Crew, type CrewPartition, isHungry } from "./crew.js";
+import { Crew, type CrewPartition, isHungry, requestFor, type Reserved } from "./crew.js";
 import type { Parts } from "./parts.js";
 import { laneKey } from "./lanes.js";
 import type { Demand } from "./enqueuer.js";
@@ -11,8 +11,6 @@ import type { WorkerSession } from "./worker-session.js";
 
 /** After a refusal or an error of the broker, in ms. */
 const pauseMs = 250;
-
-type Reserved = readonly { session: WorkerSession; slots: number }[];
 
 /** A lease call under way: the slots kept free for it, and when it was asked (monotonic ms). */
 interface Asked {
@@ -89,6 +87,7 @@ export class Dispatcher implements Demand, NextLeases {
     const crew = this.#crewOf.get(session);
     this.#crewOf.delete(session);
     crew?.sessions.delete(session);
+    session.standby.clear();
     if (crew?.sessions.size === 0) this.#crews.delete(crew.key);
   }
 
@@ -97,7 +96,7 @@ export class Dispatcher implements Demand, NextLeases {
    */
   demandChanged(session: WorkerSession): void {
     const crew = this.#crewOf.get(session);
-    if (!crew || session.free === 0) return;
+    if (!crew?.wants(session)) return;
     for (const part of crew.inTurn()) {
       if (part.empty) this.onUnmet(part.partition);
       else this.#pump(crew, part);
@@ -230,7 +229,7 @@ export class Dispatcher implements Demand, NextLeases {
 
   /** Undefined: nobody has a free slot. */
   #ask(crew: Crew, part: CrewPartition): AskedAll | undefined {
-    const reserved = crew.reserve(crew.share(part));
+    const reserved = crew.reserve(crew.share(part), part);
     if (reserved.length === 0) return undefined;
     crew.served(part);
     part.leasing = true;
@@ -255,11 +254,9 @@ export class Dispatcher implements Demand, NextLeases {
     const { crew, part, reserved } = asked;
     if (!reply) markUnsure(reserved);
     part.leasing = false;
+    part.more = reply?.more ?? false;
     this.#deliver(asked, reply?.leases ?? [], atOnce);
-    for (const sessionId of reply?.lostSessions ?? []) {
-      const lost = reserved.find(({ session }) => session.sessionId === sessionId);
-      if (lost) this.onLostSession(lost.session);
-    }
+    if (reply) this.#tellLost(reply.lostSessions, reserved);
     if (!reply || reply.kind !== "ok" || reply.lostSessions.length > 0) {
       this.#pumpLater(crew, part);
       this.#pumpHungry(crew);
@@ -274,6 +271,13 @@ export class Dispatcher implements Demand, NextLeases {
     }
     if (crew.partitions.size > 1) this.#pumpHungry(crew);
     else if (goesOn) this.#pump(crew, part);
+  }
+
+  #tellLost(sessionIds: readonly string[], reserved: Reserved): void {
+    for (const sessionId of sessionIds) {
+      const lost = reserved.find(({ session }) => session.sessionId === sessionId);
+      if (lost) this.onLostSession(lost.session);
+    }
   }
 
   /** On their way first; then whoever else wants to know hears of them. */
@@ -378,16 +382,6 @@ export class Dispatcher implements Demand, NextLeases {
 
 function markUnsure(reserved: Reserved): void {
   for (const { session } of reserved) session.unsure = true;
-}
-
-function requestFor(partition: number, lanes: readonly Lane[], reserved: Reserved): LeaseRequest {
-  const sessions = reserved.map(({ session, slots }) => ({
-    sessionId: session.sessionId,
-    generation: session.generation,
-    slots,
-  }));
-  const offered = reserved.map(({ session }) => session.offer.maxBytes || limits.leaseBatchBytes);
-  return { partition, lanes, sessions, maxBytes: Math.min(limits.leaseBatchBytes, ...offered) };
 }
 
 /** Of a task that was retried after its end nobody knows since when it waits. */

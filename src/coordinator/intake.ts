@@ -6,7 +6,7 @@ import { deriveTaskId, formTaskId, slotOfQueue, timeOfId } from "../task/ids.js"
 import { newTask } from "../task/new-task.js";
 import type { QueueSettings, Task, TaskSpec } from "../task/task.js";
 import { uuidTimeAt } from "../task/uuid.js";
-import { checkPayload, toSpec } from "../task/validate.js";
+import { checkDraft, checkPayload, fillIn, type SpecContext, toSpec } from "../task/validate.js";
 import { AlikeSubmission } from "./alike.js";
 import type { Submission } from "./coordinator.js";
 import type { Parts } from "./parts.js";
@@ -50,6 +50,9 @@ export class Target {
   }
 }
 
+/** Drafts that passed the rules which need neither settings nor time; a stream shares them. */
+const sound = new WeakSet<TaskDraft>();
+
 /** Makes the tasks of one request: judged, each with its id. */
 export class Intake {
   readonly #parts: Parts;
@@ -87,9 +90,14 @@ export class Intake {
     return newTask(id, spec, traceContext, submission.payload);
   }
 
-  /** Judged once: all are of one queue, and come at one time. */
-  #specOf(shared: TaskDraft, target: Target): TaskSpec {
-    const spec = this.#specs.get(shared) ?? this.#judge(shared, target);
+  /** Made once: all are of one queue, and come at one time. */
+  #specOf(shared: TaskDraft, { queue }: Target): TaskSpec {
+    let spec = this.#specs.get(shared);
+    if (!spec) {
+      if (!sound.has(shared)) checkDraft(shared);
+      sound.add(shared);
+      spec = fillIn(shared, this.#contextOf(queue));
+    }
     this.#specs.set(shared, spec);
     this.#shared = shared;
     this.#spec = spec;
@@ -97,7 +105,11 @@ export class Intake {
   }
 
   #judge(draft: TaskDraft, { queue }: Target): TaskSpec {
-    return toSpec(draft, { namespace: this.#namespace, queue, now: this.#now });
+    return toSpec(draft, this.#contextOf(queue));
+  }
+
+  #contextOf(queue: QueueSettings): SpecContext {
+    return { namespace: this.#namespace, queue, now: this.#now };
   }
 
   #formIdOf(submission: AlikeSubmission, target: Target): string {

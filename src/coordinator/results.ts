@@ -25,16 +25,23 @@ export class ResultDesk {
   take(session: WorkerSession, results: readonly WorkerResult[]): void {
     const reports: Report[] = [];
     const { settling } = session;
+    let ended = 0;
+    let oldest = Infinity;
     for (const { key, outcome } of results) {
       const before = settling.size;
       if (settling.add(key).size === before) continue;
       const held = session.takeKey(key);
+      if (held) {
+        ended += 1;
+        if (held.since < oldest) oldest = held.since;
+      }
       const report = { key, token: held?.lease.token ?? bytesOfKey(key), outcome, held };
       const standing = this.#notes.standing(key);
       if (!standing) reports.push(report);
       // Whoever sees the attempt end finds all its logs, and the next one its checkpoint.
       else void standing.then(() => this.#settle(session, [report]));
     }
+    if (ended > 0) session.standby.ended(ended, oldest);
     if (reports.length > 0) void this.#settle(session, reports);
   }
 

@@ -4,7 +4,7 @@ import { limits } from "../limits.js";
 import { slotOfId, slotOfLeaseToken } from "../task/ids.js";
 import { Batcher, Failed } from "./batcher.js";
 import type { Dispatcher } from "./dispatcher.js";
-import type { GoAway, Heartbeat, SessionHello, SessionPort, WorkerFrame } from "./frames.js";
+import type { GoAway, Heartbeat, Offer, SessionHello, SessionPort, WorkerFrame } from "./frames.js";
 import type { Notes } from "./notes.js";
 import type { Parts } from "./parts.js";
 import { partitionwise } from "./partitionwise.js";
@@ -12,7 +12,7 @@ import { Renewer } from "./renewer.js";
 import type { ResultDesk } from "./results.js";
 import { SessionOpener } from "./session-opener.js";
 import type { Settler } from "./settle.js";
-import { type Held, type SessionOwner, tokenKey, WorkerSession } from "./worker-session.js";
+import { type Held, type SessionOwner, WorkerSession } from "./worker-session.js";
 
 /** Leases looked up per heartbeat behind the lossy hints, and from which age on, in ms. */
 const verifyLeases = 100;
@@ -26,6 +26,9 @@ interface Delivery {
   readonly session: WorkerSession;
   readonly held: Held;
 }
+
+const lessThan = (before: Offer, offer: Offer | undefined): boolean =>
+  offer !== undefined && offer.slots < before.slots;
 
 /** The worker sessions whose stream is here. */
 export class SessionBook implements SessionOwner {
@@ -73,8 +76,8 @@ export class SessionBook implements SessionOwner {
   get size(): number {
     return this.#sessions.size;
   }
-  monotonic(): number {
-    return this.#parts.clock.monotonic();
+  get clock(): Parts["clock"] {
+    return this.#parts.clock;
   }
   wallNow(): number {
     return this.#parts.clock.now();
@@ -103,6 +106,7 @@ export class SessionBook implements SessionOwner {
     staying.sort((a, b) => a.connectedAt - b.connectedAt);
     for (const session of staying.slice(0, count)) {
       session.draining = true;
+      session.standby.clear();
       const reconnectDelayMs = Math.round(this.#parts.random.next() * spreadMs);
       session.port.send({ goAway: { reason, reconnectDelayMs } });
     }
@@ -163,11 +167,15 @@ export class SessionBook implements SessionOwner {
     this.#notes.take(session, frame);
     if (frame.results.length > 0) this.#results.take(session, frame.results);
     if (frame.progress.length > 0) this.#progress(session, frame);
-    if (frame.offer) session.offer = frame.offer;
     if (frame.leaving) session.leaving = true;
+    if (frame.leaving || lessThan(session.offer, frame.offer)) session.standby.clear();
+    if (frame.offer) {
+      session.offer = frame.offer;
+      this.#dispatcher.join(session);
+    }
+    session.sendStandby();
     if (frame.heartbeat) void this.#heartbeat(session, frame.heartbeat);
-    if (frame.offer) this.#dispatcher.join(session);
-    else if (frame.results.length > 0) this.#dispatcher.demandChanged(session);
+    if (frame.results.length > 0 && !frame.offer) this.#dispatcher.demandChanged(session);
   }
 
   demandChanged(session: WorkerSession): void {
@@ -198,12 +206,18 @@ export class SessionBook implements SessionOwner {
       sessionId: lease.sessionId,
       kind: "release",
       delayMs: 0,
+      unsent: true,
     } as const;
     this.#settler.settle([settlement]).catch(() => {
       // Its next heartbeat finds the lease, or its next opening, wherever that is.
       const session = this.#sessions.get(lease.sessionId);
       if (session) session.unsure = true;
     });
+  }
+
+  cancelUnsent({ token, sessionId }: Lease): void {
+    // If it fails, the sweep finds the lease once the grace is over.
+    this.#settler.settle([{ token, sessionId, kind: "cancel" }]).catch(() => undefined);
   }
 
   /** A running task was asked to stop: pass it on if its worker's stream is here. */
@@ -287,7 +301,7 @@ export class SessionBook implements SessionOwner {
           session.revoke(token, "the lease was lost with the store");
         for (const lease of opened.lostInTransit) {
           // Not if its delivery came in between.
-          if (!session.leases.has(tokenKey(lease.token))) this.handBack(lease);
+          if (!session.holds(lease.token)) this.handBack(lease);
         }
         this.#dispatcher.demandChanged(session);
         return true;
@@ -307,7 +321,7 @@ export class SessionBook implements SessionOwner {
    * heartbeat.
    */
   async #verify(session: WorkerSession): Promise<void> {
-    const now = this.monotonic();
+    const now = this.clock.monotonic();
     const old: Held[] = [];
     for (const held of session.leases.values()) {
       if (now - held.since >= verifyAfterMs) old.push(held);

@@ -1,14 +1,16 @@
 import type { Lease, SessionInfo } from "../broker/broker.js";
+import type { Clock } from "../clock.js";
 import type { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 import { bytesKey, bytesOfKey } from "../short-text.js";
 import type { Offer, Session, SessionHello, SessionPort, WorkerFrame } from "./frames.js";
+import { Standby } from "./standby.js";
 
 /** A lease as its session's coordinator keeps it. */
 export interface Held {
   readonly lease: Lease;
-  /** Monotonic ms of the delivery. */
-  readonly since: number;
+  /** Monotonic ms of the delivery; of the grant while it stands by. */
+  since: number;
   /** Heartbeats in a row that did not list it. */
   missed: number;
   cancelRequested: boolean;
@@ -19,7 +21,7 @@ export interface Held {
 
 /** What a session asks of the coordinator around it. */
 export interface SessionOwner {
-  monotonic(): number;
+  readonly clock: Pick<Clock, "monotonic" | "after">;
   wallNow(): number;
   coordinatorId: string;
   /** Slots, subscriptions or writability changed. */
@@ -28,11 +30,22 @@ export interface SessionOwner {
   gone(session: WorkerSession): void;
   /** The worker was told to stop it. */
   cancelSent(session: WorkerSession, held: Held): void;
-  /** It cannot be delivered: hand it back. */
+  /** It was not delivered: hand it back. */
   handBack(lease: Lease): void;
+  /** To be cancelled, and not delivered. */
+  cancelUnsent(lease: Lease): void;
 }
 
 export const tokenKey: (token: Uint8Array) => string = bytesKey;
+
+const heldOf = (lease: Lease, since: number): Held => ({
+  lease,
+  since,
+  missed: 0,
+  cancelRequested: lease.task.cancelRequestedAt !== undefined,
+  graceMs: limits.cancelGraceMs,
+  deliveryNoted: lease.task.cancellation?.deliveredAt !== undefined,
+});
 
 /**
  * One stream of a worker session: its credit, and the leases that are out. Decides nothing by
@@ -44,7 +57,9 @@ export class WorkerSession implements Session {
   readonly namespace: string;
   readonly hello: SessionHello;
   readonly port: SessionPort;
+  /** Those that were sent. */
   readonly leases = new Map<string, Held>();
+  readonly standby: Standby;
   /** Results under way: their slots are free, their tokens still listed by the worker. */
   readonly settling = new Set<string>();
   /** Ends with the stream: what waits on this session's behalf stops. */
@@ -81,7 +96,8 @@ export class WorkerSession implements Session {
     this.port = port;
     this.#owner = owner;
     this.connectedAt = owner.wallNow();
-    this.renewedAt = owner.monotonic();
+    this.standby = new Standby(owner.clock, ({ lease }) => owner.handBack(lease));
+    this.renewedAt = owner.clock.monotonic();
     this.lastHeartbeatAt = this.connectedAt;
   }
 
@@ -95,10 +111,34 @@ export class WorkerSession implements Session {
     this.ended.abort(reason);
   }
 
-  /** How many leases it may be given now. Never more than the offer leaves free. */
+  get #takesLeases(): boolean {
+    return !this.closed && !this.leaving && !this.draining && this.port.writable;
+  }
+
+  /** How many leases it may be sent now. Never more than the offer leaves free. */
   get free(): number {
-    if (this.closed || this.leaving || this.draining || !this.port.writable) return 0;
-    return Math.max(0, this.offer.slots - this.leases.size - this.reserved);
+    return this.#takesLeases ? Math.max(0, this.#left) : 0;
+  }
+
+  /**
+   * How many leases it may be given now: those that it may be sent, and those that may stand by.
+   */
+  get room(): number {
+    if (!this.#takesLeases) return 0;
+    return Math.max(0, this.#left + this.standby.most(this.offer.slots, this.#maxBytes));
+  }
+
+  /** Payload and record bytes that it may be given now. */
+  get roomBytes(): number {
+    return this.#maxBytes - this.standby.bytes;
+  }
+
+  get #left(): number {
+    return this.offer.slots - this.leases.size - this.standby.size - this.reserved;
+  }
+
+  get #maxBytes(): number {
+    return this.offer.maxBytes || limits.leaseBatchBytes;
   }
 
   receive(frame: WorkerFrame): void {
@@ -107,6 +147,7 @@ export class WorkerSession implements Session {
   }
 
   onWritable(): void {
+    this.sendStandby();
     this.#owner.demandChanged(this);
   }
 
@@ -127,22 +168,34 @@ export class WorkerSession implements Session {
       for (const lease of leases) this.#owner.handBack(lease);
       return;
     }
-    this.hold(leases);
-    this.port.send({ leases }, atOnce);
+    if (this.standby.size === 0 && leases.length <= this.offer.slots - this.leases.size) {
+      this.hold(leases);
+      this.port.send({ leases }, atOnce);
+      return;
+    }
+    const since = this.#owner.clock.monotonic();
+    for (const lease of leases) this.standby.add(tokenKey(lease.token), heldOf(lease, since));
+    this.sendStandby();
+    if (this.draining || this.leaving) this.standby.clear();
   }
 
   hold(leases: readonly Lease[]): void {
-    const since = this.#owner.monotonic();
-    for (const lease of leases) {
-      this.leases.set(tokenKey(lease.token), {
-        lease,
-        since,
-        missed: 0,
-        cancelRequested: lease.task.cancelRequestedAt !== undefined,
-        graceMs: limits.cancelGraceMs,
-        deliveryNoted: lease.task.cancellation?.deliveredAt !== undefined,
-      });
-    }
+    const since = this.#owner.clock.monotonic();
+    for (const lease of leases) this.leases.set(tokenKey(lease.token), heldOf(lease, since));
+  }
+
+  /** What stands by leaves at once, as far as there are free slots. */
+  sendStandby(): void {
+    const count = Math.min(this.standby.size, this.offer.slots - this.leases.size);
+    if (count <= 0 || this.closed || !this.port.writable) return;
+    const since = this.#owner.clock.monotonic();
+    const leases: Lease[] = [];
+    this.standby.take(count, (held, key) => {
+      held.since = since;
+      this.leases.set(key, held);
+      leases.push(held.lease);
+    });
+    this.port.send({ leases }, true);
   }
 
   /** Takes a lease off the books; undefined if it is not out. */
@@ -158,12 +211,14 @@ export class WorkerSession implements Session {
 
   /** Tells the worker that a lease ended without it. */
   revoke(token: Uint8Array, reason: string): void {
-    if (!this.take(token) || this.closed) return;
+    if (this.standby.drop(tokenKey(token)) || !this.take(token) || this.closed) return;
     this.port.send({ commands: [{ kind: "revoke", token, reason }] });
     this.#owner.demandChanged(this);
   }
 
   requestCancel(taskId: string, graceMs: number): void {
+    const unsent = this.standby.dropTask(taskId);
+    if (unsent) this.#owner.cancelUnsent(unsent.lease);
     for (const held of this.leases.values()) {
       if (held.lease.task.id !== taskId) continue;
       held.cancelRequested = true;
@@ -184,10 +239,16 @@ export class WorkerSession implements Session {
     for (const held of this.leases.values()) if (held.cancelRequested) this.#sendCancel(held);
   }
 
-  /** Tokens of every lease that is out, or whose result is under way. */
+  /** It is out, or stands by. */
+  holds(token: Uint8Array): boolean {
+    const key = tokenKey(token);
+    return this.leases.has(key) || this.standby.has(key);
+  }
+
+  /** Tokens of every lease that is out or stands by, or whose result is under way. */
   inventory(): Uint8Array[] {
-    const settling = [...this.settling].map(bytesOfKey);
-    return [...[...this.leases.values()].map((held) => held.lease.token), ...settling];
+    const held = [...this.leases.values(), ...this.standby.held()];
+    return [...held.map(({ lease }) => lease.token), ...[...this.settling].map(bytesOfKey)];
   }
 
   /**

@@ -89,8 +89,8 @@ interface RedisContext {
 }
 
 function nodesOf(config: Config, clock: Clock, random: Random): Nodes {
-  const { outboxEntries, outboxBytes, lanesPerQueue } = limits;
-  const bounds = { outboxEntries, outboxBytes, lanesPerQueue };
+  const { outboxEntries, outboxBytes, lanesPerQueue, bundleTasks } = limits;
+  const bounds = { outboxEntries, outboxBytes, lanesPerQueue, bundleTasks };
   return new Nodes({
     urls: redisUrlsOf(config.redis_url),
     bases: basesOf(config.redis_prefix, config.partitions),

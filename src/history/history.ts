@@ -1,4 +1,4 @@
-import type { Transition } from "../broker/broker.js";
+import type { RecordedItem, Transition } from "../broker/broker.js";
 import type { TaskFilter } from "../task/filter.js";
 import type { LogEntry, LogPlace } from "../task/log.js";
 import type { BatchBar, BatchHistory } from "./batches.js";
@@ -57,6 +57,8 @@ export interface History {
    * whatever the version.
    */
   record(transitions: readonly Told[]): Promise<RecordOutcome[]>;
+  /** Undefined: this history holds ends of tasks no better than its callers do. */
+  readonly sheets: EndSheets | undefined;
   /**
    * Cancels a row that is live here, when the broker does not know it. Undefined: no such live row.
    */
@@ -190,6 +192,31 @@ export interface LogQuery extends LogsBehind {
   /** Only of this attempt; undefined: of all. */
   readonly attempt?: number | undefined;
   readonly limit: number;
+}
+
+/** Ends of tasks, side by side, which wait to be written together. */
+export interface EndSheet {
+  readonly size: number;
+  /** Of memory. Estimated. */
+  readonly bytes: number;
+  /**
+   * `refused`: only a task that is plain and completed is kept here, with its payload, omitted or
+   * not.
+   */
+  take(told: Told): "taken" | "full" | "refused";
+  /** As they were taken, by their place. */
+  itemOf(nth: number): RecordedItem;
+  toldOf(nth: number): Told;
+}
+
+export interface EndSheets {
+  create(): EndSheet;
+  /**
+   * Writes all of them in one transaction, as if only those had a live row whose payload was
+   * omitted: then these sheets must not be used any more. False: it is otherwise, or one is
+   * refused, and nothing is written.
+   */
+  record(sheets: readonly EndSheet[]): Promise<boolean>;
 }
 
 export interface ListQuery extends TaskFilter {

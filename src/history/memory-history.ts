@@ -50,6 +50,7 @@ export function createMemoryHistory(options: MemoryHistoryOptions = {}): History
     clearMarkers: (markers) => step(() => writes.clearMarkers(store, markers)),
     staleMarkers: (idleMs, limit) => step((now) => reads.staleMarkers(store, now, idleMs, limit)),
     prepare: (told) => told,
+    sheets: undefined,
     record: (transitions) => step((now) => writes.record(store, transitions, now)),
     cancelLive: (space, id, why) => step((now) => writes.cancelLive(store, space, id, why, now)),
     revive: (namespace, taskIds) =>

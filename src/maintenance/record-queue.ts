@@ -1,5 +1,7 @@
 import type { Births, Transition } from "../broker/broker.js";
+import type { EndSheets } from "../history/history.js";
 import { type Birth, HeldBirths, type Readiness } from "./held-births.js";
+import { HeldEnds, type HeldSheet } from "./held-ends.js";
 import { Entry } from "./record-entry.js";
 
 /** Entries on their way to history; all of a task that travel together stand side by side. */
@@ -42,21 +44,28 @@ export class RecordQueue {
   /** Of which something waits. */
   readonly #lines: Record<Line, Set<TaskEntries>> = { awaited: new Set(), gathered: new Set() };
   readonly births = new HeldBirths();
+  readonly ends: HeldEnds;
   #bytes = 0;
   #count = 0;
 
+  /** `sheets`: where history holds ends better than this does. */
+  constructor(sheets: EndSheets | undefined) {
+    this.ends = new HeldEnds(sheets);
+  }
+
   /** Of all entries not yet dismissed, waiting or not. */
   get bytes(): number {
-    return this.#bytes + this.births.bytes;
+    return this.#bytes + this.births.bytes + this.ends.bytes;
   }
 
   /** Entries not yet dismissed. */
   get count(): number {
-    return this.#count + this.births.size;
+    return this.#count + this.births.size + this.ends.size;
   }
 
   /** All entries not yet dismissed. */
   held(): Entry[] {
+    this.dissolve(this.ends.takeAll());
     for (const birth of this.births.takeDue(always, always, "any")) {
       this.#addAlone(birth);
     }
@@ -69,6 +78,7 @@ export class RecordQueue {
    */
   find(transition: Transition): Entry | undefined {
     if (transition.outboxId === undefined) return undefined;
+    this.#meet(transition.task.id);
     if (this.births.has(transition)) this.#addAlone(this.births.take(transition.task.id)!);
     const known = this.#tasks.get(transition.task.id);
     return known?.entries.find((entry) => entry.tells(transition));
@@ -79,12 +89,42 @@ export class RecordQueue {
     this.births.add(births, givenAt);
   }
 
+  /**
+   * An end for which nobody waits, where history holds such ends in sheets. False: it is to be
+   * added as any other.
+   */
+  takeEnd(transition: Transition, givenAt: number): boolean {
+    const { id } = transition.task;
+    if (this.#tasks.has(id) || !this.ends.take(transition, givenAt)) return false;
+    const birth = this.births.take(id);
+    if (birth) this.ends.cover(birth);
+    return true;
+  }
+
+  /** These sheets cannot be written as they are: what they hold waits as any other. */
+  dissolve(sheets: readonly HeldSheet[]): void {
+    for (const sheet of sheets) {
+      for (const { told, birth } of this.ends.dissolve(sheet)) {
+        const entry = new Entry(told, told, false, sheet.givenAt);
+        if (birth && !entry.coverBirth(birth)) this.#addAlone(birth);
+        this.#add(entry);
+      }
+    }
+  }
+
+  /** Something else is told of a task: it must not come before what its sheet holds. */
+  #meet(taskId: string): void {
+    const sheet = this.ends.takeSheetOf(taskId);
+    if (sheet) this.dissolve([sheet]);
+  }
+
   /** A birth that its task's end is not to cover. */
   #addAlone(birth: Birth): void {
     this.#add(entryOf(birth));
   }
 
   add(entry: Entry): void {
+    this.#meet(entry.taskId);
     const birth = this.births.take(entry.taskId);
     if (birth && !entry.coverBirth(birth)) this.#addAlone(birth);
     this.#add(entry);
@@ -128,7 +168,8 @@ export class RecordQueue {
 
   /** Tasks of the line, of which some may be flying. */
   waiting(line: Line): number {
-    return this.#lines[line].size + (line === "gathered" ? this.births.size : 0);
+    const { births, ends } = this;
+    return this.#lines[line].size + (line === "gathered" ? births.size + ends.size : 0);
   }
 
   /**
@@ -218,6 +259,7 @@ export class RecordQueue {
   /** Gives up everything, waiting or not. */
   clear(): Entry[] {
     this.births.clear();
+    this.ends.clear();
     const held = this.held();
     for (const line of Object.values(this.#lines)) line.clear();
     this.dismiss(held);

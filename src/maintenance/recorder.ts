@@ -15,6 +15,7 @@ import { bytesOf, Entry, withAsked } from "./record-entry.js";
 import { RecordFlight } from "./record-flight.js";
 import { type Batch, type Line, RecordQueue, type Which } from "./record-queue.js";
 import { RunningWatch } from "./running-watch.js";
+import { SheetFlight } from "./sheet-flight.js";
 
 export interface RecorderOptions {
   readonly broker: Broker;
@@ -45,9 +46,10 @@ const runningBytesMax = 32 * 1024 * 1024;
 export class HistoryRecorder implements Recorder, Service {
   readonly #options: RecorderOptions;
   readonly #maxBytes: number;
-  readonly #queue = new RecordQueue();
+  readonly #queue: RecordQueue;
   readonly #watch: RunningWatch;
   readonly #flight: RecordFlight;
+  readonly #sheets: SheetFlight;
   readonly #births: BirthCheck;
   readonly #flights = new Map<Line, Promise<void>>();
   #looking: Promise<void> | undefined;
@@ -63,7 +65,16 @@ export class HistoryRecorder implements Recorder, Service {
   constructor(options: RecorderOptions) {
     this.#options = options;
     this.#maxBytes = options.maxBytes ?? limits.unrecordedBytes;
+    this.#queue = new RecordQueue(options.history.sheets);
     this.#flight = new RecordFlight(options, this.#queue, () => this.#pump());
+    this.#sheets = new SheetFlight(options, this.#queue, {
+      onDue: () => this.#pump(),
+      onLanded: (error) => {
+        if (error === undefined) this.#failures = 0;
+        else this.#failed(error);
+        this.#pump();
+      },
+    });
     this.#births = new BirthCheck(options.broker, options.clock, this.#queue.births);
     this.#watch = new RunningWatch({
       clock: options.clock,
@@ -100,7 +111,8 @@ export class HistoryRecorder implements Recorder, Service {
     this.#gatherTimer?.cancel();
     this.#pauseTimer = this.#gatherTimer = undefined;
     await Promise.all(this.#flights.values());
-    await Promise.all([this.#flight.stop(), this.#looking, this.#births.stop()]);
+    await Promise.all([this.#flight.stop(), this.#sheets.stop()]);
+    await Promise.all([this.#looking, this.#births.stop()]);
     const error = new DroverError(
       "history_unavailable",
       "the recorder stopped before history answered",
@@ -126,7 +138,9 @@ export class HistoryRecorder implements Recorder, Service {
 
   keep(transition: Transition): void {
     const asked = this.#watch.forget(transition.task.id, transition.task.version);
-    if (this.#stopped || this.#queue.find(transition) || !this.#hasRoom(transition)) return;
+    if (this.#stopped) return;
+    if (this.#hasRoom(transition) && this.#queue.takeEnd(transition, this.#turn())) return;
+    if (this.#queue.find(transition) || !this.#hasRoom(transition)) return;
     this.#add(transition, false, asked);
   }
 
@@ -151,6 +165,7 @@ export class HistoryRecorder implements Recorder, Service {
     this.#flushes += 1;
     this.#pump();
     try {
+      await this.#sheets.landed();
       await Promise.allSettled(this.#queue.held().map((entry) => entry.done));
     } finally {
       this.#flushes -= 1;
@@ -189,7 +204,13 @@ export class HistoryRecorder implements Recorder, Service {
   #pump(): void {
     if (this.#stopped || this.#pauseTimer) return;
     this.#launch("awaited", { until: Number.POSITIVE_INFINITY });
+    this.#sheets.pump(this.#isUrgent);
     this.#gather();
+  }
+
+  /** Nothing is gathered then. */
+  get #isUrgent(): boolean {
+    return this.#flushes > 0 || this.#queue.bytes > this.#maxBytes / 2;
   }
 
   /**
@@ -200,7 +221,7 @@ export class HistoryRecorder implements Recorder, Service {
     if (this.#flights.has("gathered")) return;
     const oldest = this.#queue.oldest("gathered");
     if (oldest === undefined) return;
-    if (this.#flushes > 0 || this.#queue.bytes > this.#maxBytes / 2) {
+    if (this.#isUrgent) {
       return void this.#launch("gathered", { until: Number.POSITIVE_INFINITY });
     }
     const { clock } = this.#options;

@@ -127,7 +127,8 @@ export function slotOfLeaseToken(token: Uint8Array): number | undefined {
 const eight = new Uint8Array(8);
 const asDouble = new DataView(eight.buffer);
 
-function fencingOfToken(token: Uint8Array): number {
+/** Of bytes that can be a token. */
+export function fencingOfToken(token: Uint8Array): number {
   for (let n = 0; n < 8; n += 1) eight[n] = token[leaseTokenProofAt + n]!;
   return asDouble.getFloat64(0);
 }

@@ -52,6 +52,11 @@ export interface SpecContext {
 /** Judges a draft and fills in what it leaves open. Throws a DroverError that names the field. */
 export function toSpec(draft: TaskDraft, context: SpecContext): TaskSpec {
   checkDraft(draft);
+  return fillIn(draft, context);
+}
+
+/** As `toSpec`, of a draft that passed `checkDraft` before. */
+export function fillIn(draft: TaskDraft, context: SpecContext): TaskSpec {
   const { namespace, queue, now } = context;
   const { maxRetries, retry, timeoutMs } = retryTermsOf(draft, draft.type, queue);
   return {

@@ -69,6 +69,13 @@ export class Writer {
     this.#at += length;
   }
 
+  /** Begins a message whose length is known: so many bytes have to follow. */
+  lead(field: number, length: number): void {
+    this.#tag(field, 2);
+    this.#room(5);
+    this.#varint(length);
+  }
+
   /** A copy of what was written from there on. */
   since(from: number): Uint8Array {
     return Uint8Array.from(this.#bytes.subarray(from, this.#at));

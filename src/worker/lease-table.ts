@@ -1,3 +1,4 @@
+import { ChurnMap } from "../churn.js";
 import { bytesKey } from "../short-text.js";
 import { TaskAbortedError, type AbortCause } from "./errors.js";
 
@@ -65,7 +66,7 @@ class HeldLease implements RunningLease {
  * still ends.
  */
 export class LeaseTable {
-  readonly #entries = new Map<string, HeldLease>();
+  readonly #entries = new ChurnMap<string, HeldLease>();
   #held = 0;
   #waiting: (() => void)[] = [];
 

@@ -1,3 +1,4 @@
+import { ChurnMap } from "../churn.js";
 import { ResultStatus } from "../../gen/drover/v1/task_pb.js";
 import { limits } from "../limits.js";
 import type { Ack } from "./hot-frames.js";
@@ -30,7 +31,7 @@ const countCeiling = 16_000;
  * its lease is revoked.
  */
 export class UnackedResults {
-  readonly #entries = new Map<string, Unacked>();
+  readonly #entries = new ChurnMap<string, Unacked>();
   /** In order; those before `#next` were sent, those that are gone are passed over. */
   #queue: Unacked[] = [];
   #next = 0;

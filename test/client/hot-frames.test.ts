@@ -4,10 +4,16 @@ import { describe, expect, it } from "vitest";
 import {
   SubmitStreamRequestSchema,
   SubmitStreamResponseSchema,
+  SubmitTasksRequestSchema,
 } from "../../gen/drover/v1/task_pb.js";
 import { encodeAnyTask } from "../../src/client/convert.js";
-import { encodeTask } from "../../src/client/encode-task.js";
-import { readAnswers, streamFrame, toSubmitStatus } from "../../src/client/hot-frames.js";
+import { encodeItem, taskOf } from "../../src/client/encode-task.js";
+import {
+  readAnswers,
+  streamFrame,
+  toSubmitStatus,
+  unaryRequest,
+} from "../../src/client/hot-frames.js";
 import type { Submission } from "../../src/client/submissions.js";
 import type { TaskOptions } from "../../src/client/task.js";
 import { encoded, rewritten } from "../support/wire-arbitraries.js";
@@ -55,6 +61,9 @@ const payload = fc.oneof(
   fc.nat(3).map((n) => "\u00fc".repeat(n * 90_000)),
 );
 
+const encodeTask = (type: string, it: unknown, task: TaskOptions): Uint8Array =>
+  taskOf(encodeItem(type, it, task));
+
 function outcomeOf<T>(run: () => T): T | string {
   try {
     return run();
@@ -94,18 +103,35 @@ describe("frames of a submit stream", () => {
     expect(outcomeOf(() => readAnswers(bytes))).toEqual(general);
   });
 
-  it("tasks are sent under rising numbers", () => {
-    const submission = (requestId: string) =>
-      ({ task: encodeTask("a", requestId, {}), requestId }) as Submission;
-    const bytes = streamFrame([submission("one"), submission("two")], 127);
+  const requestIds = [
+    "0190aaaa-0000-7000-8000-000000000001",
+    "0190aaaa-0000-7000-8000-000000000002",
+  ];
+  const submissions = (payloads: readonly unknown[]): Submission[] =>
+    requestIds.map((requestId, nth) => {
+      const item = encodeItem("a", payloads[nth], {});
+      item.write(requestId, item.length - requestId.length);
+      return { item } as Submission;
+    });
+
+  it.each([
+    ["short", "two"],
+    ["long", "two".repeat(50_000)],
+  ])("tasks are sent under rising numbers, with their request ids: %s ones", (_, two) => {
+    const bytes = streamFrame(submissions(["one", two]), 127);
     const { items } = fromBinary(SubmitStreamRequestSchema, bytes);
-    expect(items.map(({ number, requestId }) => [number, requestId])).toEqual([
-      [127, "one"],
-      [128, "two"],
-    ]);
+    expect(items.map(({ number }) => number)).toEqual([127, 128]);
+    expect(items.map(({ requestId }) => requestId)).toEqual(requestIds);
     expect(items[1]!.task).toMatchObject({
       type: "a",
-      payloadBlob: { data: Buffer.from('"two"') },
+      payloadBlob: { data: Buffer.from(JSON.stringify(two)) },
     });
+  });
+
+  it("the same tasks go into a unary request", () => {
+    const request = fromBinary(SubmitTasksRequestSchema, unaryRequest(submissions([1, 2])));
+    expect(request.requestIds).toEqual(requestIds);
+    const payloads = request.tasks.map(({ payloadBlob }) => payloadBlob?.data);
+    expect(payloads).toEqual([Buffer.from("1"), Buffer.from("2")]);
   });
 });

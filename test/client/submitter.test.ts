@@ -164,6 +164,26 @@ describe("submitting", () => {
     expect(await lost).toMatchObject({ id: "client_closed" });
   });
 
+  it("when it closes, tells all that have no answer, whichever were answered", async () => {
+    const coordinator = await startFakeCoordinator();
+    const client = clientOf(coordinator.address);
+    const outcomes = Array.from({ length: 6 }, (_, nth) =>
+      client.submit("task", nth).then(
+        () => "taken",
+        (error: { id: string }) => error.id,
+      ),
+    );
+    const stream = await coordinator.submits.next("submit stream");
+    const { items } = await stream.frames.next("frame");
+    for (const nth of [5, 2, 1]) {
+      accept(stream, [items[nth]!]);
+      await outcomes[nth];
+    }
+    await client.close({ graceMs: 1 });
+    const lost = "client_closed";
+    expect(await Promise.all(outcomes)).toEqual([lost, "taken", "taken", lost, lost, "taken"]);
+  });
+
   it("lets go of a stream nobody uses", async () => {
     const clock = createManualClock();
     const coordinator = await startFakeCoordinator();

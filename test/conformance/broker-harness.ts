@@ -4,7 +4,10 @@ import type { Broker } from "../../src/broker/broker.js";
  * What a suite may lower, so that a bound is reached with a handful of tasks. Brokers take it as
  * option `bounds`.
  */
-export type BrokerBounds = Record<"outboxEntries" | "outboxBytes" | "lanesPerQueue", number>;
+export type BrokerBounds = Record<
+  "outboxEntries" | "outboxBytes" | "lanesPerQueue" | "bundleTasks",
+  number
+>;
 
 export interface BrokerHarnessOptions {
   /** Default 1. */

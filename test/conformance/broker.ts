@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { Task } from "../../src/task/task.js";
 import type { MakeBroker } from "./broker-harness.js";
 import { atHandChecks } from "./broker/at-hand.js";
 import { checkpointChecks } from "./broker/checkpoints.js";
@@ -37,10 +38,14 @@ export const brokerChecks: readonly Check[] = [
 ];
 
 /** Runs one check on a broker of its own; rejects if a promise is broken. */
-export async function runCheck(check: Check, make: MakeBroker): Promise<void> {
+export async function runCheck(
+  check: Check,
+  make: MakeBroker,
+  usual?: Partial<Task>,
+): Promise<void> {
   const harness = await make(check.options);
   try {
-    const kit = new Kit(harness, await harness.broker.now());
+    const kit = new Kit(harness, await harness.broker.now(), check.durable ? {} : usual);
     await kit.openAll();
     await check.run(kit);
     await kit.assertCounts();
@@ -50,8 +55,8 @@ export async function runCheck(check: Check, make: MakeBroker): Promise<void> {
   }
 }
 
-/** The conformance suite, for any implementation. */
-export function exerciseBroker(name: string, make: MakeBroker): void {
+/** The conformance suite, for any implementation. `usual`: see Kit. */
+export function exerciseBroker(name: string, make: MakeBroker, usual?: Partial<Task>): void {
   describe(`${name} keeps the promises of a broker`, () => {
     it("B13 starts cold and empty", async () => {
       const harness = await make();
@@ -67,7 +72,7 @@ export function exerciseBroker(name: string, make: MakeBroker): void {
     });
 
     for (const check of brokerChecks) {
-      it(`${check.promise} ${check.name}`, () => runCheck(check, make));
+      it(`${check.promise} ${check.name}`, () => runCheck(check, make, usual));
     }
   });
 }

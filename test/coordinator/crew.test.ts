@@ -2,20 +2,22 @@ import { expect, test } from "vitest";
 import { Crew } from "../../src/coordinator/crew.js";
 import type { SessionPort } from "../../src/coordinator/frames.js";
 import { type SessionOwner, WorkerSession } from "../../src/coordinator/worker-session.js";
+import { createManualClock } from "../support/manual-clock.js";
 
 const owner: SessionOwner = {
   coordinatorId: "",
   wallNow: () => 0,
-  monotonic: () => 0,
+  clock: createManualClock(),
   demandChanged: () => undefined,
   frame: () => undefined,
   gone: () => undefined,
   cancelSent: () => undefined,
   handBack: () => undefined,
+  cancelUnsent: () => undefined,
 };
 
 /** A crew of such sessions; `asked` counts how often one was asked whether it can take more. */
-function crewOf(sizes: readonly number[]) {
+function crewOf(sizes: readonly number[], partitions = 1) {
   const counts = { asked: 0 };
   const port: SessionPort = {
     get writable() {
@@ -26,7 +28,8 @@ function crewOf(sizes: readonly number[]) {
     close: () => undefined,
   };
   const sessions = sizes.map((slots, n) => {
-    const subscriptions = [{ queue: "default", types: ["noop"], weight: 1 }];
+    const queues = partitions === 1 ? ["default"] : ["q0", "q1", "q2", "q3"];
+    const subscriptions = queues.map((queue) => ({ queue, types: ["noop"], weight: 1 }));
     const hello = {
       workerId: `worker-${n}`,
       sessionId: `session-${n}`,
@@ -39,7 +42,7 @@ function crewOf(sizes: readonly number[]) {
     };
     return new WorkerSession("default", hello, port, owner);
   });
-  const crew = new Crew("key", sessions[0]!, 1);
+  const crew = new Crew("key", sessions[0]!, partitions);
   for (const session of sessions) crew.sessions.add(session);
   return { crew, sessions, counts };
 }
@@ -78,4 +81,53 @@ test("a lease call asks each of a thousand sessions a few times, not a thousand 
   counts.asked = 0;
   expect(crew.hasFree).toBe(true);
   expect(counts.asked).toBe(1);
+});
+
+/**
+ * Such a session has just ended as many tasks as it has slots, and has leases out in all of them.
+ */
+function fastAndBusy(session: WorkerSession): void {
+  session.standby.ended(session.offer.slots, 0);
+  session.reserved = session.offer.slots;
+}
+
+const partOf = (crew: Crew, more: boolean) => Object.assign(crew.inTurn()[0]!, { more });
+
+test("room for leases that stand by is taken only where there is more work than the last call took", () => {
+  const { crew, sessions } = crewOf([10]);
+  fastAndBusy(sessions[0]!);
+  expect(crew.wants(sessions[0]!)).toBe(false);
+  expect(crew.reserve(200, partOf(crew, false))).toEqual([]);
+  expect(crew.reserve(200)).toEqual([]);
+  const part = partOf(crew, true);
+  expect(crew.wants(sessions[0]!)).toBe(true);
+  expect(slotsOf(crew.reserve(200, part))).toEqual([10]);
+  expect(crew.wants(sessions[0]!)).toBe(false);
+});
+
+test("while another session of the crew has a free slot, nothing is taken to stand by", () => {
+  const { crew, sessions } = crewOf([10, 10]);
+  const part = partOf(crew, true);
+  fastAndBusy(sessions[0]!);
+  expect(crew.wants(sessions[0]!)).toBe(false);
+  expect(slotsOf(crew.reserve(200, part))).toEqual([10]);
+  expect(crew.wants(sessions[0]!)).toBe(true);
+  fastAndBusy(sessions[1]!);
+  expect(slotsOf(crew.reserve(200, part))).toEqual([10, 10]);
+});
+
+test("for a session of few slots nothing is taken to stand by", () => {
+  const { crew, sessions } = crewOf([3, 3]);
+  for (const session of sessions) fastAndBusy(session);
+  expect(crew.reserve(200, partOf(crew, true))).toEqual([]);
+});
+
+test("for a large crew, or one with work in several partitions, nothing is taken to stand by", () => {
+  const large = crewOf(Array.from({ length: 17 }, () => 10));
+  for (const session of large.sessions) fastAndBusy(session);
+  expect(large.crew.reserve(200, partOf(large.crew, true))).toEqual([]);
+  const wide = crewOf([10], 2);
+  fastAndBusy(wide.sessions[0]!);
+  expect(wide.crew.partitions.size).toBe(2);
+  expect(wide.crew.reserve(200, partOf(wide.crew, true))).toEqual([]);
 });

@@ -75,6 +75,10 @@ describe("Intake", () => {
       const alone = outcomeOf(() => intake.make(single, target));
       expect(outcomeOf(() => intake.make(alike, target))).toEqual(alone);
       expect(outcomeOf(() => intake.make(alike, target))).toEqual(alone);
+      const later = new Intake(parts, "n", now + 7);
+      expect(outcomeOf(() => later.make(alike, target))).toEqual(
+        outcomeOf(() => later.make(single, target)),
+      );
     },
   );
 

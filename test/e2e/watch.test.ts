@@ -3,18 +3,11 @@ import { createClient, type TaskEvent } from "../../src/client/index.js";
 import { loadConfig } from "../../src/config.js";
 import { createServer } from "../../src/server.js";
 import { createWorker, TaskFailedError } from "../../src/worker/index.js";
+import { memoryFlags } from "../support/memory-flags.js";
 import { quietLogger } from "../support/worker-kit.js";
 
 async function setUp() {
-  const flags = {
-    host: "127.0.0.1",
-    http_port: 0,
-    grpc_port: 0,
-    broker: "memory",
-    history: "memory",
-    log_level: "silent",
-  };
-  const server = createServer(loadConfig({ env: {}, flags }));
+  const server = createServer(loadConfig({ env: {}, flags: memoryFlags }));
   await server.start();
   onTestFinished(() => server.stop("the end of a test"));
   const address = `127.0.0.1:${server.grpcPort}`;

@@ -23,8 +23,8 @@ export function auditParts(redis: Redis, prefix: string): AuditParts {
   };
   let scripts = known.get(redis);
   if (!scripts) {
-    const { outboxEntries, outboxBytes, lanesPerQueue } = limits;
-    const bounds = { outboxEntries, outboxBytes, lanesPerQueue };
+    const { outboxEntries, outboxBytes, lanesPerQueue, bundleTasks } = limits;
+    const bounds = { outboxEntries, outboxBytes, lanesPerQueue, bundleTasks };
     scripts = createScripts(connection, { bounds, sweepGuardMs: 0, testSkew: false });
     known.set(redis, scripts);
   }

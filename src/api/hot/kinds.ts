@@ -17,19 +17,32 @@ const blobTag = bytesTag(6);
 const blobStart = Buffer.from([bytesTag(1), json.length, ...Buffer.from(json), bytesTag(2)]);
 const noBytes = new Uint8Array(0);
 
-/** Beyond so many, tasks are rather all different. */
+/** Beyond so many in a frame, tasks are rather all different. */
 const kindsMax = 4;
+/** What kinds that outlive their frame may take together. */
+const keptBytes = 4 * 1024;
 
 /**
- * Reads the tasks of a frame. Most are like one before but for the data of their payload, and need
- * not be taken apart again.
+ * Reads the tasks of a stream, frame by frame. Most are like one before but for the data of their
+ * payload, and need not be taken apart again.
  */
 export class Kinds {
-  readonly #known: Kind[] = [];
+  /** Learned last stand last. */
+  #known: Kind[] = [];
+  #learned = 0;
+  #bytes = 0;
   /** Of the task read last: whether others may share its draft, and where its own data stand. */
   alike = false;
   from = 0;
   to = 0;
+
+  /** Call before each frame. */
+  begin(): void {
+    this.#learned = 0;
+    if (this.#bytes <= keptBytes) return;
+    this.#known = [];
+    this.#bytes = 0;
+  }
 
   /** A task, up to the end of the reader's message. Its draft has no data if it is `alike`. */
   read(reader: Reader): Draft {
@@ -41,7 +54,7 @@ export class Kinds {
     }
     const { at } = reader;
     const draft = readDraft(reader);
-    if (this.#known.length < kindsMax) this.#learn(reader, at, draft);
+    if (this.#learned < kindsMax) this.#learn(reader, at, draft);
     return draft;
   }
 
@@ -85,10 +98,19 @@ export class Kinds {
     const before = Uint8Array.from(bytes.subarray(at, blobAt));
     const after = Uint8Array.from(bytes.subarray(next, end));
     draft.payload = payload && ofNoData;
-    this.#known.push({ before, after, shared: draft });
+    this.#keep({ before, after, shared: draft });
     this.alike = true;
   }
+
+  #keep(kind: Kind): void {
+    this.#learned += 1;
+    this.#bytes += sizeOf(kind);
+    this.#known.push(kind);
+    if (this.#known.length > kindsMax) this.#bytes -= sizeOf(this.#known.shift()!);
+  }
 }
+
+const sizeOf = ({ before, after }: Kind): number => before.length + after.length;
 
 const ofNoData: Payload = Object.freeze({ contentType: json, data: noBytes });
 

@@ -86,8 +86,9 @@ function ending(
       return ["retry", { error, retryCount, releases: 0, readyAt: now + retryInMs }];
     }
     case "release": {
-      const releases = task.releases + 1;
-      if (settlement.delayMs <= 0) return ["release", { releases, readyAt: now }];
+      const { unsent = false } = settlement;
+      const releases = task.releases + (unsent ? 0 : 1);
+      if (unsent || settlement.delayMs <= 0) return ["release", { releases, readyAt: now }];
       return ["releaseLater", { releases, readyAt: now + settlement.delayMs }];
     }
     case "lose": {

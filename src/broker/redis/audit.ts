@@ -36,7 +36,7 @@ const slice = 100;
 const plain = new Set(
   "m x k F ne lid ln qid qn nq sl lv mk ob oc oe co wt skew frozen d dl cd ex t".split(" "),
 );
-const owned = new Set(["p", "r", "h", "s", "sh", "z", "v", "L", "W", "c", "ll"]);
+const owned = new Set(["p", "r", "h", "b", "i", "s", "sh", "z", "v", "L", "W", "c", "ll"]);
 /** Sorted sets that hold tasks. */
 const holders = new Set(["d", "cd", "ex", "W", "sh"]);
 
@@ -144,8 +144,9 @@ async function auditTasks(walk: Walk, partition: number, ids: readonly Buffer[])
 function auditMembers(walk: Walk, partition: number, name: Buffer): Promise<boolean> {
   return eachSlice(walk, partition, name, async (ids) => {
     for (const ghost of await judge(walk, partition, ["members", name], ids)) {
-      const id = uuidText(asBytes(ghost));
-      walk.report(`partition ${partition}: task ${id} does not belong in ${shown(name)}`);
+      const member = asBytes(ghost);
+      const what = member.length < 16 ? "a bundle" : `task ${uuidText(member)}`;
+      walk.report(`partition ${partition}: ${what} does not belong in ${shown(name)}`);
     }
   });
 }

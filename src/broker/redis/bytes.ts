@@ -90,6 +90,12 @@ export class Packer {
     this.at += length;
   }
 
+  /** The few bytes between two places. */
+  part(data: Uint8Array, from: number, to: number): void {
+    this.room(to - from);
+    for (let n = from; n < to; n += 1) this.buffer[this.at++] = data[n]!;
+  }
+
   /** The bytes between two places. */
   stretch(data: Buffer, from: number, to: number): void {
     this.room(to - from);
@@ -287,4 +293,10 @@ export class PackedStrings implements Stretch {
     this.from = from;
     this.to = from + length;
   }
+}
+
+/** All strings of such a list. */
+export function stringsOf(packed: Buffer): Buffer[] {
+  const strings = new PackedStrings(packed);
+  return Array.from({ length: strings.count }, () => strings.next());
 }

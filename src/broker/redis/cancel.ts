@@ -2,12 +2,13 @@ import { uuidText } from "../../task/uuid.js";
 import { isFinal, type Task } from "../../task/task.js";
 import type { CancelItem, CancelReply } from "../broker.js";
 import type { Argument } from "./connection.js";
+import { isBundled } from "./bundle.js";
 import { checkpointKey, namespaceText, payloadKey, recordKey, resultKey } from "./keys.js";
 import { idBytes, unpackTask } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { unpackResult } from "./sections.js";
 import { readEnded } from "./outbox.js";
-import { readTransition, type Told } from "./settle.js";
+import { readTransition, type Told } from "./transition.js";
 import { inCalls, type Placed, type Store } from "./store.js";
 
 const chunkItems = 200;
@@ -130,6 +131,7 @@ async function getChunk(
   });
   const values = asList(await store.nodes.send(base, "MGET", keys));
   const absent: Placed<string>[] = [];
+  const bundled: Placed<string>[] = [];
   chunk.forEach(({ item, index }, i) => {
     const own = values.slice(i * 4, i * 4 + 4) as (Buffer | null)[];
     const [record, payload, result, checkpoint] = own;
@@ -138,12 +140,32 @@ async function getChunk(
       result: unpackResult(result),
       checkpoint: unpackResult(checkpoint),
     };
-    if (record) tasks[index] = unpackTask(uuidText(idBytes(item)), record, apart);
+    if (record && isBundled(record)) bundled.push(chunk[i]!);
+    else if (record) tasks[index] = unpackTask(uuidText(idBytes(item)), record, apart);
     else absent.push(chunk[i]!);
   });
+  if (bundled.length > 0) await getBundled(store, partition, bundled, tasks);
   if (absent.length === 0) return;
   const ids = absent.map(({ item }) => idBytes(item));
   for (const [nth, snapshot] of await readEnded(store, partition, ids)) {
     tasks[absent[nth]!.index] = unpackTask(uuidText(ids[nth]!), snapshot);
   }
+}
+
+/** What left its bundle meanwhile is read again where it stands now. */
+async function getBundled(
+  store: Store,
+  partition: number,
+  chunk: readonly Placed<string>[],
+  tasks: (Task | undefined)[],
+): Promise<void> {
+  const ids = chunk.map(({ item }) => idBytes(item));
+  const records = asList(await store.scripts.run("bundled", store.base(partition), ids));
+  const left: Placed<string>[] = [];
+  chunk.forEach((placed, i) => {
+    const record = records[i];
+    if (record) tasks[placed.index] = unpackTask(uuidText(ids[i]!), asBytes(record));
+    else left.push(placed);
+  });
+  if (left.length > 0) await getChunk(store, partition, left, tasks);
 }

@@ -17,12 +17,21 @@ export function completedTask(
 ): Task | undefined {
   const isHere = endedAt === undefined ? isNextOf(leased, record) : isStill(leased, record);
   if (!isHere || !isOfGrant(leased, record) || !hasPlainTail(leased, record)) return undefined;
+  return completed(leased, result, endedAt ?? timeAt(record.view, record.from + at.completed));
+}
+
+/** The task as it was leased, once it has completed. */
+export function completed(
+  leased: Task,
+  result: Payload | undefined,
+  completedAt: number | undefined,
+): Task {
   return {
     id: leased.id,
     namespace: leased.namespace,
     queue: leased.queue,
     type: leased.type,
-    priority: record.packed[record.from + at.priority] as Task["priority"],
+    priority: leased.priority,
     payload: leased.payload,
     maxRetries: leased.maxRetries,
     retry: leased.retry,
@@ -49,7 +58,7 @@ export function completedTask(
     workerId: leased.workerId,
     readyAt: undefined,
     startedAt: leased.startedAt,
-    completedAt: endedAt ?? timeAt(record.view, record.from + at.completed),
+    completedAt,
     cancelRequestedAt: undefined,
     result,
     error: undefined,

@@ -4,6 +4,7 @@ import { FreshTask, idOf, specOf } from "../../task/fresh-task.js";
 import type { Task } from "../../task/task.js";
 import type { EnqueueItem, EnqueueOutcome, EnqueueReply, LeaseRequest } from "../broker.js";
 import { isBirth, PackedBirths } from "./births.js";
+import { areAlike, itemStart } from "./bundle.js";
 import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
 import { laneText, placeIn, queueText } from "./keys.js";
@@ -11,6 +12,7 @@ import { leaseArguments, readLeases } from "./lease.js";
 import { Moulds } from "./mould.js";
 import { appendTask, packSize, payloadApart, waitsFor } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
+import { noBytes } from "./sections.js";
 import { type CallSize, inCalls, type Placed, type Store } from "./store.js";
 
 type Item = Placed<EnqueueItem>;
@@ -89,11 +91,32 @@ export function enqueueArguments(chunk: readonly Item[]): {
     const start = packItem(item, lanes.numberOf(item.task), apart !== undefined);
     if (start === undefined) continue;
     starts.push(start);
-    if (item instanceof FreshTask) moulds.learn(packer, from, item);
+    if (item instanceof FreshTask && chunk.length > 1) moulds.learn(packer, from, item);
   }
   const packed = packer.take();
-  const args = [String(lanes.size), ...lanes.args, packed, String(aparts.length), ...aparts];
+  const places = starts.length === chunk.length ? placesOf(chunk, starts, packed) : noBytes;
+  const args = [
+    String(lanes.size),
+    ...lanes.args,
+    packed,
+    places,
+    String(aparts.length),
+    ...aparts,
+  ];
   return { args, packed, starts };
+}
+
+/** Where each of some births starts and where they end, if all are of one kind; or else nothing. */
+function placesOf(chunk: readonly Item[], starts: readonly number[], packed: Buffer): Buffer {
+  if (chunk.length < 2) return noBytes;
+  const spec = specOf(chunk[0]!.item);
+  const isOfKind = ({ item }: Item, nth: number): boolean =>
+    specOf(item) === spec || areAlike(packed, starts[0]!, starts[nth]!);
+  if (!chunk.every(isOfKind)) return noBytes;
+  const places = Buffer.allocUnsafe(starts.length * 4 + 4);
+  starts.forEach((start, nth) => places.writeUInt32BE(start - itemStart, nth * 4));
+  places.writeUInt32BE(packed.length, starts.length * 4);
+  return places;
 }
 
 /** Where its record starts, if that is all there is to tell of its birth. */

@@ -3,6 +3,7 @@ import { uuidText } from "../../task/uuid.js";
 import type { Task } from "../../task/task.js";
 import { runEnd } from "../../task/times.js";
 import type { Lease, LeaseReply, LeaseRequest } from "../broker.js";
+import { readSlice } from "./bundle.js";
 import { PackedStrings, stretchOf } from "./bytes.js";
 import { type Argument, ownStoreId } from "./connection.js";
 import { laneText } from "./keys.js";
@@ -42,16 +43,24 @@ export function leaseArguments(store: Store, request: LeaseRequest): Argument[] 
 }
 
 export function readLeases(store: Store, request: LeaseRequest, reply: unknown): LeaseReply {
-  const [kind, more, lost, granted, aparts] = asList(reply);
+  const [kind, more, lost, granted, aparts, slices] = asList(reply);
   const { sessions } = request;
   const payloads = payloadsByPlace(asList(aparts));
+  const { partition } = request;
+  const leases = readGranted(store, partition, asBytes(granted ?? noBytes), payloads);
+  const alone = leases.length;
+  readSlices(store, partition, asList(slices), leases);
+  // In the order of their grants, which is that of the queue.
+  if (alone > 0 && leases.length > alone) leases.sort(byFencing);
   return {
     kind: asText(kind) as LeaseReply["kind"],
     more: asNumber(more) === 1,
     lostSessions: asList(lost).map((index) => sessions[asNumber(index)]!.sessionId),
-    leases: readGranted(store, request.partition, asBytes(granted ?? noBytes), payloads),
+    leases,
   };
 }
+
+const byFencing = (a: Lease, b: Lease): number => a.task.fencingToken - b.task.fencingToken;
 
 /** By turns id and record; empty if nothing was granted. */
 function readGranted(
@@ -73,6 +82,21 @@ function readGranted(
     store.fencing.saw(partition, task.fencingToken);
   }
   return leases;
+}
+
+/** By turns what the leases of a slice have in common, and its tasks as they came. */
+function readSlices(
+  store: Store,
+  partition: number,
+  slices: readonly Reply[],
+  leases: Lease[],
+): void {
+  for (let i = 0; i + 1 < slices.length; i += 2) {
+    readSlice(asBytes(slices[i]), asBytes(slices[i + 1]), (task, token) => {
+      leases.push(leaseOf(token, task, task.startedAt ?? 0));
+      store.fencing.saw(partition, task.fencingToken);
+    });
+  }
 }
 
 const nothingApart: Apart = Object.freeze({});

@@ -8,7 +8,10 @@ import { inlineBytes } from "./record.js";
 const tombBucketMs = 300_000;
 
 /** Bounds that a test may lower, so that it reaches them with a handful of tasks. */
-export type BrokerBounds = Record<"outboxEntries" | "outboxBytes" | "lanesPerQueue", number>;
+export type BrokerBounds = Record<
+  "outboxEntries" | "outboxBytes" | "lanesPerQueue" | "bundleTasks",
+  number
+>;
 
 export interface SourceOptions {
   readonly bounds: BrokerBounds;
@@ -34,9 +37,23 @@ export interface Library {
 
 const folder = new URL("./lua/", import.meta.url);
 /** In this order each part finds what it needs before it. */
-const partNames = "base record tomb book shelf grant plain take asked settle session alone".split(
-  " ",
-);
+const partNames = [
+  "base",
+  "record",
+  "tomb",
+  "book",
+  "shelf",
+  "grant",
+  "plain",
+  "bundle",
+  "take",
+  "slice",
+  "asked",
+  "settle",
+  "session",
+  "lanes",
+  "alone",
+];
 
 const fileOf = (name: string): string => readFileSync(new URL(`${name}.lua`, folder), "utf8");
 const include = /^-- @include (\w+)$/;
@@ -126,6 +143,7 @@ function numbersOf({ bounds, sweepGuardMs }: SourceOptions): Record<string, numb
     OUTBOX_ENTRIES: bounds.outboxEntries,
     OUTBOX_BYTES: bounds.outboxBytes,
     LANES_PER_QUEUE: bounds.lanesPerQueue,
+    BUNDLE_TASKS: bounds.bundleTasks,
     SWEEP_GUARD_MS: sweepGuardMs,
     SWEEP_GAP_MS: limits.sweepGapMs,
     SWEEP_BATCH: limits.sweepBatch,

@@ -1,6 +1,6 @@
-import { uuidText } from "../../task/uuid.js";
 import type { Transition } from "../broker.js";
-import { PackedStrings } from "./bytes.js";
+import { itemStart, itemsIn } from "./bundle.js";
+import { stringsOf } from "./bytes.js";
 import {
   nameOfEntry,
   outboxKey,
@@ -10,12 +10,12 @@ import {
   resultKey,
   type EntryKind,
 } from "./keys.js";
-import { hasPayloadApart, hasResultApart, idBytes, packedSize } from "./record.js";
+import { hasPayloadApart, hasResultApart, idBytes } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { unpackResult } from "./sections.js";
-import { type ToldChange, transitionOf } from "./settle.js";
+import { type ToldChange, transitionOf } from "./transition.js";
 import type { Store } from "./store.js";
-import { outcomeTold, snapshotTold } from "./told.js";
+import { partsTold, type ToldPart } from "./told.js";
 import { now } from "./sweep.js";
 
 /** Entries read at once; each may hold what a whole script has told, up to 1 MiB. */
@@ -61,7 +61,7 @@ function readEntry(partition: number, row: Reply, held: Reply | undefined): Told
   const name = nameOfEntry(asText(id), total, about.readUInt32BE(0), form);
   const at = about.readDoubleBE(6);
   const told =
-    form === "p" ? newTasks(asBytes(packed), total) : transitions(asBytes(packed), total, at);
+    form === "p" ? newTasks(asBytes(packed)) : partsTold(stringsOf(asBytes(packed)), total, at);
   return told.flatMap((part, place) =>
     held && asBytes(held)[place] === heldMark
       ? []
@@ -79,36 +79,14 @@ function readEntry(partition: number, row: Reply, held: Reply | undefined): Told
   );
 }
 
-type ToldPart = Pick<ToldChange, "id" | "outcome" | "payloadOmitted" | "snapshot">;
-
-/**
- * A list of MessagePack, by turns what it is about (outcome, payload omitted, task id, and behind
- * them the result where the outcome is yet to be applied), and a snapshot.
- */
-function transitions(packed: Buffer, total: number, at: number): ToldPart[] {
-  const strings = new PackedStrings(packed);
-  return Array.from({ length: total }, () => {
-    const about = strings.next();
-    return {
-      id: uuidText(about.subarray(2, 18)),
-      outcome: outcomeTold(about),
-      payloadOmitted: about[1] === 1,
-      snapshot: snapshotTold(about, strings.next(), at),
-    };
-  });
-}
-
 /** Plain items of one call, as enqueue.ts packs them. */
-function newTasks(packed: Buffer, total: number): ToldPart[] {
-  let end = 0;
-  return Array.from({ length: total }, () => {
-    const at = end + 19;
-    const id = uuidText(packed.subarray(at - 16, at));
-    end = at + packedSize(packed, at);
-    const snapshot = packed.subarray(at, end);
-    return { id, outcome: 0, payloadOmitted: false, snapshot };
-  });
-}
+const newTasks = (packed: Buffer): ToldPart[] =>
+  itemsIn(packed).map(({ id, item }) => ({
+    id,
+    outcome: 0,
+    payloadOmitted: false,
+    snapshot: item.subarray(itemStart),
+  }));
 
 /** "1", as recorded.lua notes what history holds of an entry. */
 const heldMark = 49;

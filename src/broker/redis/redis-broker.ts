@@ -66,9 +66,9 @@ export function createRedisBroker(options: RedisBrokerOptions): Broker {
   const { clock, random, onWarning = () => undefined } = options;
   const prefix = checkPrefix(options.prefix ?? "drover");
   const partitions = checkPartitions(options.partitions ?? 1);
-  const { outboxEntries, outboxBytes, lanesPerQueue } = limits;
+  const { outboxEntries, outboxBytes, lanesPerQueue, bundleTasks } = limits;
   const sources = {
-    bounds: { outboxEntries, outboxBytes, lanesPerQueue, ...options.bounds },
+    bounds: { outboxEntries, outboxBytes, lanesPerQueue, bundleTasks, ...options.bounds },
     sweepGuardMs: options.sweepGuardMs ?? defaultSweepGuardMs,
     testSkew: options.testSkew ?? false,
   };

@@ -3,7 +3,7 @@ import { type Argument, ownStoreId } from "./connection.js";
 import { namespaceText } from "./keys.js";
 import { idBytes } from "./record.js";
 import { asList, asNumber, asText, type Reply } from "./scripts.js";
-import { readTransition, type Told } from "./settle.js";
+import { readTransition, type Told } from "./transition.js";
 import { inCalls, type Placed, type Store } from "./store.js";
 import { packSuccessor } from "./successor.js";
 import { limits } from "../../limits.js";

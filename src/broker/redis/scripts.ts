@@ -7,6 +7,7 @@ export const scriptNames = [
   "announce",
   "announce_logs",
   "audit",
+  "bundled",
   "bury",
   "cancel",
   "checkpoint",

@@ -4,7 +4,7 @@ import type { Lease, OverdueLease, PartitionStatus, SweepReply, Transition } fro
 import { type Argument, ownStoreId } from "./connection.js";
 import { readOffered } from "./lease.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
-import { readTransition, type Told } from "./settle.js";
+import { readTransition, type Told } from "./transition.js";
 import type { Store } from "./store.js";
 
 export async function sweep(store: Store, partition: number): Promise<SweepReply> {

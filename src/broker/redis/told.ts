@@ -1,23 +1,95 @@
+import { uuidText } from "../../task/uuid.js";
+import { bundledRecord, itemsIn } from "./bundle.js";
 import { at as place, completedCode, flag } from "./record.js";
 
 /*
- * What scripts tell history about a transition: outcome, whether the payload is omitted, task id.
- * Behind it stands the task's record after the transition. Of a completion that leaves no record in
- * the store it is the one before, as changing it there would cost more than all else: what changes
- * is known, but for the result, which stands behind the id.
+ * What scripts tell history about transitions, by turns: outcome, whether the payload is omitted,
+ * task id; and the task's record after the transition. Of a completion that leaves no record in the
+ * store it is the one before, as changing it there would cost more than all else: what changes is
+ * known, but for the result, which stands behind the id. Of one that stood in a bundle it is the
+ * item as it came; behind the id stand the number of its slice and its place there. Several that
+ * follow one another are told as one: number and place of the first, how many, their results if any
+ * has one; and the items. The header and tail of each such slice follow all that is told.
  */
 
 /** Marks the outcome of an end that leaves no record: the snapshot is of the moment before it. */
 const toApply = 64;
+const fromBundle = 128;
+const ofRun = 32;
+const outcomeBits = 31;
 const aboutBytes = 18;
+const aboutBundledBytes = 20;
+const aboutRunBytes = 6;
 
-export const outcomeTold = (about: Buffer): number => about[0]! & ~toApply;
+/* By the first byte of what is told. */
 
-/** The snapshot is of the moment before the transition; by the first byte of what is told. */
+/** The snapshot is of the moment before the transition. */
 export const isBefore = (outcome: number): boolean => (outcome & toApply) !== 0;
+/** It is no record. */
+export const isFromBundle = (outcome: number): boolean => (outcome & fromBundle) !== 0;
+/** It is of several. */
+export const isOfRun = (outcome: number): boolean => (outcome & ofRun) !== 0;
 
-/** The record after the transition, `at` the time of it. The buffer may be changed. */
-export function snapshotTold(about: Buffer, snapshot: Buffer, at: number): Buffer {
+export interface ToldPart {
+  readonly id: string;
+  /** 0: no attempt ended by it. */
+  readonly outcome: number;
+  readonly payloadOmitted: boolean;
+  /** The record after the transition. */
+  readonly snapshot: Buffer;
+}
+
+/** All that one script told at `at`, as a list of strings; they may be changed. */
+export function partsTold(strings: readonly Buffer[], total: number, at: number): ToldPart[] {
+  const parts: ToldPart[] = [];
+  let next = 0;
+  const heads: Buffer[] = [];
+  // How many strings tell of transitions is known only behind them.
+  for (let count = 0; count < total; next += 2) count += countTold(strings[next]!);
+  heads.push(...strings.slice(next));
+  for (let n = 0; n < next; n += 2) addParts(parts, strings[n]!, strings[n + 1]!, at, heads);
+  return parts;
+}
+
+const countTold = (about: Buffer): number => (isOfRun(about[0]!) ? about.readUInt16BE(4) : 1);
+
+function addParts(
+  parts: ToldPart[],
+  about: Buffer,
+  snapshot: Buffer,
+  at: number,
+  heads: readonly Buffer[],
+): void {
+  const outcome = about[0]! & outcomeBits;
+  const payloadOmitted = about[1] === 1;
+  if (!isOfRun(about[0]!)) {
+    const id = uuidText(about, 2);
+    parts.push({ id, outcome, payloadOmitted, snapshot: snapshotTold(about, snapshot, at, heads) });
+    return;
+  }
+  const results = about.subarray(aboutRunBytes);
+  let resultAt = 0;
+  let nth = about[3]!;
+  for (const { id, item } of itemsIn(snapshot)) {
+    const from = resultAt + 4;
+    if (results.length > 0) resultAt = from + results.readUInt32BE(resultAt);
+    const record = bundledRecord(heads[about[2]!]!, item, nth);
+    const after = completed(record, at, payloadOmitted, results.subarray(from, resultAt));
+    parts.push({ id, outcome, payloadOmitted, snapshot: after });
+    nth += 1;
+  }
+}
+
+function snapshotTold(
+  about: Buffer,
+  snapshot: Buffer,
+  at: number,
+  heads: readonly Buffer[],
+): Buffer {
+  if (isFromBundle(about[0]!)) {
+    const record = bundledRecord(heads[about[18]!]!, snapshot, about[19]!);
+    return completed(record, at, about[1] === 1, about.subarray(aboutBundledBytes));
+  }
   if (!isBefore(about[0]!)) return snapshot;
   return completed(snapshot, at, about[1] === 1, about.subarray(aboutBytes));
 }

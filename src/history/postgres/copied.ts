@@ -1,5 +1,5 @@
 import { isBadRow, mayRepeat, sqlState } from "./failures.js";
-import type { Step } from "./copy.js";
+import type { Copy, Step } from "./copy.js";
 import type { Database } from "./pool.js";
 import { sql } from "./sql.js";
 import { copiesOf } from "./copies.js";
@@ -37,9 +37,19 @@ function known(database: Database): Known {
  * costs half of what a look at each row does. False: nothing is written, because a row stands or is
  * refused.
  */
-export async function copyBorn(
+export function copyBorn(
   database: Database,
   rows: readonly Born[],
+  last: Step,
+  first?: Step,
+): Promise<boolean> {
+  return copyAll(database, (now) => copiesOf(rows, now), last, first);
+}
+
+/** The same of rows in any order, which are written once the store's time is known. */
+export async function copyAll(
+  database: Database,
+  copiesAt: (now: number) => Copy[],
   last: Step,
   first?: Step,
 ): Promise<boolean> {
@@ -47,7 +57,7 @@ export async function copyBorn(
   if (database.clock.monotonic() < state.restsUntil) return false;
   const now = await nowOf(database, state);
   try {
-    const copies = copiesOf(rows, now);
+    const copies = copiesAt(now);
     tell(database, state, await database.copy({ first, copies, last }));
     return true;
   } catch (error) {

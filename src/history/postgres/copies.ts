@@ -17,12 +17,15 @@ const shapes: Readonly<Record<Shape, { statement: Statement; columns: number }>>
   whole: { statement: sql("copy_tasks"), columns: wholeTaskColumns + 2 },
 };
 
+/** Of rows that are written by `writePlain`. */
+export const plainStatement = shapes.relaxed.statement;
+
 /**
  * Rows of one COPY at most. The server holds a place for each until their end, and finding it takes
  * longer the more there are: of twice as many a row costs 4 % more, of half as many as well,
  * because every COPY has to be begun.
  */
-const copyRows = 250;
+export const copyRows = 250;
 
 /**
  * The rows by their shapes, each in the order given: those that have ended did so `now`, by the

@@ -46,6 +46,10 @@ function summedUp(changes: readonly CountChange[]): CountChange[] {
     .map(([, change]) => change);
 }
 
+/** Parameters for what ended. */
+export const endedParameters = (changes: readonly CountChange[], shard: number): string[] =>
+  countParameters(summedUp(changes), shard);
+
 /** Of add_counts.sql and count_copied.sql; in the order in which they are to be written. */
 const countParameters = (rows: readonly CountChange[], shard: number): string[] => [
   textArray(rows.map(({ namespace }) => storable(namespace))),
@@ -69,5 +73,5 @@ export function endedCounts(tasks: readonly Counted[], shard: number): string[] 
     if (isFinal(status)) runs.push({ namespace, queue, status, tasks: at + 1 - from });
     from = at + 1;
   }
-  return countParameters(summedUp(runs), shard);
+  return endedParameters(runs, shard);
 }

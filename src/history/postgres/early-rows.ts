@@ -13,10 +13,13 @@ import type { Written } from "./written.js";
 const slabBytes = 64 * 1024;
 /** Of payload and result together. */
 const dataMost = 4 * 1024;
-/** Of a row beside them: its names take 128 letters each at most, of up to three bytes. */
-const restMost = 4 * 1024;
+/** Of a row, beside them its names, which take 128 letters each at most, of up to three bytes. */
+export const rowMost = dataMost + 4 * 1024;
 /** What the object around a row takes. */
 const overheadBytes = 256;
+
+type Envelope = Pick<Told, "partition" | "outboxId" | "payloadOmitted">;
+type Gist = Pick<Task, "id" | "namespace" | "queue" | "status" | "version" | "retentionMs">;
 
 /**
  * A transition that is its row of a COPY already, but for the two columns that the store's clock
@@ -39,8 +42,7 @@ export class EarlyRow implements Told, Written {
   readonly to: number;
   private read: Task | undefined;
 
-  constructor(told: Told, slab: RowWriter, from: number) {
-    const { task } = told;
+  constructor(told: Envelope, task: Gist, slab: RowWriter, from: number, to: number) {
     this.partition = told.partition;
     this.outboxId = told.outboxId;
     this.payloadOmitted = told.payloadOmitted;
@@ -53,7 +55,7 @@ export class EarlyRow implements Told, Written {
     this.retentionMs = task.retentionMs;
     this.slab = slab;
     this.from = from;
-    this.to = slab.length;
+    this.to = to;
     this.read = undefined;
   }
 
@@ -86,7 +88,7 @@ export class EarlyRows {
     const { task } = told;
     const { payload } = task;
     if (!payload || !isEarly(told, payload)) return told;
-    if (this.#slab.length > slabBytes - dataMost - restMost) {
+    if (this.#slab.length > slabBytes - rowMost) {
       this.#slab = new RowWriter(undefined, plainColumns, Buffer.allocUnsafe(slabBytes));
       this.#before = undefined;
     }
@@ -96,7 +98,7 @@ export class EarlyRows {
     writePlain(slab, { task, payload }, this.#before);
     slab.end();
     this.#before = task;
-    return new EarlyRow(told, slab, from);
+    return new EarlyRow(told, task, slab, from, slab.length);
   }
 }
 
@@ -104,7 +106,10 @@ export class EarlyRows {
  * Whole, and new or completed: then the row says all there is, and needs no second look unless
  * history stands otherwise.
  */
-function isEarly({ task, payloadOmitted, attempt, successor }: Told, payload: Payload): boolean {
+export function isEarly(
+  { task, payloadOmitted, attempt, successor }: Told,
+  payload: Payload,
+): boolean {
   if (successor || dataBytes(task) > dataMost) return false;
   if (attempt ? !isToldByTask(attempt, task) : payloadOmitted || task.status === "completed") {
     return false;

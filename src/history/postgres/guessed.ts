@@ -62,16 +62,28 @@ function copied(database: Database, whole: readonly Guess[], shard: number): Pro
   const last = { statement: countCopied, values: endedCounts(whole.map(briefly), shard) };
   const replaced = whole.filter(({ kind }) => kind === "replaced");
   if (replaced.length === 0) return copyBorn(database, whole, last);
-  return copyBorn(database, whole, last, replacing(replaced));
+  return copyBorn(database, whole, last, replacing(replaced.map(placeOf)));
 }
 
+/** A live row of this run and a version below `above`. */
+export interface Replaced {
+  readonly id: string;
+  readonly above: number;
+  readonly run: number;
+}
+
+const placeOf = (one: Guess): Replaced => {
+  const { id, run } = briefly(one);
+  return { id, above: one.above, run };
+};
+
 /** Takes out the rows that are replaced. */
-const replacing = (replaced: readonly Guess[]): Step => ({
+export const replacing = (rows: readonly Replaced[]): Step => ({
   statement: replaceTasks,
   values: [
-    uuidArray(replaced.map((one) => briefly(one).id)),
-    intArray(replaced.map(({ above }) => bigint(above))),
-    intArray(replaced.map((one) => int(briefly(one).run))),
+    uuidArray(rows.map(({ id }) => id)),
+    intArray(rows.map(({ above }) => bigint(above))),
+    intArray(rows.map(({ run }) => int(run))),
   ],
 });
 

@@ -11,6 +11,7 @@ import { clearMarkers, staleMarkers } from "./markers.js";
 import { migrate } from "./migrate.js";
 import { makeDays } from "./days.js";
 import { EarlyRows } from "./early-rows.js";
+import { createSheets } from "./end-sheet.js";
 import { createDatabase, type DatabaseOptions } from "./pool.js";
 import { prune, purge } from "./prune.js";
 import { putQueue, queue, queues, touchQueues } from "./queues.js";
@@ -58,6 +59,7 @@ export function createPostgresHistory(options: PostgresHistoryOptions): History 
     staleMarkers: (idleMs, limit) => staleMarkers(database, idleMs, limit),
     prepare: (told) => early.write(told),
     record: (transitions) => record(database, transitions, shard),
+    sheets: createSheets(database, shard),
     cancelLive: (namespace, taskId, reason) =>
       cancelLive(database, namespace, taskId, reason, shard),
     revive: (namespace, taskIds) => revive(database, namespace, taskIds, newMarker(), shard),

@@ -24,6 +24,8 @@ const firstBytes = 64 * 1024;
 const keptBytes = 1024 * 1024;
 const arrayHeaderBytes = 20;
 const emptyArrayBytes = 12;
+/** A column of a COPY with its length. */
+const int8Bytes = 12;
 /** A CopyData message begins, and in it the data. */
 const copyHeader = Buffer.from("d\0\0\0\0PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0", "latin1");
 /** No more rows; and the message CopyDone. */
@@ -71,6 +73,12 @@ function arrayOf<T>(
 const noUuid = (id: string): DroverError =>
   new DroverError("internal", `expected a UUID, got "${id}"`);
 
+function writeInt8(view: DataView, value: number, at: number): void {
+  const high = Math.floor(value / 0x1_0000_0000);
+  view.setInt32(at, high);
+  view.setUint32(at + 4, value - high * 0x1_0000_0000);
+}
+
 /** Columns are written in the order of the type's attributes, or as the COPY names them. */
 export class RowWriter {
   #buffer: Buffer;
@@ -113,6 +121,18 @@ export class RowWriter {
     this.#at += to - from;
   }
 
+  /** Columns of numbers that are not known yet. Answers where they stand, for `fill`. */
+  later(columns: number): number {
+    const from = this.#at;
+    for (let nth = 0; nth < columns; nth += 1) this.int8(0);
+    return from;
+  }
+
+  /** The column `nth` of those. */
+  fill(from: number, nth: number, value: number): void {
+    writeInt8(this.#view, value, from + nth * int8Bytes + 4);
+  }
+
   begin(): void {
     this.#room(8);
     this.#rowAt = this.#at;
@@ -148,6 +168,11 @@ export class RowWriter {
     this.#at += length;
   }
 
+  /** The messages of a COPY as they stand in the writer's own buffer. */
+  messages(): Buffer {
+    return this.#buffer.subarray(0, this.#endCopy());
+  }
+
   /** The parameter, or the messages of a COPY; the writer must not be used afterwards. */
   finish(): Buffer {
     const end = this.#typeOid === undefined ? this.#endCopy() : this.#endArray(this.#typeOid);
@@ -179,9 +204,7 @@ export class RowWriter {
   int8(value: number | undefined): void {
     if (value === undefined) return this.#null(oids.int8);
     this.#head(oids.int8, 8);
-    const high = Math.floor(value / 0x1_0000_0000);
-    this.#view.setInt32(this.#at, high);
-    this.#view.setUint32(this.#at + 4, value - high * 0x1_0000_0000);
+    writeInt8(this.#view, value, this.#at);
     this.#at += 8;
   }
 

@@ -2,7 +2,17 @@ import { expect } from "vitest";
 import type { Lease } from "../../../src/broker/broker.js";
 import { limits } from "../../../src/limits.js";
 import type { Cancellation, Task } from "../../../src/task/task.js";
-import { check, done, failed, lost, released, type Check, type Holder, type Kit } from "./kit.js";
+import {
+  check,
+  checkDurable,
+  done,
+  failed,
+  lost,
+  released,
+  type Check,
+  type Holder,
+  type Kit,
+} from "./kit.js";
 
 async function running(kit: Kit): Promise<{ lease: Lease; holder: Holder }> {
   await kit.submitOne();
@@ -20,7 +30,7 @@ const proofOf = async (kit: Kit, task: Pick<Task, "id">): Promise<Cancellation |
   (await kit.get(task))?.cancellation;
 
 export const cancelChecks: readonly Check[] = [
-  check("B8", "notes when and why a waiting task was cancelled", async (kit) => {
+  checkDurable("B8", "notes when and why a waiting task was cancelled", async (kit) => {
     const task = await kit.submitOne();
     const before = await kit.broker.now();
     const [reply] = await cancel(kit, task, "no longer wanted");
@@ -36,7 +46,7 @@ export const cancelChecks: readonly Check[] = [
     expect(told!.task.cancellation).toEqual(proof);
     expect(await proofOf(kit, task)).toEqual(proof);
   }),
-  check("B8", "tells history of a request as soon as it stands", async (kit) => {
+  checkDurable("B8", "tells history of a request as soon as it stands", async (kit) => {
     const { lease } = await running(kit);
     const [reply] = await cancel(kit, lease.task, "wrong account");
     expect(reply).toMatchObject({ kind: "requested", task: { status: "running" } });
@@ -114,23 +124,27 @@ export const cancelChecks: readonly Check[] = [
       }
     },
   ),
-  check("B8", "keeps a request over the loss of the store, and its lease with it", async (kit) => {
-    const { lease, holder } = await running(kit);
-    await cancel(kit, lease.task, "keep me");
-    const [told] = await kit.outbox();
-    await kit.harness.wipe();
-    await kit.openAll(2);
-    const row = { ...told!.task, payload: lease.task.payload };
-    expect((await kit.restore(row)).kind).toBe("enqueued");
-    expect(await kit.lease(await kit.session(), 5)).toEqual([]);
-    const reply = await kit.resume({ ...holder, generation: 2 }, [lease.token]);
-    expect(reply).toMatchObject({ kind: "opened", kept: [{ task: { status: "running" } }] });
-    expect(await proofOf(kit, lease.task)).toMatchObject({ reason: "keep me" });
-    const { task } = await kit.end(lease, released());
-    expect(task).toMatchObject({ status: "cancelled" });
-    expect(task.cancellation!.acknowledgedAt).toBeDefined();
-  }),
-  check(
+  checkDurable(
+    "B8",
+    "keeps a request over the loss of the store, and its lease with it",
+    async (kit) => {
+      const { lease, holder } = await running(kit);
+      await cancel(kit, lease.task, "keep me");
+      const [told] = await kit.outbox();
+      await kit.harness.wipe();
+      await kit.openAll(2);
+      const row = { ...told!.task, payload: lease.task.payload };
+      expect((await kit.restore(row)).kind).toBe("enqueued");
+      expect(await kit.lease(await kit.session(), 5)).toEqual([]);
+      const reply = await kit.resume({ ...holder, generation: 2 }, [lease.token]);
+      expect(reply).toMatchObject({ kind: "opened", kept: [{ task: { status: "running" } }] });
+      expect(await proofOf(kit, lease.task)).toMatchObject({ reason: "keep me" });
+      const { task } = await kit.end(lease, released());
+      expect(task).toMatchObject({ status: "cancelled" });
+      expect(task.cancellation!.acknowledgedAt).toBeDefined();
+    },
+  ),
+  checkDurable(
     "B8",
     "ends a request that the store lost once nobody can come back for it",
     async (kit) => {

@@ -1,6 +1,6 @@
 import { expect } from "vitest";
 import { fencingEpochUnit } from "../../../src/task/ids.js";
-import { check, done, failed, ids, type Check } from "./kit.js";
+import { check, checkDurable, done, failed, ids, type Check } from "./kit.js";
 
 const cold = { kind: "cold", leases: [], more: false };
 
@@ -85,7 +85,7 @@ export const coldChecks: readonly Check[] = [
     },
     { partitions: 2 },
   ),
-  check("B13", "plants the tombstones of what history ended", async (kit) => {
+  checkDurable("B13", "plants the tombstones of what history ended", async (kit) => {
     const [waiting, gone, later] = await kit.submitMany(3);
     const absent = kit.task();
     const holder = await kit.session();

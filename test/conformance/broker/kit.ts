@@ -28,6 +28,8 @@ export interface Check {
   readonly promise: string;
   readonly name: string;
   readonly options?: BrokerHarnessOptions;
+  /** Only of DURABLE tasks, unless it says otherwise itself. */
+  readonly durable?: boolean;
   run(kit: Kit): Promise<void>;
 }
 
@@ -37,6 +39,9 @@ export const check = (
   run: Check["run"],
   options: BrokerHarnessOptions = {},
 ): Check => ({ promise, name, run, options });
+
+/** Counts on it that a submit tells the outbox nothing, as that of a DURABLE task does. */
+export const checkDurable: typeof check = (...of) => ({ ...check(...of), durable: true });
 
 export interface Holder {
   readonly sessionId: string;
@@ -81,10 +86,12 @@ export class Kit {
   private readonly lanesSeen = new Map<string, Lane>();
   private sessions = 0;
 
-  constructor(harness: BrokerHarness, startMs: number) {
+  /** `usual`: of every task that does not say otherwise. */
+  constructor(harness: BrokerHarness, startMs: number, usual: Partial<Task> = {}) {
     this.harness = harness;
     this.broker = harness.broker;
-    this.task = createTaskFactory(createSeededRandom(1), () => startMs).task;
+    const { task } = createTaskFactory(createSeededRandom(1), () => startMs);
+    this.task = (change) => task({ ...usual, ...change });
   }
 
   get lanes(): Lane[] {

@@ -4,6 +4,7 @@ import { limits } from "../../../src/limits.js";
 import { partitionOfSlot, slotOfId } from "../../../src/task/ids.js";
 import {
   check,
+  checkDurable,
   done,
   failed,
   ids,
@@ -127,7 +128,7 @@ export const nextLeaseChecks: readonly Check[] = [
     expect(verdicts(both)).toEqual(["accepted"]);
     expect(both.leased).toMatchObject({ kind: "cold", leases: [], more: false });
   }),
-  check(
+  checkDurable(
     "B10",
     "leases nothing once its own settlements have filled the outbox",
     async (kit) => {

@@ -1,6 +1,16 @@
 import { expect } from "vitest";
 import { limits } from "../../../src/limits.js";
-import { check, done, failed, ids, lost, released, type Check, type Kit } from "./kit.js";
+import {
+  check,
+  checkDurable,
+  done,
+  failed,
+  ids,
+  lost,
+  released,
+  type Check,
+  type Kit,
+} from "./kit.js";
 
 const said = async (kit: Kit): Promise<string[]> =>
   (await kit.outbox()).map(({ task }) => `${task.status} v${task.version}`);
@@ -9,7 +19,7 @@ const small = { bounds: { outboxEntries: 3 } };
 const relaxed = { durability: "relaxed" } as const;
 
 export const outboxChecks: readonly Check[] = [
-  check("B9", "tells history of every transition but grants and promotions", async (kit) => {
+  checkDurable("B9", "tells history of every transition but grants and promotions", async (kit) => {
     const task = await kit.submitOne({ runAt: (await kit.broker.now()) + 60_000 });
     await kit.broker.promoteNow(task.id);
     const holder = await kit.session();
@@ -23,7 +33,7 @@ export const outboxChecks: readonly Check[] = [
     const attempts = (await kit.outbox()).map(({ attempt }) => attempt?.outcome);
     expect(attempts).toEqual(["failed", "released", "completed"]);
   }),
-  check("B9", "tells of losses and cancels as well", async (kit) => {
+  checkDurable("B9", "tells of losses and cancels as well", async (kit) => {
     await kit.submitOne();
     const { lease } = await kit.loseOne(lost);
     await kit.cancel(lease.task);
@@ -31,7 +41,7 @@ export const outboxChecks: readonly Check[] = [
     const [, cancelled] = await kit.outbox();
     expect(cancelled!.attempt).toBeUndefined();
   }),
-  check("B9", "gives the same transition in the reply and in the outbox", async (kit) => {
+  checkDurable("B9", "gives the same transition in the reply and in the outbox", async (kit) => {
     await kit.submitOne();
     const lease = await kit.take(await kit.session());
     const transition = await kit.end(lease, failed());
@@ -44,24 +54,28 @@ export const outboxChecks: readonly Check[] = [
       attempt: { outcome: "failed", fencingToken: lease.task.fencingToken },
     });
   }),
-  check("B9", "puts a RELAXED submit into the outbox whole, and a DURABLE one not", async (kit) => {
-    const data = Buffer.from("the payload");
-    const payload = { contentType: "text/plain", data };
-    const [durable, fast] = await kit.enqueue(
-      kit.task({ payload }),
-      kit.task({ ...relaxed, payload }),
-    );
-    expect(durable).toMatchObject({ kind: "enqueued", outboxId: undefined });
-    const entries = await kit.outbox();
-    expect(entries).toMatchObject([{ payloadOmitted: false, attempt: undefined }]);
-    expect(fast).toMatchObject({ kind: "enqueued", outboxId: entries[0]!.outboxId });
-    expect(entries[0]!.task).toMatchObject({
-      status: "pending",
-      version: 1,
-      durability: "relaxed",
-    });
-    expect(Buffer.from(entries[0]!.task.payload!.data)).toEqual(data);
-  }),
+  checkDurable(
+    "B9",
+    "puts a RELAXED submit into the outbox whole, and a DURABLE one not",
+    async (kit) => {
+      const data = Buffer.from("the payload");
+      const payload = { contentType: "text/plain", data };
+      const [durable, fast] = await kit.enqueue(
+        kit.task({ payload }),
+        kit.task({ ...relaxed, payload }),
+      );
+      expect(durable).toMatchObject({ kind: "enqueued", outboxId: undefined });
+      const entries = await kit.outbox();
+      expect(entries).toMatchObject([{ payloadOmitted: false, attempt: undefined }]);
+      expect(fast).toMatchObject({ kind: "enqueued", outboxId: entries[0]!.outboxId });
+      expect(entries[0]!.task).toMatchObject({
+        status: "pending",
+        version: 1,
+        durability: "relaxed",
+      });
+      expect(Buffer.from(entries[0]!.task.payload!.data)).toEqual(data);
+    },
+  ),
   check("B9", "omits the payload only where history has it", async (kit) => {
     await kit.submitOne();
     const transition = await kit.end(await kit.take(await kit.session()), done);
@@ -79,7 +93,7 @@ export const outboxChecks: readonly Check[] = [
     await kit.enqueue(task);
     expect(await said(kit)).toEqual([]);
   }),
-  check("B9", "keeps a finished task readable until history has it", async (kit) => {
+  checkDurable("B9", "keeps a finished task readable until history has it", async (kit) => {
     const task = await kit.submitOne();
     const lease = await kit.take(await kit.session());
     const end = await kit.end(lease, done);
@@ -200,7 +214,7 @@ export const outboxChecks: readonly Check[] = [
       entries.map(({ outboxId }) => ({ kind: "enqueued", outboxId, born: true })),
     );
   }),
-  check("B9", "gives no birth that wins a key, or that history has", async (kit) => {
+  checkDurable("B9", "gives no birth that wins a key, or that history has", async (kit) => {
     const keyed = { ...relaxed, idempotencyKey: "k" };
     for (const change of [keyed, {}]) {
       const task = kit.task(change);
@@ -284,7 +298,7 @@ export const outboxChecks: readonly Check[] = [
   check("B9", "says that an idle outbox has no age", async (kit) => {
     expect(await kit.broker.sweep(0)).toMatchObject({ outboxEntries: 0, oldestOutboxMs: 0 });
   }),
-  check(
+  checkDurable(
     "B10",
     "stops leases and RELAXED submits while the outbox is full, and nothing else",
     async (kit) => {

@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import type { ReplaceItem, ReplaceReply, Transition } from "../../../src/broker/broker.js";
 import type { Task } from "../../../src/task/task.js";
-import { check, done, failed, released, type Check, type Kit } from "./kit.js";
+import { check, checkDurable, done, failed, released, type Check, type Kit } from "./kit.js";
 
 async function replace(
   kit: Kit,
@@ -23,7 +23,7 @@ async function replaced(kit: Kit, task: Task, successor = kit.task()): Promise<T
 const large = { contentType: "application/json", data: Buffer.from(`"${"x".repeat(40_000)}"`) };
 
 export const replaceChecks: readonly Check[] = [
-  check("B17", "ends a waiting task and tells of its successor in one step", async (kit) => {
+  checkDurable("B17", "ends a waiting task and tells of its successor in one step", async (kit) => {
     const task = await kit.submitOne();
     const rule = {
       key: "k",
@@ -47,7 +47,7 @@ export const replaceChecks: readonly Check[] = [
     expect(await kit.outbox()).toEqual([]);
     expect((await kit.enqueue(task))[0]!.kind).toBe("known");
   }),
-  check("B17", "carries whole successors of any size, several at once", async (kit) => {
+  checkDurable("B17", "carries whole successors of any size, several at once", async (kit) => {
     const tasks = await kit.submitMany(3, { payload: large });
     const successors = [
       kit.task({ payload: large, groupKey: "g" }),
@@ -114,7 +114,7 @@ export const replaceChecks: readonly Check[] = [
     await kit.broker.open(0, 2);
     expect(await replace(kit, task, kit.task())).toMatchObject({ kind: "replaced" });
   }),
-  check(
+  checkDurable(
     "B17",
     "takes no successor in while the outbox is full",
     async (kit) => {

@@ -182,6 +182,15 @@ export const settleChecks: readonly Check[] = [
     const broken = await kit.end(await kit.take(holder), failed(30_000));
     expect(broken.task).toMatchObject({ releases: 0, retryCount: 1, attempt: 3 });
   }),
+  check("B5", "counts no release of what no worker has seen", async (kit) => {
+    const lease = await running(kit);
+    const holder = { sessionId: lease.sessionId, generation: 1 };
+    await kit.end(lease, released());
+    const unsent = { ...released(), unsent: true } as const;
+    const { task } = await kit.end(await kit.take(holder), unsent);
+    expect(task).toMatchObject({ status: "pending", releases: 1, retryCount: 0, leaseLosses: 0 });
+    expect((await kit.take(holder)).task).toMatchObject({ releases: 1, attempt: 3 });
+  }),
   check("B5", "loses a lease only while its session is dead", async (kit) => {
     const lease = await running(kit);
     expect(await kit.verdict(lease, lost, null)).toBe("stale");

@@ -4,6 +4,7 @@ import { limits } from "../../../src/limits.js";
 import type { Task } from "../../../src/task/task.js";
 import {
   check,
+  checkDurable,
   done,
   failed,
   failure,
@@ -48,7 +49,7 @@ async function after(kit: Kit, ms: number, ...alive: Holder[]) {
 const nothing = { timedOut: [], ended: [] };
 
 const startChecks: readonly Check[] = [
-  check("B16", "ends what has not started in time as expired, once", async (kit) => {
+  checkDurable("B16", "ends what has not started in time as expired, once", async (kit) => {
     const task = await kit.submitOne({ terms: { expireAt: await at(kit, soonMs) } });
     expect(await after(kit, soonMs - 2_000)).toEqual(nothing);
     const [transition] = await endedWithin(kit, 3_000);
@@ -211,7 +212,7 @@ const deadlineChecks: readonly Check[] = [
     await kit.broker.bury([{ ...task, status: "completed", completedAt: task.createdAt }]);
     expect(await after(kit, soonMs + 1_000)).toEqual(nothing);
   }),
-  check(
+  checkDurable(
     "B16",
     "holds back what is past its time while the outbox is full",
     async (kit) => {

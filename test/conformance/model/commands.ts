@@ -14,7 +14,8 @@ import { isFinal, type Task } from "../../../src/task/task.js";
 import { failure, type Ending } from "../broker/kit.js";
 import { command, indexes, pick, sessionIds, type Step } from "./command.js";
 import { waits, type Real } from "./compare.js";
-import { choiceOf, followGrants } from "./grants.js";
+import { choiceOf, followGrants, runningOf } from "./grants.js";
+import { completeMany } from "./many.js";
 import {
   hex,
   laneNameOf,
@@ -107,9 +108,14 @@ async function enqueueBoth(
 const plainInput = { groupKey: "", delayMs: 0, timeoutMs: 900_000 } as const;
 const noTimes = { expireInMs: undefined, deadlineInMs: undefined, heartbeatTimeoutMs: undefined };
 
-/** Tasks whose births are told as they came. */
+/** Tasks whose births are told as they came; those that are alike stand together. */
 const bear = fc
-  .record({ queue: fc.constantFrom(...queues), count: fc.integer({ min: 1, max: 6 }) })
+  .record({
+    queue: fc.constantFrom(...queues),
+    count: fc.integer({ min: 1, max: 9 }),
+    alike: fc.constantFrom(true, true, false),
+    eager: fc.option(fc.constantFrom(...sessionIds), { nil: undefined, freq: 3 }),
+  })
   .map((input) =>
     command("bear", input, async (model, real) => {
       const inputs = Array.from({ length: input.count }, (_, n) => ({
@@ -117,11 +123,11 @@ const bear = fc
         ...noTimes,
         queue: input.queue,
         durability: "relaxed" as const,
-        type: types[n % 2]!,
+        type: types[input.alike ? 0 : n % 2]!,
         priority: 1 as const,
       }));
       const before = real.births.length;
-      await enqueueBoth(model, real, inputs, undefined);
+      await enqueueBoth(model, real, inputs, input.eager);
       expect(real.births).toHaveLength(before + 1);
     }),
   );
@@ -245,12 +251,10 @@ const endings: readonly Ending[] = [
   { kind: "fail", cause: "handler", error: failure, retryInMs: 5_000 },
   { kind: "fail", cause: "timeout", error: { ...failure, code: "timeout" }, retryInMs: 15_000 },
   { kind: "release", delayMs: 0 },
+  { kind: "release", delayMs: 0, unsent: true },
   { kind: "release", delayMs: 5_000 },
   { kind: "cancel" },
 ];
-
-const runningOf = (model: ReferenceBroker): ModelLease[] =>
-  model.leases.filter(({ taskId, token }) => model.tasks.get(taskId)?.token === hex(token));
 
 /** Any token ever granted, by its session, by another, by a coordinator, or forged. */
 const settle = fc
@@ -487,9 +491,11 @@ const recordedBirths = someBirths.map((input) =>
     const nths = input.which.filter((nth) => nth < births.ids.length);
     await real.broker.recorded([], [{ births, nths }]);
     for (const nth of nths) {
-      const isTold = ({ taskId, version }: { taskId: string; version: number }): boolean =>
-        taskId === births.ids[nth] && version === births.version;
-      const index = model.outbox.findIndex(isTold);
+      // A later run begins with that version as well.
+      const index = model.outbox.findIndex(
+        ({ taskId, run, version }) =>
+          taskId === births.ids[nth] && run === 1 && version === births.version,
+      );
       if (index >= 0) model.recorded(index, births.version);
     }
   }),
@@ -548,7 +554,8 @@ export const steps = [
   ...Array.from({ length: 2 }, () => cancel),
   ...Array.from({ length: 2 }, () => replace),
   ...Array.from({ length: 2 }, () => recorded),
-  ...Array.from({ length: 2 }, () => bear),
+  ...Array.from({ length: 3 }, () => bear),
+  ...Array.from({ length: 3 }, () => completeMany),
   ...Array.from({ length: 2 }, () => recordedBirths),
   ...Array.from({ length: 2 }, () => covered),
   ...Array.from({ length: 2 }, () => loseAll),

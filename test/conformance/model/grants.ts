@@ -1,7 +1,7 @@
 import { expect } from "vitest";
 import type { LeaseReply } from "../../../src/broker/broker.js";
 import { limits } from "../../../src/limits.js";
-import type { ReferenceBroker, ModelTask } from "./reference.js";
+import { hex, type ModelLease, type ModelTask, type ReferenceBroker } from "./reference.js";
 
 /** What a lease call may choose from, taken before the model follows it. */
 export interface Choice {
@@ -106,3 +106,7 @@ function expectPriorities(
   const exact = levelLeft === top && ordinary.length === ready.length;
   if (exact) expect(early, `starvation share of ${queue}`).toBe(Math.min(share, below.length));
 }
+
+/** Leases that hold: in the order of their grants. */
+export const runningOf = (model: ReferenceBroker): ModelLease[] =>
+  model.leases.filter(({ taskId, token }) => model.tasks.get(taskId)?.token === hex(token));

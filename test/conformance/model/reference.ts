@@ -87,7 +87,7 @@ export class ReferenceBroker {
   readonly paused = new Set<string>();
   readonly grants = new Map<string, number>();
   /** In order: what history was told and has not confirmed. */
-  outbox: { taskId: string; version: number; status: Status }[] = [];
+  outbox: { taskId: string; run: number; version: number; status: Status }[] = [];
   highestFencing = 0;
   private orders = 0;
   private lastSweepAt: number | undefined;
@@ -349,7 +349,8 @@ export class ReferenceBroker {
 
   private charge(task: ModelTask, ending: Ending): Status {
     const released = ending.kind === "release";
-    task.releases = released ? task.releases + 1 : 0;
+    const counted = released && !ending.unsent ? 1 : 0;
+    task.releases = released ? task.releases + counted : 0;
     switch (ending.kind) {
       case "complete":
         return "completed";
@@ -385,8 +386,8 @@ export class ReferenceBroker {
     task.version += 1;
   }
 
-  private tell({ id, version, status }: ModelTask): void {
-    this.outbox.push({ taskId: id, version, status });
+  private tell({ id, run, version, status }: ModelTask): void {
+    this.outbox.push({ taskId: id, run, version, status });
   }
 
   private bury(task: ModelTask): void {

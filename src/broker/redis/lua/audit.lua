@@ -17,6 +17,9 @@
 -- @include record
 -- @include book
 -- @include shelf
+-- @include grant
+-- @include plain
+-- @include bundle
 local function is_delayed(t) return t[STATUS] == SCHEDULED or t[STATUS] == RETRYING end
 local function is_waiting(t) return is_delayed(t) or t[STATUS] == PENDING end
 -- Past its time: leases take it out of their way, the next sweep ends it.
@@ -58,7 +61,9 @@ local function wrong_tasks()
   for i = 2, #ARGV do
     local id = ARGV[i]
     local rec = call('GET', record_key(id))
-    if rec then
+    if rec and is_bundled(rec) then
+      if not bundle.stands(id, rec) then wrong[#wrong + 1] = { id, PENDING, 'bundled', '' } end
+    elseif rec then
       local t = parse(rec)
       local expected, found = expected_of(rec, t), found_of(id, rec, t)
       if expected ~= found then wrong[#wrong + 1] = { id, t[STATUS], expected, found } end
@@ -83,8 +88,13 @@ local function ghosts(name)
   for i = 3, #ARGV do
     local id = ARGV[i]
     local there = call('ZSCORE', K .. name, id)
-    local rec = there and call('GET', record_key(id))
-    if there and not (rec and belongs(name, rec)) then out[#out + 1] = id end
+    if #id < 16 then
+      if there and not bundle.is_member(id, K .. name) then out[#out + 1] = id end
+    else
+      local rec = there and call('GET', record_key(id))
+      local alone = rec and not is_bundled(rec)
+      if there and not (alone and belongs(name, rec)) then out[#out + 1] = id end
+    end
   end
   return out
 end
@@ -110,6 +120,8 @@ local function is_listed(lane)
 end
 
 local owners = {
+  b = function(name) return bundle.is_member(name) end,
+  i = function(name) return bundle.of(name) end,
   p = function(id) return call('EXISTS', record_key(id)) == 1 end,
   h = function(id) return call('EXISTS', record_key(id)) == 1 end,
   r = function(id) return call('EXISTS', record_key(id)) == 1 end,
@@ -145,6 +157,8 @@ local function waiting_of(lanes, most)
   for i = 1, #lanes, 2 do flows = flows + call('ZCARD', lane_key(lanes[i])) end
   if flows > most then return {} end
   for i = 1, #lanes, 2 do
+    local beyond = call('HMGET', clock_key(lanes[i]), 'b0', 'b1', 'b2', 'b3')
+    for level = 1, 4 do waiting[level] = waiting[level] + tonumber(beyond[level] or 0) end
     for _, ref in ipairs(call('ZRANGE', lane_key(lanes[i]), 0, -1)) do
       local level = tonumber(string.sub(ref, 1, 1)) + 1
       waiting[level] = waiting[level] + call('ZCARD', flow_key(lanes[i], ref))
@@ -165,7 +179,11 @@ end
 local function held_by_all()
   local held = 0
   for _, list in ipairs({ call('ZRANGE', K .. 'sl', 0, -1), call('SMEMBERS', K .. 'lv') }) do
-    for _, session in ipairs(list) do held = held + call('ZCARD', K .. 'sh:' .. session) end
+    for _, session in ipairs(list) do
+      for _, member in ipairs(call('ZRANGE', held_key(session), 0, -1)) do
+        held = held + (#member < 16 and bundle.running(member) or 1)
+      end
+    end
   end
   return held
 end

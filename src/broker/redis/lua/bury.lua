@@ -10,6 +10,8 @@
 -- @include book
 -- @include shelf
 -- @include grant
+-- @include plain
+-- @include bundle
 -- @include settle
 local now = now_ms()
 local planted = 0
@@ -27,7 +29,7 @@ end
 
 for i = 1, #ARGV, 2 do
   local id, run = ARGV[i], tonumber(ARGV[i + 1])
-  local rec = call('GET', record_key(id))
+  local rec = record_of(id)
   local t = rec and parse(rec)
   if not t or (t[RUN] <= run and t[STATUS] < DONE) then
     if t then forget(id, rec, t) end

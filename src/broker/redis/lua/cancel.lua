@@ -13,6 +13,8 @@
 -- @include book
 -- @include shelf
 -- @include grant
+-- @include plain
+-- @include bundle
 -- @include settle
 local now = now_ms()
 
@@ -36,7 +38,7 @@ local function request(id, rec, t, grace, reason)
 end
 
 local function cancel(id, namespace, grace, run, reason)
-  local rec = call('GET', record_key(id))
+  local rec = record_of(id)
   if not rec then
     local tomb = tombstone_of(id, now)
     if tomb and tomb.run >= run and is_owed(tomb) then return { 'told' } end

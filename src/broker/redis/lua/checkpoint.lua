@@ -6,11 +6,16 @@
 -- Returns per item 1, or 0: the lease is over
 -- @include base
 -- @include record
+-- @include book
+-- @include shelf
+-- @include grant
+-- @include plain
+-- @include bundle
 local now = now_ms()
 local kept = {}
 for i = 1, #ARGV, 4 do
   local id = ARGV[i]
-  local rec = call('GET', record_key(id))
+  local rec = record_of(id)
   local t = rec and parse(rec)
   local x = t and t[STATUS] == RUNNING and t[TOKEN] == ARGV[i + 1] and tail_of(rec, t)
   if x and x[1] == ARGV[i + 2] then

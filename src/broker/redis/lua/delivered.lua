@@ -8,12 +8,14 @@
 -- @include book
 -- @include shelf
 -- @include grant
+-- @include plain
+-- @include bundle
 -- @include settle
 local now = now_ms()
 local noted = 0
 for i = 1, #ARGV, 3 do
   local id = ARGV[i]
-  local rec = call('GET', record_key(id))
+  local rec = record_of(id)
   local t = rec and parse(rec)
   if t and t[STATUS] == RUNNING and t[CANCEL] > 0 and t[TOKEN] == ARGV[i + 1] then
     local x = tail_of(rec, t)

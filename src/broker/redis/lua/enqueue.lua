@@ -7,7 +7,8 @@
 --       apart, 8 in history, 16 plain), lane index, id; unless it is plain also run, time read
 --       before history was, time it waits for, idempotency key; then the record, which says in
 --       its bytes 22 to 25 how many follow them
---       then payloads apart, and their number before them
+--       then, if all are plain and of one kind, where each starts, four bytes a place, and where
+--       they end; then payloads apart, and their number before them
 --       then, for the eager half, as lease.lua's ARGV from 1; nothing without it
 -- Returns { outbox entry, refusals: place (from 0), outcome, holder's id; lease.lua's reply or nil
 -- }
@@ -18,8 +19,11 @@
 -- @include shelf
 -- @include grant
 -- @include plain
+-- @include bundle
 -- @include take
+-- @include slice
 -- @include asked
+-- @include lanes
 -- @include alone
 -- @before enqueue_alone
 local now = now_ms()
@@ -32,8 +36,8 @@ for i = 1, tonumber(ARGV[1]) do
   lanes[i] = { name = ARGV[at], queue = ARGV[at + 1], namespace = ARGV[at + 2] }
   at = at + 3
 end
-local packed = ARGV[at]
-at = at + 2
+local packed, places = ARGV[at], ARGV[at + 1]
+at = at + 3
 local function next_item(n, from)
   local bits, lane, id, run, as_of, wait, key, to = read('>BI2c16I4dI6I2c0', packed, from)
   local last = to + 24 + read('>I4', packed, to + 21)
@@ -57,7 +61,16 @@ local function next_plain(n, from)
   record_version = version
   return to
 end
-do
+-- Of those that are all of one kind the first says all but the ids.
+local function read_together()
+  local n = #places / 4 - 1
+  if n < BUNDLE_TASKS or n > 256 then return false end
+  local starts = { read('>' .. string.rep('I4', n), places) }
+  next_plain(1, 1)
+  for i = 2, n do ids[i] = sub(packed, starts[i] + 4, starts[i] + 19) end
+  return true
+end
+local function read_each()
   local from, n = 1, 0
   while from <= #packed do
     n = n + 1
@@ -74,41 +87,7 @@ local function is_told(n)
 end
 
 -- Checks first: nothing below this block may refuse.
-local added, unused, claimed, came = {}, {}, {}, {}
-
--- A queue at its bound gives up a lane without live tasks, but none that this call fills.
-local function unused_lane(queue)
-  local list = unused[queue]
-  if not list then
-    list = {}
-    unused[queue] = list
-    local wanted, rows = {}, call('HGETALL', K .. 'll:' .. queue)
-    for _, lane in ipairs(lanes) do wanted[lane.name] = true end
-    for i = 1, #rows, 2 do
-      local tasks = tonumber(call('HGET', clock_key(rows[i]), 'live') or 0)
-      local name = rows[i + 1]
-      if tasks == 0 and not wanted[name] then list[#list + 1] = { rows[i], name, queue } end
-    end
-  end
-  return table.remove(list)
-end
-
-local function find_lane(lane)
-  if lane.checked then return lane.fits end
-  lane.checked, lane.fits = true, true
-  lane.found = call('HGET', K .. 'lid', lane.name)
-  if lane.found then return true end
-  local queue = call('HGET', K .. 'qid', lane.queue)
-  local known = queue and call('HLEN', K .. 'll:' .. queue) or 0
-  local coming = added[lane.queue] or 0
-  if known + coming >= LANES_PER_QUEUE then
-    lane.replaces = queue and unused_lane(queue)
-    lane.fits = lane.replaces and true or false
-  else
-    added[lane.queue] = coming + 1
-  end
-  return lane.fits
-end
+local claimed, came = {}, {}
 
 local function key_holder(item)
   if claimed[item.key] then return claimed[item.key] end
@@ -118,14 +97,35 @@ local function key_holder(item)
   return expires > now and id
 end
 
+local together = read_together()
+if not together then read_each() end
 local recs, keys = read_records(ids)
 local buried = tombs_of(ids, now)
 local refused, is_refused = {}, {}
 -- Where all are plain and told, the outbox gets them as they came.
 local as_came = next(items) == nil
 
+-- Looked at once for all; where anything is the matter with one, each is judged alone.
+local function fit_together()
+  local needs = #packed + #ids * 128
+  if not is_told(1) or room < #ids or room_bytes <= needs then return false end
+  for n = 1, #ids do
+    local id = ids[n]
+    if recs[n] or came[id] or buried[id] then return false end
+    came[id] = true
+  end
+  local start = pack(PLAIN_RECORD, record_version, PENDING, plain.flags[1], plain.priority[1], 0, 0)
+  together = plain_grant(start .. string.rep('\0', 13) .. plain.rest[1])
+  return together and find_lane(plain.lane[1], lanes)
+end
+if together and not fit_together() then
+  together, came = false, {}
+  read_each()
+end
+
 local function is_known(item, rec)
   if came[item.id] then return true end
+  if rec and is_bundled(rec) then return true end
   if rec then
     local t = parse(rec)
     return t[RUN] >= item.run or t[STATUS] < DONE
@@ -141,7 +141,7 @@ local function judge(item, rec)
   if item.told and (room <= 0 or room_bytes <= 0) then return 'outbox_full' end
   local holder = item.claims and key_holder(item)
   if holder and holder ~= item.id then return 'key_taken', holder end
-  if not find_lane(item.lane) then return 'too_many_lanes' end
+  if not find_lane(item.lane, lanes) then return 'too_many_lanes' end
   came[item.id] = true
   if item.claims then claimed[item.key] = item.id end
   if item.told then room, room_bytes = room - 1, room_bytes - #item.rec - #item.apart - 128 end
@@ -154,13 +154,13 @@ local function judge_plain(n, rec)
   if rec or came[id] or buried[id] then return 'known' end
   local told = is_told(n)
   if told and (room <= 0 or room_bytes <= 0) then return 'outbox_full' end
-  if not find_lane(plain.lane[n]) then return 'too_many_lanes' end
+  if not find_lane(plain.lane[n], lanes) then return 'too_many_lanes' end
   came[id] = true
   if told then room, room_bytes = room - 1, room_bytes - #plain.rest[n] - 146 end
   return nil
 end
 
-for n = 1, #ids do
+for n = 1, together and 0 or #ids do
   local outcome, holder
   if items[n] then
     outcome, holder = judge(items[n], recs[n])
@@ -174,40 +174,6 @@ for n = 1, #ids do
     refused[#refused + 1] = outcome
     refused[#refused + 1] = holder or ''
   end
-end
-
-local function queue_id(lane)
-  local id = call('HGET', K .. 'qid', lane.queue)
-  if id then return id end
-  id = call('HINCRBY', META, 'queues', 1)
-  call('HSET', K .. 'qid', lane.queue, id)
-  call('HSET', K .. 'qn', id, lane.queue)
-  call('SADD', K .. 'nq:' .. lane.namespace, id)
-  return id
-end
-
--- The lane's number, made on first use; remembers whether it was empty before this call.
-local function open_lane(lane)
-  local found = lane.found
-  if not found then
-    if lane.replaces then
-      local old, name, queue = unpack(lane.replaces)
-      call('HDEL', K .. 'lid', name)
-      call('HDEL', K .. 'ln', old)
-      call('HDEL', K .. 'll:' .. queue, old)
-      call('DEL', clock_key(old), K .. 'mk:' .. name)
-    end
-    local queue = queue_id(lane)
-    local id = call('HINCRBY', META, 'lanes', 1)
-    found = id .. ':' .. queue
-    call('HSET', K .. 'lid', lane.name, found)
-    call('HSET', K .. 'ln', id, lane.name)
-    call('HSET', K .. 'll:' .. queue, id, lane.name)
-    publish('l' .. lane.queue)
-  end
-  local id, queue = string.match(found, '^(%d+):(%d+)$')
-  lane.id, lane.queue_id = tonumber(id), tonumber(queue)
-  lane.was_empty = call('EXISTS', lane_key(lane.id)) == 0
 end
 
 -- What came plain into one empty lane is granted before it ever stands there.
@@ -233,7 +199,7 @@ local function direct_run()
   return run
 end
 
-local direct = #ids > 0 and direct_run()
+local direct = #ids > 0 and not together and direct_run()
 
 -- Once one of them finds no room, those behind it find none.
 local function give_directly(id, key, rec)
@@ -335,7 +301,21 @@ local function admit(item, key, known)
   if item.told then tell(id, rec, t, 0, #item.apart) end
 end
 
-for n = 1, #ids do
+local function admit_together()
+  local shelf = plain_shelf(plain.lane[1], plain.priority[1])
+  local start = pack(PLAIN_RECORD, record_version, PENDING, plain.flags[1], plain.priority[1],
+    shelf.lane, shelf.queue)
+  bundle.tie(shelf, births_at, start, together, keys, packed, places)
+end
+
+-- Where the outbox could not say by one number where each stands, they stand alone.
+if together and births_at > 0 then
+  admit_together()
+elseif together then
+  together = false
+  read_each()
+end
+for n = 1, together and 0 or #ids do
   if items[n] and not is_refused[n] then
     admit(items[n], keys[n], recs[n])
   elseif not is_refused[n] then

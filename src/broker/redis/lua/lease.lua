@@ -14,7 +14,9 @@
 -- @include shelf
 -- @include grant
 -- @include plain
+-- @include bundle
 -- @include take
+-- @include slice
 -- @include asked
 local now = now_ms()
 local reply = lease_asked(1, now)

@@ -14,6 +14,8 @@
 -- @include book
 -- @include shelf
 -- @include grant
+-- @include plain
+-- @include bundle
 -- @include session
 local session, generation, lease_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local worker, namespace = ARGV[5], ARGV[6]
@@ -48,7 +50,7 @@ local function adopt(id, rec, t, x, token)
 end
 
 local function judge(id, token)
-  local rec = call('GET', record_key(id))
+  local rec = record_of(id)
   if not rec then return tombstone_of(id, now) and 'revoked' or 'missing' end
   local t = parse(rec)
   local queue = call('HGET', K .. 'qn', t[QUEUE]) or ''
@@ -67,6 +69,7 @@ local function judge(id, token)
   return 'revoked'
 end
 
+bundle.untie_members(call('ZRANGE', held_key(session), 0, -1))
 local listed, kept, revoked, missing, in_transit = {}, {}, {}, {}, {}
 for i = 7, #ARGV, 2 do
   local id = ARGV[i]
@@ -81,7 +84,7 @@ for i = 7, #ARGV, 2 do
   end
 end
 for _, id in ipairs(call('ZRANGE', held_key(session), 0, -1)) do
-  local rec = not listed[id] and call('GET', record_key(id))
+  local rec = not listed[id] and record_of(id)
   if rec then in_transit[#in_transit + 1] = { id, whole(id, rec) } end
 end
 close_shelves()

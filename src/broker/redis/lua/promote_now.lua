@@ -8,9 +8,11 @@
 -- @include book
 -- @include shelf
 -- @include grant
+-- @include plain
+-- @include bundle
 -- @include settle
 local id = ARGV[1]
-local rec = call('GET', record_key(id))
+local rec = record_of(id)
 local t = rec and parse(rec)
 if not t or (t[STATUS] ~= SCHEDULED and t[STATUS] ~= RETRYING) then return nil end
 local now = now_ms()

@@ -31,12 +31,12 @@ end
 -- As the tombstones of ends that leave no record are planted before history knows of them: where
 -- it learns late, they begin now.
 local LATE_MS = 60000
-local function drop(entry)
+local function drop(entry, total)
   local told = now - string.match(entry, '^%d+') > LATE_MS and call('XRANGE', OUTBOX, entry, entry)
   local fields = told and told[1] and told[1][2]
   if fields and fields[3] ~= 'p' then
     local list, ended = cmsgpack.unpack(fields[4]), {}
-    for i = 1, #list, 2 do ended[#ended + 1] = sub(list[i], 3, 18) end
+    for i = 1, total * 2, 2 do ended[#ended + 1] = sub(list[i], 3, 18) end
     renew_tombs(entry, ended, now)
   end
   call('HDEL', K .. 'oe', entry)
@@ -63,7 +63,7 @@ local function confirm(entry, total, bytes, runs)
     end
     call('HDEL', HELD, entry)
   end
-  if drop(entry) == 0 then return end
+  if drop(entry, total) == 0 then return end
   own().owed, own().owed_bytes, own().told = own().owed - fresh, own().owed_bytes - bytes, true
 end
 
@@ -115,7 +115,8 @@ for i, id in ipairs(ids) do
   -- Its end left no record, but somebody may watch it.
   if not rec then
     news[#news + 1] = id
-  else
+  -- Of one that stands together with others its birth says what history holds.
+  elseif not is_bundled(rec) then
     local status, flags, current = read(STATE, rec)
     if status >= DONE and version >= current then
       bury(id, keys[i], rec, flags)

@@ -13,13 +13,15 @@
 -- @include book
 -- @include shelf
 -- @include grant
+-- @include plain
+-- @include bundle
 -- @include settle
 local now = now_ms()
 local cold = is_cold(ARGV[1])
 local room, room_bytes = outbox_room()
 
 local function replace(id, namespace, unstarted, reason, successor)
-  local rec = call('GET', record_key(id))
+  local rec = record_of(id)
   local t = rec and parse(rec)
   local tomb = not t and tombstone_of(id, now)
   if tomb and is_owed(tomb) then return { 'over' } end

@@ -4,13 +4,15 @@
 -- ARGV  1 the items, packed one after another: kind (1 complete 2 fail 3 timeout 4 release 5 cancel
 --       6 lose), task id, token (fencing number and secret), the session that reports it (its place
 --       among the sessions; 0: none), the result or the error, packed; then (0 pending 1 quarantine
---       2 poison), delay in ms (-1: none)
+--       2 poison), delay in ms (-1: none). Or several that complete and whose tokens follow one
+--       another: kind 8, session, how many, the first token, if any has a result all of them, each
+--       behind its length; then their ids
 --       2 number of sessions  then sessions
 --       then, to lease behind it, as lease.lua's ARGV from 1; nothing without it
 -- Returns { outbox entry, time, verdicts, told, payloads apart, lease.lua's reply or nil }: a byte
---       per item ('a' accepted, 'd' duplicate, 'r' duplicate that is recorded, 's' stale), of the
---       accepted ones what the entry tells (see outbox.ts), and by turns the place in it of a
---       payload apart, and that payload
+--       per task ('a' accepted, 'd' duplicate, 'r' duplicate that is recorded, 's' stale), of the
+--       accepted ones what the entry tells (see outbox.ts), those of several before all others, and
+--       by turns the place in it of a payload apart, and that payload
 -- @include base
 -- @include record
 -- @include tomb
@@ -18,12 +20,14 @@
 -- @include shelf
 -- @include grant
 -- @include plain
+-- @include bundle
 -- @include take
+-- @include slice
 -- @include asked
 -- @include settle
 -- @include alone
 -- @before settle_alone
-local COMPLETE, FAIL, TIMED_OUT, RELEASE, CANCEL_NOW, LOSE = 1, 2, 3, 4, 5, 6
+local COMPLETE, FAIL, TIMED_OUT, RELEASE, CANCEL_NOW, LOSE, COMPLETE_RUN = 1, 2, 3, 4, 5, 6, 8
 local QUARANTINED, POISON = 1, 2
 local now = now_ms()
 
@@ -37,16 +41,48 @@ end
 -- the end.
 local ids, kinds, tokens, sessions, datas, nexts, delays = {}, {}, {}, {}, {}, {}, {}
 local at, first = {}, {}
+-- Where among the verdicts theirs stands.
+local verdicts, nths, runs = {}, {}, {}
+-- Of the tombstones, those of RELAXED tasks: nobody waits to hear that history holds their ends.
+local quiet = 0
+
+local function note_item(kind, id, token, session, data, next, delay)
+  local n = #ids + 1
+  kinds[n], ids[n], tokens[n], sessions[n], datas[n] = kind, id, token, session, data
+  nexts[n], delays[n], nths[n] = next, delay, #verdicts + 1
+  verdicts[nths[n]] = ''
+  at[n] = first[id] or n
+  first[id] = at[n]
+end
+
+-- Several that were leased together and complete together: at once, or else one by one.
+local function read_run(packed, from)
+  local _, place, many, counter, secret, results, to = read(SETTLE_RUN, packed, from)
+  local session, wanted, result_at = ARGV[place + 2], sub(packed, to, to + many * 16 - 1), 1
+  local run = bundle.complete_run(session, many, counter, secret, results, wanted)
+  if run then
+    runs[#runs + 1], quiet = run, quiet + many
+    for _ = 1, many do verdicts[#verdicts + 1] = 'a' end
+  end
+  for i = 1, run and 0 or many do
+    local data = ''
+    if results ~= '' then data, result_at = read('>I4c0', results, result_at) end
+    local token = pack('>d', counter + i - 1) .. secret
+    note_item(COMPLETE, sub(wanted, i * 16 - 15, i * 16), token, session, data, 0, -1)
+  end
+  return to + many * 16
+end
+
 do
-  local packed, from, n, session = ARGV[1], 1, 0, nil
+  local packed, from = ARGV[1], 1
   while from <= #packed do
-    n = n + 1
-    kinds[n], ids[n], tokens[n], session, datas[n], nexts[n], delays[n], from =
-      read(SETTLE_ITEM, packed, from)
-    sessions[n] = session > 0 and ARGV[session + 2]
-    local id = ids[n]
-    at[n] = first[id] or n
-    first[id] = at[n]
+    if string.byte(packed, from) == COMPLETE_RUN then
+      from = read_run(packed, from)
+    else
+      local kind, id, token, place, data, next, delay, to = read(SETTLE_ITEM, packed, from)
+      note_item(kind, id, token, place > 0 and ARGV[place + 2], data, next, delay)
+      from = to
+    end
   end
 end
 local recs, keys = read_records(ids)
@@ -75,7 +111,9 @@ end
 ends[TIMED_OUT] = ends[FAIL]
 ends[RELEASE] = function(n, t)
   local delay = delays[n]
-  t[RELEASES] = t[RELEASES] + 1
+  -- -1: no worker has seen it.
+  if delay >= 0 then t[RELEASES] = t[RELEASES] + 1 end
+  delay = math.max(0, delay)
   wait_again(ids[n], recs[at[n]], t, delay > 0 and SCHEDULED or PENDING, now + delay, now)
 end
 ends[CANCEL_NOW] = function(_, t)
@@ -107,11 +145,17 @@ local function leave_tombstone(n, run, place)
   ended.tokens[last], ended.sessions[last], ended.places[last] = tokens[n], sessions[n], place
 end
 
+local function close_runs(entry)
+  for _, run in ipairs(runs) do
+    entomb_run(entry, COMPLETE, run, now)
+    call('DEL', unpack(run.keys))
+  end
+end
+
 local function close_ended(entry)
   if #ended.ids == 0 then return end
   local runs, places = ended.runs, ended.places
   entomb_told(entry, COMPLETE, ended.ids, runs, ended.tokens, ended.sessions, places, now)
-  close_tombs(now)
   call('DEL', unpack(ended.keys))
 end
 
@@ -127,8 +171,6 @@ local function keep(n, rec)
 end
 
 local aparts = {}
--- Of the tombstones, those of RELAXED tasks: nobody waits to hear that history holds their ends.
-local quiet = 0
 
 -- Nil where it is not plain.
 local function apply_plain(n, rec)
@@ -174,9 +216,26 @@ local function has_just_ended(n, by)
   return same and (not sessions[n] or sessions[n] == sessions[by]) and 'd' or 's'
 end
 
+-- Nil where it has to stand alone.
+local function apply_bundled(n, rec)
+  if kinds[n] ~= COMPLETE or not sessions[n] then return nil end
+  local verdict, place = bundle.complete(rec, ids[n], tokens[n], sessions[n], datas[n])
+  if verdict == 'a' then
+    leave_tombstone(n, 1, place)
+    quiet = quiet + 1
+  end
+  return verdict
+end
+
 local function judge(n)
   local rec, kind, by = recs[at[n]], kinds[n], ended_by[at[n]]
   if by then return has_just_ended(n, by) end
+  if rec and is_bundled(rec) then
+    local verdict = apply_bundled(n, rec)
+    if verdict then return verdict end
+    rec = record_of(ids[n])
+    recs[at[n]] = rec
+  end
   if not rec then return from_tombstone(n) end
   local plain = apply_plain(n, rec)
   if plain then return plain end
@@ -194,15 +253,18 @@ local function judge(n)
   return 's'
 end
 
-local verdicts = {}
-for n = 1, #ids do verdicts[n] = judge(n) end
+for n = 1, #ids do verdicts[nths[n]] = judge(n) end
 count_plain()
 set_all(writes)
 close_shelves()
+bundle.fill()
+bundle.close()
 close_holds()
-if quiet > 0 and quiet * 2 == #told then told_kind = 'e' end
+if quiet > 0 and quiet == #told / 2 + bundle.more then told_kind = 'e' end
 local entry = close_outbox(now)
 close_ended(entry)
+close_runs(entry)
+close_tombs(now)
 local leased = lease_asked(tonumber(ARGV[2]) + 3, now)
 close_books(now)
 return { entry, digits(now), table.concat(verdicts), told_list, aparts, leased }

@@ -13,8 +13,10 @@
 -- @include book
 -- @include shelf
 -- @include grant
--- @include session
+-- @include plain
+-- @include bundle
 -- @include settle
+-- @include session
 local now = now_ms()
 local store_id = ARGV[1]
 local budget = SWEEP_BATCH
@@ -58,7 +60,8 @@ local lost, left, timed_out, overdue = {}, {}, {}, {}
 
 -- What does not belong there leaves `key`.
 local function offer(list, id, session, key)
-  local rec = call('GET', record_key(id))
+  if #id < 16 then bundle.untie(sub(id, 1, 6)) end
+  local rec = record_of(id)
   local t = rec and parse(rec)
   if t and t[STATUS] == RUNNING and (not session or session_of(rec, t) == session) then
     list[#list + 1] = { id, whole(id, rec) }
@@ -71,6 +74,7 @@ end
 local function offer_held(list, session)
   local key = held_key(session)
   local ids = call('ZRANDMEMBER', key, budget)
+  if bundle.untie_members(ids) then ids = call('ZRANDMEMBER', key, budget) end
   if #ids == 0 then return forget_session(session) end
   for _, id in ipairs(ids) do offer(list, id, session, key) end
 end
@@ -83,6 +87,7 @@ end
 -- The attempts of a session that must end, and when the next of them may have to.
 local function offer_late(session)
   local key = held_key(session)
+  bundle.untie_members(due(key))
   for _, id in ipairs(due(key)) do offer(timed_out, id, session, key) end
   local next_end = call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
   set_first_end(session, next_end)
@@ -123,7 +128,7 @@ local function is_waiting(t)
 end
 
 local function end_waiting(id)
-  local rec = call('GET', record_key(id))
+  local rec = record_of(id)
   local t = rec and parse(rec)
   local x = t and is_waiting(t) and tail_of(rec, t)
   local status = x and fate_of(t, x)

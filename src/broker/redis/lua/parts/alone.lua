@@ -8,12 +8,12 @@ local ITEM_BYTES = 19
 local ITEM = '>xI2c16BxBB'
 local ITEM_SIZE_AT, ITEM_WAIT_AT, ITEM_REST_AT = 41, 70, 98
 
--- Whether this lane is among those that the request, which stands in ARGV from 7 on, asks for, and
+-- Whether this lane is among those that the request, which stands in ARGV from 8 on, asks for, and
 -- the first of its sessions that has room: its place in ARGV.
 local function asked_alone(name)
-  local lane_count, session_count = tonumber(ARGV[11]), tonumber(ARGV[12])
-  local first = 13 + lane_count
-  for at = 13, first do
+  local lane_count, session_count = tonumber(ARGV[12]), tonumber(ARGV[13])
+  local first = 14 + lane_count
+  for at = 14, first do
     if at == first then return nil end
     if ARGV[at] == name then break end
   end
@@ -32,13 +32,13 @@ end
 -- A new plain task that comes into an empty lane and is granted before it ever stands there.
 local function enqueue_alone()
   local packed, name = ARGV[5], ARGV[2]
-  if ARGV[1] ~= '1' or not ARGV[12] or string.byte(packed) < 16 then return nil end
+  if ARGV[1] ~= '1' or not ARGV[13] or string.byte(packed) < 16 then return nil end
   if #packed ~= ITEM_BYTES + 25 + read('>I4', packed, ITEM_SIZE_AT) then return nil end
   local at = asked_alone(name)
-  if not at or #ARGV[10] < 8 then return nil end
+  if not at or #ARGV[11] < 8 then return nil end
   local _, id, version, flags, priority = read(ITEM, packed)
   local timeout = is_free(flags, ITEM_WAIT_AT, packed)
-  if not timeout or is_cold(ARGV[7]) or outbox_full() then return nil end
+  if not timeout or is_cold(ARGV[8]) or outbox_full() then return nil end
   local mine, place = own(), call('HGET', K .. 'lid', name)
   if not place or not mine.newest_tomb or time_of(id) <= mine.newest_tomb then return nil end
   local lane, queue = string.match(place, '^(%d+):(%d+)$')
@@ -48,12 +48,12 @@ local function enqueue_alone()
   if not worker or about[1] == '1' or call('EXISTS', lane_key(lane)) == 1 then return nil end
   local clock = call('HMGET', clock_key(lane), 'n', 'live')
   local order, session = (clock[1] or 0) + 1, ARGV[at]
-  mine.fencing = math.max(mine.fencing, mine.epoch * FENCING_UNIT, tonumber(ARGV[8])) + 1
+  mine.fencing = math.max(mine.fencing, mine.epoch * FENCING_UNIT, tonumber(ARGV[9])) + 1
   mine.granted = true
   local tail = fresh_tail(session, worker)
   local rec = pack(GRANT, version, RUNNING, band(flags, AFTER_GRANT), priority, lane, queue, order,
     0, read('>I4', packed, 45) + 1, read('>I4', packed, 49) + 1, 0, mine.fencing,
-    sub(ARGV[10], 1, 8), now, 0, 0, 0, 0, #tail) .. sub(packed, ITEM_REST_AT) .. tail
+    sub(ARGV[11], 1, 8), now, 0, 0, 0, 0, #tail) .. sub(packed, ITEM_REST_AT) .. tail
   -- The first that is written, and the last that may say no.
   if not call('SET', K .. 't:' .. id, rec, 'NX') then return nil end
   local entry, deadline = '', now + timeout
@@ -74,12 +74,13 @@ end
 
 -- A plain task that completes.
 local function settle_alone()
+  if string.byte(ARGV[1]) ~= 1 then return nil end
   local kind, id, token, place, data, _, _, to = read(SETTLE_ITEM, ARGV[1])
-  if to <= #ARGV[1] or kind ~= 1 or place == 0 or #ARGV > tonumber(ARGV[2]) + 2 then return nil end
+  if to <= #ARGV[1] or place == 0 or #ARGV > tonumber(ARGV[2]) + 2 then return nil end
   births = {}
   local session, key = ARGV[place + 2], K .. 't:' .. id
   local rec = call('GET', key)
-  if not rec then return nil end
+  if not rec or is_bundled(rec) then return nil end
   local flags, run, priority, lane, queue = plain_end(rec, token, session, data)
   if not flags then return nil end
   local now = now_ms()

@@ -42,7 +42,7 @@ local function tell_of(id, rec, status, flags, spec_bytes, payload_bytes, outcom
   told_bytes = told_bytes + #snap + apart + 128
   -- The end of a DURABLE task is shown, and so told, once history has it: see recorded.lua.
   if status < DONE or band(flags, RELAXED) ~= 0 then news[#news + 1] = id end
-  return n / 2, snap
+  return n / 2 + bundle.more, snap
 end
 
 local function tell(id, rec, t, outcome, apart)
@@ -85,11 +85,12 @@ end
 -- Answers the outbox entry: its id, transitions, bytes; or '' if there was nothing to tell. May be
 -- repeated.
 local function close_outbox(now)
-  local n = #told / 2
+  local n = #told / 2 + bundle.more
   if n > 0 then
+    for _, head in ipairs(bundle.heads or {}) do told[#told + 1] = head end
     told_list = cmsgpack.pack(told)
     write_outbox(n, told_kind, told_list, now)
-    told = {}
+    told, bundle.more = {}, 0
   end
   return told_entry
 end

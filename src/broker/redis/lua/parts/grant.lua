@@ -51,8 +51,8 @@ end
 
 local AFTER_GRANT = 255 - LOST - RESTORED - SEEN_RUNNING
 
-local function hold_plain(id, session, deadline)
-  news[#news + 1] = id
+-- `member`: a task, or a slice of a bundle.
+local function hold_until(session, deadline, member)
   local list = held[session]
   if not list then
     list = {}
@@ -66,7 +66,12 @@ local function hold_plain(id, session, deadline)
     times[deadline] = time
   end
   local n = #list
-  list[n + 1], list[n + 2] = time, id
+  list[n + 1], list[n + 2] = time, member
+end
+
+local function hold_plain(id, session, deadline)
+  news[#news + 1] = id
+  hold_until(session, deadline, id)
 end
 
 local function hold(id, t, session, deadline)
@@ -110,6 +115,6 @@ end
 
 -- What lease.lua answers.
 local function granted_reply(run, lost, more)
-  local granted = run.used > 0 and cmsgpack.pack(run.granted) or ''
-  return { 'ok', more and 1 or 0, lost, granted, run.aparts }
+  local granted = #run.granted > 0 and cmsgpack.pack(run.granted) or ''
+  return { 'ok', more and 1 or 0, lost, granted, run.aparts, run.slices }
 end

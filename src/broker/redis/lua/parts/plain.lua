@@ -12,6 +12,7 @@ local LIMITS = '>xxxxxxxxxxxxxxxxxxI4I6I6I4'
 local RUNS = '>xBBBI4I4xxxxxxI7xxxxxxxxxc16xxxxxxxxxxxxI6xxxxxxxxxxI2'
 -- Of settle.lua's items: kind, id, token, place of the session, result or error, next, delay.
 local SETTLE_ITEM = '>Bc16c16I2I4c0Bd'
+local SETTLE_RUN = '>BI2I2dc8I4c0'
 local NONE = '\0\0\0\0\0\0\0\0\0\0\0\0'
 
 -- How many of these a call moved, by queue and priority.
@@ -138,5 +139,5 @@ local function tell_completed(id, rec, flags, data)
   told[n + 1], told[n + 2] = completes[flags % 2] .. id .. data, rec
   told_bytes = told_bytes + #rec + #data + 128
   if band(flags, RELAXED) ~= 0 then news[#news + 1] = id end
-  return n / 2
+  return n / 2 + bundle.more
 end

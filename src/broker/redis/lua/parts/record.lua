@@ -30,6 +30,19 @@ local RECORDS, births
 each_call(function() RECORDS, births = K .. 't:', {} end)
 local function record_key(id) return RECORDS .. id end
 
+-- Of tasks that stand together: see parts/bundle.lua.
+local bundle = { more = 0 }
+each_call(function() bundle.more = 0 end)
+local function is_bundled(rec) return string.byte(rec) == 255 end
+
+-- The record of one that must stand alone from now on.
+local function record_of(id)
+  local rec = call('GET', RECORDS .. id)
+  if not rec or not is_bundled(rec) then return rec end
+  bundle.part(id, rec)
+  return call('GET', RECORDS .. id)
+end
+
 -- The keys of some tasks, and what stands there.
 local function read_records(ids)
   local keys, recs = {}, {}

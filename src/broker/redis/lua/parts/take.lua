@@ -21,7 +21,7 @@ local function new_run(sessions, max_bytes, seen, secrets, now)
     sessions = sessions, at = 1, now = now, bytes = max_bytes,
     room = math.min(room, LEASE_BATCH, #secrets / 8),
     counter = math.max(own().fencing, base, seen), secrets = secrets, used = 0, ghosts = 0,
-    granted = {}, aparts = {}, store = {}, queues = {}, barren = {},
+    granted = {}, slices = {}, aparts = {}, store = {}, queues = {}, barren = {},
   }
 end
 
@@ -77,10 +77,11 @@ local function give(run, id, key, rec, t, s, timeout, head, state)
     granted[run.cell] = (granted[run.cell] or 0) + 1
     after = grant_plain(id, rec, s, run.counter, secret, timeout, head, state)
   end
-  run.store[used * 2 + 1], run.store[used * 2 + 2] = key, after
-  run.granted[used * 2 + 1], run.granted[used * 2 + 2] = id, has_more and whole(id, after) or after
+  local n = #run.granted
+  run.store[n + 1], run.store[n + 2] = key, after
+  run.granted[n + 1], run.granted[n + 2] = id, has_more and whole(id, after) or after
   if is_apart then
-    run.aparts[#run.aparts + 1] = used
+    run.aparts[#run.aparts + 1] = n / 2
     run.aparts[#run.aparts + 1] = call('GET', K .. 'p:' .. id)
   end
   s.slots = s.slots - 1
@@ -89,152 +90,169 @@ local function give(run, id, key, rec, t, s, timeout, head, state)
   return true
 end
 
--- The next ready task of a flow: id, key, record, and its header, or of a plain one what
--- plain_grant says. Ids read stay in the set until `close_flow`; ghosts go with them, so many at
--- most in one call. One whose time is over is a ghost too: a sweep finds it in `ex`.
-local function next_of(run, flow)
-  while run.ghosts < LEASE_GHOSTS do
-    local at = flow.at + 1
-    flow.at = at
-    if at > #flow.ids then
-      local seen = #flow.ids
-      local ids = call('ZRANGE', flow.key, seen, seen + flow.chunk - 1)
-      if #ids == 0 then return nil end
-      local recs, keys = read_records(ids)
-      for i = 1, #ids do
-        flow.ids[seen + i], flow.recs[seen + i], flow.keys[seen + i] = ids[i], recs[i], keys[i]
+-- In a block, as Lua allows only 200 locals at once.
+local refs_of, take
+do
+  -- The next ready task of a flow: id, key, record, and its header, or of a plain one what
+  -- plain_grant says. Ids read stay in the set until `close_flow`; ghosts go with them, so many at
+  -- most in one call. One whose time is over is a ghost too: a sweep finds it in `ex`.
+  local function next_of(run, flow)
+    while run.ghosts < LEASE_GHOSTS do
+      local at = flow.at + 1
+      flow.at = at
+      if at > #flow.ids then
+        local seen = #flow.ids
+        -- Where a bundle stands first it may be all that is asked for.
+        local ids = flow.chunk >= BUNDLE_TASKS and call('ZRANGE', flow.key, seen, seen) or {}
+        if not ids[1] or #ids[1] == 16 then
+          ids = call('ZRANGE', flow.key, seen, seen + flow.chunk - 1)
+        end
+        if #ids == 0 then return nil end
+        local recs, keys = read_records(ids)
+        for i = 1, #ids do
+          flow.ids[seen + i], flow.recs[seen + i], flow.keys[seen + i] = ids[i], recs[i], keys[i]
+        end
+      end
+      local id, rec = flow.ids[at], flow.recs[at]
+      if #id < 16 then return id end
+      local timeout, head, state
+      if rec then timeout, head, state = plain_grant(rec) end
+      if timeout then return id, flow.keys[at], rec, nil, timeout, head, state end
+      local t = rec and parse(rec)
+      if t and t[STATUS] == PENDING and not is_over(t, run.now) then
+        return id, flow.keys[at], rec, t
+      end
+      flow.gone[#flow.gone + 1] = id
+      run.ghosts = run.ghosts + 1
+    end
+    run.full = true
+  end
+
+  local function close_flow(lane, level, flow)
+    -- The first of them are all gone where none was passed over.
+    if #flow.gone > 0 then
+      if #flow.gone == math.min(flow.at, #flow.ids) then
+        call('ZREMRANGEBYRANK', flow.key, 0, #flow.gone - 1)
+      else
+        call_sliced('ZREM', flow.key, flow.gone)
       end
     end
-    local id, rec = flow.ids[at], flow.recs[at]
-    local timeout, head, state
-    if rec then timeout, head, state = plain_grant(rec) end
-    if timeout then return id, flow.keys[at], rec, nil, timeout, head, state end
-    local t = rec and parse(rec)
-    if t and t[STATUS] == PENDING and not is_over(t, run.now) then
-      return id, flow.keys[at], rec, t
+    local only, score = lane.refs, level * LEVEL + flow.tag
+    if call('EXISTS', flow.key) == 0 then
+      drop_reference(lane.id, flow.ref, flow.tag)
+      score = nil
+    elseif flow.tag ~= flow.first_tag then
+      call('ZADD', lane.key, digits(score), flow.ref)
     end
+    lane.refs = nil
+    -- Nearly always its only one: what stands there now needs no look.
+    if only and #only == 2 then
+      lane.refs, lane.empty = score and { flow.ref, score } or {}, not score
+    end
+  end
+
+  -- The references of a lane with few flows are read at once, for all levels.
+  local FEW = 15
+  function refs_of(lane)
+    if lane.refs == nil then
+      local flat = call('ZRANGE', lane.key, 0, FEW, 'WITHSCORES')
+      lane.refs = #flat <= FEW * 2 and flat
+      lane.empty = #flat == 0
+    end
+    return lane.refs
+  end
+
+  local function read_flows(lane, level, limit, want)
+    local flat = refs_of(lane)
+    if not flat then
+      local from, to = unpack(ranges[level])
+      flat = call('ZRANGEBYSCORE', lane.key, from, to, 'WITHSCORES', 'LIMIT', 0, limit)
+    end
+    local flows, lowest = {}, level * LEVEL
+    for i = 1, #flat, 2 do
+      local tag = flat[i + 1] - lowest
+      if tag >= 0 and tag < LEVEL and #flows < limit then
+        flows[#flows + 1] = {
+          ref = flat[i], key = flow_key(lane.id, flat[i]), tag = tag, first_tag = tag,
+          at = 0, ids = {}, recs = {}, keys = {}, gone = {},
+        }
+      end
+    end
+    for _, flow in ipairs(flows) do flow.chunk = math.ceil(want / #flows) end
+    return flows
+  end
+
+  -- Goes back among the flows by its new tag, so that none above it is served first.
+  local function insert_sorted(flows, flow)
+    local at = #flows + 1
+    while at > 1 and flows[at - 1].tag > flow.tag do at = at - 1 end
+    table.insert(flows, at, flow)
+  end
+
+  -- One grant from a flow, or up to `most` where a bundle is next. Answers 'served', 'empty',
+  -- 'skip' (no session may have it), 'nothing' or 'full', and how many.
+  local function serve_flow(run, lane, flow, most)
+    local id, key, rec, t, timeout, head, state = next_of(run, flow)
+    if not id then return 'empty', 0 end
+    local s = pick_session(run, flow.quarantined, lane.id)
+    if not s then return 'skip', 0 end
+    if #id < 16 then return bundle.serve(run, flow, id, s, most) end
+    if not give(run, id, key, rec, t, s, timeout, head, state) then return 'full', 0 end
     flow.gone[#flow.gone + 1] = id
-    run.ghosts = run.ghosts + 1
+    return 'served', 1
   end
-  run.full = true
-end
 
-local function close_flow(lane, level, flow)
-  -- The first of them are all gone where none was passed over.
-  if #flow.gone > 0 then
-    if #flow.gone == math.min(flow.at, #flow.ids) then
-      call('ZREMRANGEBYRANK', flow.key, 0, #flow.gone - 1)
-    else
-      call_sliced('ZREM', flow.key, flow.gone)
-    end
+  -- Grants until another flow comes before this one.
+  local function turns_of(flow, before, want)
+    if not before then return want end
+    return math.min(want, math.max(1, math.ceil((before.tag - flow.tag) / GROUP_STRIDE)))
   end
-  local only, score = lane.refs, level * LEVEL + flow.tag
-  if call('EXISTS', flow.key) == 0 then
-    drop_reference(lane.id, flow.ref, flow.tag)
-    score = nil
-  elseif flow.tag ~= flow.first_tag then
-    call('ZADD', lane.key, digits(score), flow.ref)
-  end
-  lane.refs = nil
-  -- Nearly always its only one: what stands there now needs no look.
-  if only and #only == 2 then
-    lane.refs, lane.empty = score and { flow.ref, score } or {}, not score
-  end
-end
 
--- The references of a lane with few flows are read at once, for all levels.
-local FEW = 15
-local function refs_of(lane)
-  if lane.refs == nil then
-    local flat = call('ZRANGE', lane.key, 0, FEW, 'WITHSCORES')
-    lane.refs = #flat <= FEW * 2 and flat
-    lane.empty = #flat == 0
-  end
-  return lane.refs
-end
-
-local function read_flows(lane, level, limit, want)
-  local flat = refs_of(lane)
-  if not flat then
-    local from, to = unpack(ranges[level])
-    flat = call('ZRANGEBYSCORE', lane.key, from, to, 'WITHSCORES', 'LIMIT', 0, limit)
-  end
-  local flows, lowest = {}, level * LEVEL
-  for i = 1, #flat, 2 do
-    local tag = flat[i + 1] - lowest
-    if tag >= 0 and tag < LEVEL and #flows < limit then
-      flows[#flows + 1] = {
-        ref = flat[i], key = flow_key(lane.id, flat[i]), tag = tag, first_tag = tag,
-        at = 0, ids = {}, recs = {}, keys = {}, gone = {},
-      }
-    end
-  end
-  for _, flow in ipairs(flows) do flow.chunk = math.ceil(want / #flows) end
-  return flows
-end
-
--- Goes back among the flows by its new tag, so that none above it is served first.
-local function insert_sorted(flows, flow)
-  local at = #flows + 1
-  while at > 1 and flows[at - 1].tag > flow.tag do at = at - 1 end
-  table.insert(flows, at, flow)
-end
-
--- One grant from a flow. Answers 'served', 'empty', 'skip' (no session may have it) or 'full'.
-local function serve_flow(run, lane, flow)
-  local id, key, rec, t, timeout, head, state = next_of(run, flow)
-  if not id then return 'empty' end
-  local s = pick_session(run, flow.quarantined, lane.id)
-  if not s then return 'skip' end
-  if not give(run, id, key, rec, t, s, timeout, head, state) then return 'full' end
-  flow.gone[#flow.gone + 1] = id
-  return 'served'
-end
-
-local function serve_flows(run, lane, level, flows, want, skipped)
-  local got, touched, clock = 0, {}, clock_of(lane.id)
-  run.cell = lane.queue.id * 4 + 3 - level
-  while #flows > 0 and got < want and not run.full do
-    local flow = table.remove(flows, 1)
-    if not flow.touched then
-      flow.touched, flow.quarantined = true, is_quarantine(flow.ref)
-      touched[#touched + 1] = flow
-    end
-    -- Again and again while it comes before the others.
-    local fate, before = nil, flows[1]
-    repeat
-      fate = serve_flow(run, lane, flow)
-      if fate == 'served' then
-        got = got + 1
-        if flow.tag > clock.v[level] then clock.v[level] = flow.tag end
-        flow.tag = flow.tag + GROUP_STRIDE
+  local function serve_flows(run, lane, level, flows, want, skipped)
+    local got, touched, clock = 0, {}, clock_of(lane.id)
+    run.cell = lane.queue.id * 4 + 3 - level
+    while #flows > 0 and got < want and not run.full do
+      local flow = table.remove(flows, 1)
+      if not flow.touched then
+        flow.touched, flow.quarantined = true, is_quarantine(flow.ref)
+        touched[#touched + 1] = flow
       end
-    until fate ~= 'served' or got >= want or run.full or (before and before.tag <= flow.tag)
-    if fate == 'served' then
-      insert_sorted(flows, flow)
-    elseif fate == 'skip' then
-      skipped.n = skipped.n + 1
+      -- Again and again while it comes before the others.
+      local fate, given, before = nil, nil, flows[1]
+      repeat
+        fate, given = serve_flow(run, lane, flow, turns_of(flow, before, want - got))
+        if given > 0 then
+          got, flow.tag = got + given, flow.tag + GROUP_STRIDE * given
+          clock.v[level] = math.max(clock.v[level], flow.tag - GROUP_STRIDE)
+        end
+      until fate ~= 'served' or got >= want or run.full or (before and before.tag <= flow.tag)
+      if fate == 'served' then
+        insert_sorted(flows, flow)
+      elseif fate == 'skip' then
+        skipped.n = skipped.n + 1
+      end
     end
+    if got > 0 then clock.changed['v' .. level] = clock.v[level] end
+    for _, flow in ipairs(touched) do close_flow(lane, level, flow) end
+    return got
   end
-  if got > 0 then clock.changed['v' .. level] = clock.v[level] end
-  for _, flow in ipairs(touched) do close_flow(lane, level, flow) end
-  return got
-end
 
--- Up to `want` grants from one level of a lane.
-local function take(run, lane, level, want)
-  local got, skipped = 0, { n = 0 }
-  while got < want and not run.full do
-    local asked = want - got + skipped.n
-    local flows = read_flows(lane, level, asked, want - got)
-    local found, before = #flows, skipped.n
-    if found == 0 then break end
-    skipped.n = 0
-    local now_got = serve_flows(run, lane, level, flows, want - got, skipped)
-    got = got + now_got
-    if found < asked or (now_got == 0 and skipped.n <= before and found <= skipped.n) then break end
+  -- Up to `want` grants from one level of a lane.
+  function take(run, lane, level, want)
+    local got, skipped = 0, { n = 0 }
+    while got < want and not run.full do
+      local asked = want - got + skipped.n
+      local flows = read_flows(lane, level, asked, want - got)
+      local found, before = #flows, skipped.n
+      if found == 0 then break end
+      skipped.n = 0
+      local now_got = serve_flows(run, lane, level, flows, want - got, skipped)
+      got = got + now_got
+      local no_more = now_got == 0 and skipped.n <= before and found <= skipped.n
+      if found < asked or no_more then break end
+    end
+    return got
   end
-  return got
 end
 
 local function has_work(lane, level)
@@ -247,7 +265,8 @@ local function has_work(lane, level)
   return false
 end
 
--- Every 16th grant of a queue: one from below the level being served, from a boundary that rotates.
+-- Every 16th grant of a queue comes from below the level being served, from a boundary that
+-- rotates.
 local function take_below(run, queue, level)
   local below = 3 - level
   if below == 0 or run.barren[queue.id .. ':' .. level] then return 0 end
@@ -346,8 +365,9 @@ local function serve(run, names)
     serve_level(run, lanes, level)
   end
   count_plain()
+  bundle.close()
+  if #run.store > 0 then call('MSET', unpack(run.store)) end
   if run.used > 0 then
-    call('MSET', unpack(run.store))
     own().fencing, own().granted = run.counter, true
   end
   for id, queue in pairs(run.queues) do

@@ -10,6 +10,20 @@ each_call(function() tombs, newest_tomb, marks_of = {}, 0, {} end)
 
 local function time_of(id) return (read('>I6', id)) end
 
+-- The oldest and the newest time of all these; each read alone would cost more.
+local function times_of(ids)
+  local oldest, newest = 2 ^ 48, 0
+  for from = 1, #ids, 250 do
+    local to = math.min(from + 249, #ids)
+    local many = to - from + 1
+    local times = { read('>' .. string.rep('I6xxxxxxxxxx', many), table.concat(ids, '', from, to)) }
+    times[many + 1] = nil
+    oldest = math.min(oldest, unpack(times))
+    newest = math.max(newest, unpack(times))
+  end
+  return oldest, newest
+end
+
 local function tomb_bucket(now) return math.floor(now / TOMB_BUCKET_MS) end
 local function tomb_key(bucket) return K .. 'x:' .. bucket end
 
@@ -38,6 +52,9 @@ end
 local IN_OUTBOX = 128
 local FORGET_BUCKETS = 1000
 local PLACE = '>I6I4I2I2'
+-- And where these are of the first of some whose leases and ends stand one behind another: how many
+-- it is behind that one stands at the end.
+local ONE_OF_RUN = 64
 
 -- Those of tasks that ended by one call in the same way, which the entry of this name tells of.
 local function entomb_told(entry, settled_by, ids, runs, tokens, sessions, places, now)
@@ -55,6 +72,20 @@ local function entomb_told(entry, settled_by, ids, runs, tokens, sessions, place
     tombs[last + 1] = id
     tombs[last + 2] = start .. tokens[n] .. about .. pack('>I2', places[n]) .. sessions[n]
   end
+  call('HSET', K .. 'oe', ms .. '-' .. number, tomb_bucket(now))
+end
+
+-- Those of tasks of a slice that ended one behind another.
+local function entomb_run(entry, settled_by, run, now)
+  local ms, number, total = string.match(entry, '^(%d+)-(%d+)/(%d+)')
+  local about = pack('>I6I4I2I2', ms, number, total, run.place)
+  local start = pack('>I4dB', 1, now + TOMBSTONE_MS, settled_by + IN_OUTBOX + ONE_OF_RUN)
+  local same, last = start .. run.token .. about .. run.session, #tombs
+  for n, id in ipairs(run.ids) do
+    tombs[last + n * 2 - 1], tombs[last + n * 2] = id, same .. '\0' .. string.char(n - 1)
+  end
+  local _, newest = times_of(run.ids)
+  newest_tomb = math.max(newest_tomb, newest)
   call('HSET', K .. 'oe', ms .. '-' .. number, tomb_bucket(now))
 end
 
@@ -108,14 +139,19 @@ local function read_tombstone(packed, now)
     tomb.settled_by, tomb.entry = settled_by - IN_OUTBOX, digits(ms) .. '-' .. digits(number)
     tomb.total, tomb.place, at = total, place, to
   end
+  if tomb.settled_by >= ONE_OF_RUN then
+    local nth = read('>I2', packed, #packed - 1)
+    tomb.settled_by, tomb.place = tomb.settled_by - ONE_OF_RUN, tomb.place + nth
+    tomb.token = pack('>d', read('>d', token) + nth) .. sub(token, 9)
+    packed = sub(packed, 1, -3)
+  end
   tomb.session = sub(packed, at)
   return (expires > now or is_owed(tomb)) and tomb or nil
 end
 
 -- Tombstones by id that are not over at `since`, or else now; the newest of each counts.
 local function tombs_of(ids, now, since)
-  local found, oldest = {}, 2 ^ 48
-  for i = 1, #ids do oldest = math.min(oldest, time_of(ids[i])) end
+  local found, oldest = {}, times_of(ids)
   local all = own().newest_tomb
   if all and oldest > all then return found end
   for _, bucket in ipairs(buckets(now)) do

@@ -1,0 +1,253 @@
+-- Needs base, record, book, shelf, grant, plain. Plain tasks that came by one call stand
+-- together as a bundle as long as only the plain way is gone: the bytes they came as, and once for
+-- all what they have in common. What a lease call takes of it for a session is a slice, and what a
+-- settle call ends of a slice is a mark. Whatever else is asked of one that runs parts it from its
+-- slice first, and of one that waits unties the bundle: from then on each has the record and the
+-- places it would have had.
+--
+-- Its name is the birth of its first without the last byte, which is 0; the last byte of the
+-- others' births is their place. In place of a record each task has a byte that begins none, and
+-- its birth.
+-- In a flow it stands by its name, at the order of its first; among the leases of a session a slice
+-- by that name and the place of its first.
+--
+-- Of its hash: h as HEADER says, o where each starts among the bytes, and by the place of its first
+-- each slice: how many, a mark for each, and the header and the tail of the first as records.
+local HEADER = '>I2I2I4c12I6I7'
+each_call(function() bundle.known, bundle.heads, bundle.wanted = {}, {}, {} end)
+do
+  local function key_of(name) return K .. 'b:' .. name end
+  local function items_key(name) return K .. 'i:' .. name end
+  local function offset(b, place) return (read('>I4', b.offsets, place * 4 + 1)) end
+  local function member_of(b, slice) return b.name .. pack('>I2', slice.from) end
+  local function level_of(b) return 3 - string.byte(b.start, 4) end
+  local function lane_of(b) return read('>I4I4', b.start, 5) end
+
+  local function slice_from(from, done, head)
+    local slice = { from = from, count = #done, done = done, head = head }
+    slice.counter, slice.secret, slice.started = read('>dc8I6', head, 35)
+    slice.session = read('>I4c0', head, 79)
+    local _, ended = string.gsub(done, '\1', '\1')
+    slice.left = #done - ended
+    return slice
+  end
+
+  -- False: there is none.
+  function bundle.of(name)
+    local b = bundle.known[name]
+    if b ~= nil then return b end
+    local row = call('HGETALL', key_of(name))
+    b = #row > 0 and { name = name, slices = {} }
+    for i = 1, #row, 2 do
+      local field, value = row[i], row[i + 1]
+      if field == 'h' then
+        b.count, b.next, b.timeout, b.start, b.order, b.birth = read(HEADER, value)
+      elseif field == 'o' then
+        b.offsets = value
+      else
+        local from, count = read('>I2', field), read('>I2', value)
+        b.slices[#b.slices + 1] = slice_from(from, sub(value, 3, 2 + count), sub(value, 3 + count))
+      end
+    end
+    bundle.known[name] = b
+    return b
+  end
+
+  -- So many of the slice are no more part of it.
+  function bundle.mark(b, slice, first, many)
+    local done = slice.done
+    slice.done = sub(done, 1, first) .. string.rep('\1', many) .. sub(done, first + many + 1)
+    slice.left, slice.changed, b.changed = slice.left - many, true, true
+  end
+
+  -- By what stands in the place of a record: the bundle, or false, and the task's place in it.
+  function bundle.find(ref) return bundle.of(sub(ref, 2, 7)), string.byte(ref, 8) end
+
+  local function slice_of(b, place)
+    for _, slice in ipairs(b.slices) do
+      if place >= slice.from and place < slice.from + slice.count then return slice end
+    end
+  end
+
+  -- The record that the task at this place would have alone.
+  local function record_at(b, place, item, slice)
+    local numbers = pack('>I6I7', b.order + place, b.birth + place)
+    if not slice then return b.start .. numbers .. sub(item, 45) end
+    local head, counter = slice.head, slice.counter + place - slice.from
+    return sub(head, 1, 12) .. numbers .. sub(head, 26, 34) .. pack('>d', counter) ..
+      sub(head, 43, 78) .. sub(item, 98) .. sub(head, 79)
+  end
+
+  local function items_of(b, from, to)
+    return call('GETRANGE', items_key(b.name), offset(b, from), offset(b, to) - 1)
+  end
+
+  -- Of a task that has `ref` in its record's place.
+  function bundle.record(ref)
+    local b, place = bundle.find(ref)
+    return b and record_at(b, place, items_of(b, place, place + 1), slice_of(b, place))
+  end
+
+  -- A lane knows how many tasks stand in its flows beyond their members.
+  local function count_beyond(b, by)
+    local lane = lane_of(b)
+    if by ~= 0 then call('HINCRBY', clock_key(lane), 'b' .. level_of(b), by) end
+  end
+
+  -- Tasks that came plain and of one kind; `offsets`: where each starts among the bytes, and where
+  -- they end.
+  function bundle.tie(shelf, birth, start, timeout, keys, packed, offsets)
+    local n, name = #keys, sub(pack('>I7', birth), 1, 6)
+    local ref, refs, order = '\255' .. name, {}, shelf.clock.n + 1
+    for i = 1, n do refs[i * 2 - 1], refs[i * 2] = keys[i], ref .. string.char(i - 1) end
+    set_all(refs)
+    call('SET', items_key(name), packed)
+    local header = pack(HEADER, n, 0, timeout, start, order, birth)
+    call('HSET', key_of(name), 'h', header, 'o', offsets)
+    shelf.clock.n, shelf.came = order + n - 1, n
+    local list = shelf_of(shelf.lane, shelf.level, shelf.level .. 'u')
+    list[#list + 1], list[#list + 2] = order, name
+    shelf.list = list
+    count_beyond({ start = start }, n - 1)
+  end
+
+  -- What a call has ended of them is told of with their bytes.
+  local function tell_first()
+    if bundle.fill then bundle.fill() end
+  end
+
+  local function close(b)
+    local row, gone, left = {}, {}, {}
+    for _, slice in ipairs(b.slices) do
+      local field = pack('>I2', slice.from)
+      if slice.left == 0 then
+        gone[#gone + 1] = field
+        call('ZREM', held_key(slice.session), member_of(b, slice))
+      else
+        left[#left + 1] = slice
+        if slice.changed then
+          slice.changed, row[#row + 1] = false, field
+          row[#row + 1] = pack('>I2', slice.count) .. slice.done .. slice.head
+        end
+      end
+    end
+    b.slices, b.changed = left, false
+    if b.next == b.count and #left == 0 then
+      tell_first()
+      call('DEL', key_of(b.name), items_key(b.name))
+      bundle.known[b.name] = false
+      return
+    end
+    local header = pack(HEADER, b.count, b.next, b.timeout, b.start, b.order, b.birth)
+    call('HSET', key_of(b.name), 'h', header, unpack(row))
+    if #gone > 0 then call('HDEL', key_of(b.name), unpack(gone)) end
+  end
+
+  -- May be repeated.
+  function bundle.close()
+    for _, b in pairs(bundle.known) do
+      if b and b.changed then close(b) end
+    end
+  end
+
+  function bundle.untie(name)
+    local b = bundle.of(name)
+    if not b then return end
+    tell_first()
+    local items, writes, lane = call('GET', items_key(name)), {}, lane_of(b)
+    local function put(list, score, place, slice)
+      local item = sub(items, offset(b, place) + 1, offset(b, place + 1))
+      local id, n = sub(item, 4, 19), #writes
+      writes[n + 1], writes[n + 2] = record_key(id), record_at(b, place, item, slice)
+      list[#list + 1], list[#list + 2] = score, id
+    end
+    local waiting, flow = {}, flow_key(lane, level_of(b) .. 'u')
+    for place = b.next, b.count - 1 do put(waiting, b.order + place, place) end
+    if #waiting > 0 then
+      add_sorted(flow, waiting)
+      call('ZREM', flow, name)
+      count_beyond(b, 1 - #waiting / 2)
+    end
+    for _, slice in ipairs(b.slices) do
+      local holds, time = {}, digits(slice.started + b.timeout)
+      for n = 1, slice.count do
+        if string.byte(slice.done, n) == 0 then put(holds, time, slice.from + n - 1, slice) end
+      end
+      if #holds > 0 then add_sorted(held_key(slice.session), holds) end
+      call('ZREM', held_key(slice.session), member_of(b, slice))
+    end
+    set_all(writes)
+    call('DEL', key_of(name), items_key(name))
+    bundle.known[name] = false
+  end
+
+  -- One of a slice goes alone from now on; where it waits, all do.
+  function bundle.part(id, ref)
+    local b, place = bundle.find(ref)
+    local slice = b and slice_of(b, place)
+    if not slice then return b and bundle.untie(b.name) end
+    -- Ended by this very call.
+    if string.byte(slice.done, place - slice.from + 1) == 1 then
+      return call('DEL', record_key(id))
+    end
+    local rec = record_at(b, place, items_of(b, place, place + 1), slice)
+    call('SET', record_key(id), rec)
+    call('ZADD', held_key(slice.session), digits(slice.started + b.timeout), id)
+    bundle.mark(b, slice, place - slice.from, 1)
+    bundle.close()
+  end
+
+  -- Whether any of them stood for a slice or a bundle, which are no more.
+  function bundle.untie_members(members)
+    local found = false
+    for _, member in ipairs(members) do
+      if #member < 16 then
+        bundle.untie(sub(member, 1, 6))
+        found = true
+      end
+    end
+    return found
+  end
+
+  local function slice_named(member)
+    local b = bundle.of(sub(member, 1, 6))
+    return b and slice_of(b, read('>I2', member, 7)), b
+  end
+
+  -- Tasks that run of the slice which this member of a session's leases stands for.
+  function bundle.running(member)
+    local slice = slice_named(member)
+    return slice and slice.left or 0
+  end
+
+  local function waits_in(b)
+    local flow = flow_key(lane_of(b), level_of(b) .. 'u')
+    return b.next < b.count and call('ZSCORE', flow, b.name) and flow
+  end
+
+  -- Whether this member, or this bundle, stands where it is due; `key`: of the set it was found in.
+  function bundle.is_member(member, key)
+    if #member > 6 then
+      local slice = slice_named(member)
+      return slice and slice.left > 0 and held_key(slice.session) == key
+    end
+    local b = bundle.of(member)
+    if key then return b and waits_in(b) == key end
+    return b and (waits_in(b) or #b.slices > 0)
+  end
+
+  -- Whether this task stands where the byte string in its record's place says.
+  function bundle.stands(id, ref)
+    local b, place = bundle.find(ref)
+    if not b or sub(items_of(b, place, place + 1), 4, 19) ~= id then return false end
+    if place >= b.next then return waits_in(b) end
+    local slice = slice_of(b, place)
+    local runs = slice and string.byte(slice.done, place - slice.from + 1) == 0
+    return runs and call('ZSCORE', held_key(slice.session), member_of(b, slice))
+  end
+
+  -- For parts/slice.lua.
+  bundle.offset, bundle.items_of, bundle.record_at = offset, items_of, record_at
+  bundle.slice_from, bundle.slice_of, bundle.member_of = slice_from, slice_of, member_of
+  bundle.count_beyond, bundle.lane_of, bundle.level_of = count_beyond, lane_of, level_of
+end

@@ -1,0 +1,178 @@
+-- Needs base, record, book, shelf, grant, plain, bundle, take. The plain way of tasks that stand
+-- together: a slice of a bundle is leased, and its tasks complete, one by one or several at once.
+do
+  local offset, items_of, record_at = bundle.offset, bundle.items_of, bundle.record_at
+  local slice_from, slice_of, member_of = bundle.slice_from, bundle.slice_of, bundle.member_of
+  local count_beyond, lane_of, level_of = bundle.count_beyond, bundle.lane_of, bundle.level_of
+
+  -- The next of it, as a task with a record.
+  local function give_one(run, b, s)
+    local place = b.next
+    local item = items_of(b, place, place + 1)
+    local id, rec = sub(item, 4, 19), record_at(b, place, item)
+    local timeout, head, state = plain_grant(rec)
+    return give(run, id, record_key(id), rec, nil, s, timeout, head, state) and 1 or 0
+  end
+
+  local function note_granted(items, b, first, many)
+    if not own().watched then return end
+    local from = offset(b, first)
+    for place = first, first + many - 1 do
+      local at = offset(b, place) - from
+      news[#news + 1] = sub(items, at + 4, at + 19)
+    end
+  end
+
+  local function give_slice(run, b, s, many)
+    local first = b.next
+    local items = items_of(b, first, first + many)
+    if not b.after then
+      local item = sub(items, 1, offset(b, first + 1) - offset(b, first))
+      b.timeout, b.after, b.state = plain_grant(record_at(b, first, item))
+    end
+    local secret = sub(run.secrets, run.used * 8 + 1, run.used * 8 + 8)
+    local head = b.after .. pack('>I6I7', b.order + first, b.birth + first) .. b.state ..
+      pack('>d', run.counter + 1) .. secret .. s.begun .. s.tail
+    run.used, run.counter, run.room = run.used + many, run.counter + many, run.room - many
+    run.bytes, s.slots = run.bytes - #items - many * #s.tail, s.slots - many
+    if run.room <= 0 then run.full = true end
+    granted[run.cell] = (granted[run.cell] or 0) + many
+    local slice = slice_from(first, string.rep('\0', many), head)
+    slice.changed, b.slices[#b.slices + 1] = true, slice
+    hold_until(s.id, s.now + b.timeout, member_of(b, slice))
+    note_granted(items, b, first, many)
+    run.slices[#run.slices + 1], run.slices[#run.slices + 2] = head, items
+    return many
+  end
+
+  -- Up to `most` of it to this session, as serve_flow answers. It stays the flow's next one while
+  -- any is left.
+  function bundle.serve(run, flow, name, s, most)
+    local b = bundle.of(name)
+    if not b or b.next >= b.count then
+      flow.gone[#flow.gone + 1] = name
+      return 'nothing', 0
+    end
+    local left = math.min(most, b.count - b.next)
+    b.share = b.share or math.ceil(left / #run.sessions)
+    local many = math.min(left, b.share, s.slots)
+    local from, tail = offset(b, b.next), #s.tail
+    while many >= BUNDLE_TASKS and offset(b, b.next + many) - from + many * tail > run.bytes do
+      many = math.floor(many / 2)
+    end
+    many = many < BUNDLE_TASKS and give_one(run, b, s) or give_slice(run, b, s, many)
+    b.next, b.changed = b.next + many, true
+    local is_over = b.next == b.count
+    count_beyond(b, (is_over and 1 or 0) - many)
+    if is_over then
+      flow.gone[#flow.gone + 1] = name
+    else
+      flow.at = flow.at - 1
+    end
+    return many > 0 and 'served' or 'full', many
+  end
+
+  -- What the tasks of this slice have in common stands once behind what is told.
+  local function number_of(slice)
+    if not slice.number then
+      bundle.heads[#bundle.heads + 1] = slice.head
+      slice.number = string.char(#bundle.heads - 1)
+    end
+    return slice.number
+  end
+
+  local function end_some(b, slice, first, many)
+    bundle.mark(b, slice, first, many)
+    local lane, queue = lane_of(b)
+    local cell = queue * 4 + 3 - level_of(b)
+    completed[cell] = (completed[cell] or 0) + many
+    live[lane] = (live[lane] or 0) - many
+  end
+
+  -- Whether history holds the births of all of these, or of none; nil: of some.
+  local function are_born(b, place, many)
+    local first, held = is_born(b.birth + place), births[b.birth / 256]
+    if held and sub(held, place + 1, place + many) ~= string.rep(first and '1' or '0', many) then
+      return nil
+    end
+    return first
+  end
+
+  local function ids_among(b, items, place, many)
+    local ids = {}
+    local starts = { read('>' .. string.rep('I4', many), b.offsets, place * 4 + 1) }
+    local before = starts[1] - 4
+    for i = 1, many do ids[i] = sub(items, starts[i] - before, starts[i] - before + 15) end
+    return ids
+  end
+
+  -- Ends tasks that stand one behind another in a slice, all or none of them; nil: none.
+  -- `counter`, `secret`: of the first token; `ids`: of all of them, as whoever ended them says.
+  function bundle.complete_run(session, many, counter, secret, results, wanted)
+    local ref = call('GET', RECORDS .. sub(wanted, 1, 16))
+    if not ref or not is_bundled(ref) then return nil end
+    local b, place = bundle.find(ref)
+    local slice = b and slice_of(b, place)
+    if not slice or slice.session ~= session or slice.secret ~= secret then return nil end
+    local nth = place - slice.from
+    if counter ~= slice.counter + nth or nth + many > slice.count then return nil end
+    if sub(slice.done, nth + 1, nth + many) ~= string.rep('\0', many) then return nil end
+    local items, born = items_of(b, place, place + many), are_born(b, place, many)
+    local ids = ids_among(b, items, place, many)
+    if born == nil or table.concat(ids) ~= wanted then return nil end
+    end_some(b, slice, nth, many)
+    local n, keys = #told, {}
+    local about = (born and '\225\1' or '\225\0') .. number_of(slice)
+    told[n + 1], told[n + 2] = about .. pack('>BI2', nth, many) .. results, items
+    told_bytes = told_bytes + #items + #slice.head + #results + many * 128
+    for i = 1, many do keys[i] = RECORDS .. ids[i] end
+    if own().watched then
+      for i = 1, many do news[#news + 1] = ids[i] end
+    end
+    local run = {
+      place = n / 2 + bundle.more, ids = ids, keys = keys, session = session,
+      token = pack('>d', counter) .. secret,
+    }
+    bundle.more = bundle.more + many - 1
+    return run
+  end
+
+  -- Nil: the plain way is none here.
+  function bundle.complete(ref, id, token, session, data)
+    local b, place = bundle.find(ref)
+    if not b or #data > INLINE_BYTES then return nil end
+    local slice = slice_of(b, place)
+    local nth = slice and place - slice.from
+    if not slice or slice.session ~= session then return 's' end
+    if token ~= pack('>d', slice.counter + nth) .. slice.secret then return 's' end
+    if string.byte(slice.done, nth + 1) == 1 then return 'd' end
+    end_some(b, slice, nth, 1)
+    local n, about = #told, is_born(b.birth + place) and '\193\1' or '\193\0'
+    told[n + 1], told[n + 2] = about .. id .. number_of(slice) .. string.char(nth) .. data, false
+    told_bytes = told_bytes + offset(b, place + 1) - offset(b, place) + #slice.head + #data + 128
+    local wanted = bundle.wanted[slice] or { b = b }
+    bundle.wanted[slice] = wanted
+    wanted[#wanted + 1], wanted[#wanted + 2] = n + 2, place
+    news[#news + 1] = id
+    return 'a', n / 2 + bundle.more
+  end
+
+  -- Puts the bytes of those that ended behind what is told of each.
+  function bundle.fill()
+    for slice, wanted in pairs(bundle.wanted) do
+      local b, most = wanted.b, #wanted >= slice.count
+      local from = offset(b, slice.from)
+      local items = most and items_of(b, slice.from, slice.from + slice.count)
+      for i = 1, #wanted, 2 do
+        local place = wanted[i + 1]
+        if items then
+          local first, last = offset(b, place) - from, offset(b, place + 1) - from
+          told[wanted[i]] = sub(items, first + 1, last)
+        else
+          told[wanted[i]] = items_of(b, place, place + 1)
+        end
+      end
+    end
+    bundle.wanted = {}
+  end
+end
