@@ -18,6 +18,7 @@ import { decode } from "../../src/api/codec.js";
 import { opaque, opaqueMethod, type Opaque } from "../../src/api/contract.js";
 import { toWireFrame, toWorkerFrame } from "../../src/api/convert-frames.js";
 import { toDraft } from "../../src/api/convert-task.js";
+import { Kinds } from "../../src/api/hot/kinds.js";
 import { readDraft } from "../../src/api/hot/read-draft.js";
 import { readGeneralFrame, readPlainFrame } from "../../src/api/hot/read-work.js";
 import {
@@ -30,6 +31,7 @@ import {
 import { writeFrame } from "../../src/api/hot/write-work.js";
 import { toWireOutcome } from "../../src/api/submit-stream.js";
 import type { Lease } from "../../src/broker/broker.js";
+import { AlikeSubmission } from "../../src/coordinator/alike.js";
 import type { CoordinatorFrame } from "../../src/coordinator/frames.js";
 import { DroverError } from "../../src/errors.js";
 import type { Task } from "../../src/task/task.js";
@@ -78,8 +80,8 @@ describe("a submit frame is read as protobuf-es and toDraft read it", () => {
       it: outcomeOf(() => ({ draft: toDraft(task), requestId })),
     }));
   };
-  const hot = (bytes: Buffer) => {
-    const { numbers, submissions, refused } = readSubmitFrame(bytes);
+  const hot = (bytes: Buffer, kinds?: Kinds) => {
+    const { numbers, submissions, refused } = readSubmitFrame(bytes, kinds);
     return [
       ...numbers.map((number, index) => {
         const { draft, requestId } = submissions[index]!;
@@ -91,8 +93,12 @@ describe("a submit frame is read as protobuf-es and toDraft read it", () => {
       })),
     ];
   };
+  // Damage can give two items one number; which of a taken and a refused one is told first is open.
+  const isRefused = ({ it }: { it: unknown }) => Number(typeof it === "string");
   const byNumber = (list: ReturnType<typeof hot> | ReturnType<typeof general> | string) =>
-    typeof list === "string" ? list : list.toSorted((a, b) => a.number - b.number);
+    typeof list === "string"
+      ? list
+      : list.toSorted((a, b) => a.number - b.number || isRefused(a) - isRefused(b));
 
   const task = encoded(opaque(TaskSchema), { "drover.v1.Task": plainFields });
   const frames = rewritten(
@@ -147,10 +153,61 @@ describe("a submit frame is read as protobuf-es and toDraft read it", () => {
     expect(read.map((it, n) => it.equals(Buffer.alloc(sizes[n]!, sizes[n])))).not.toContain(false);
   });
 
+  it("a request id that is no text and is given again, as protobuf-es refuses the first", () => {
+    const task = Buffer.from(toBinary(itemDesc, create(itemDesc, { task: { type: "a" } })));
+    const ids = [Buffer.of(152), Buffer.from("r")].map((id) => lengthed((3 << 3) | 2, id));
+    const bytes = lengthed((1 << 3) | 2, Buffer.concat([...ids, task]));
+    expect(outcomeOf(() => hot(bytes))).toEqual(outcomeOf(() => general(bytes)));
+    expect(outcomeOf(() => hot(bytes))).toMatch("not valid");
+  });
+
   test.prop([alike], { numRuns: numRuns / 2 })("tasks much alike, whatever is damaged", (bytes) => {
     expect(byNumber(outcomeOf(() => hot(bytes)))).toEqual(
       byNumber(outcomeOf(() => general(bytes))),
     );
+  });
+
+  const streams = fc.array(alike, { maxLength: 5 });
+  test.prop([streams], { numRuns: numRuns / 2 })("frame by frame of a stream", (all) => {
+    const kinds = new Kinds();
+    for (const bytes of all) {
+      expect(byNumber(outcomeOf(() => hot(bytes, kinds)))).toEqual(
+        byNumber(outcomeOf(() => general(bytes))),
+      );
+    }
+  });
+
+  const frameOf = (...types: string[]): Buffer =>
+    Buffer.concat(
+      types.map((type, n) => {
+        const payloadBlob = { contentType: "application/json", data: Buffer.from(String(n)) };
+        const item = create(itemDesc, { number: n, task: { type, payloadBlob } });
+        return lengthed((1 << 3) | 2, Buffer.from(toBinary(itemDesc, item)));
+      }),
+    );
+  const sharedOf = (bytes: Buffer, kinds: Kinds) =>
+    readSubmitFrame(bytes, kinds).submissions.map((it) =>
+      it instanceof AlikeSubmission ? it.shared : undefined,
+    );
+
+  it("a stream remembers the last four kinds, however many it has had", () => {
+    const kinds = new Kinds();
+    const [first] = sharedOf(frameOf("a"), kinds);
+    expect(sharedOf(frameOf("b", "a"), kinds)[1]).toBe(first);
+    sharedOf(frameOf("c", "d", "e", "f"), kinds);
+    const [again] = sharedOf(frameOf("a"), kinds);
+    expect(again).toBeDefined();
+    expect(again).not.toBe(first);
+    expect(sharedOf(frameOf("a"), kinds)).toEqual([again]);
+  });
+
+  it("a stream remembers no kind that takes much room", () => {
+    const kinds = new Kinds();
+    const long = frameOf("x".repeat(5_000));
+    const [first] = sharedOf(long, kinds);
+    expect(sharedOf(long, kinds)[0]).not.toBe(first);
+    const [short] = sharedOf(frameOf("a"), kinds);
+    expect(sharedOf(frameOf("a"), kinds)[0]).toBe(short);
   });
 
   const unary = opaqueMethod(TaskService.method.submitTask);

@@ -42,20 +42,22 @@ export interface Answer {
 const method = opaqueMethod(TaskService.method.submitStream);
 const itemDesc: DescMessage = opaque(SubmitStreamItemSchema);
 
-/** Throws a DroverError for what is no frame. */
-export function readSubmitFrame(bytes: Buffer): SubmitFrame {
+/** Throws a DroverError for what is no frame. `kinds`: of the frames of this stream before it. */
+export function readSubmitFrame(bytes: Buffer, kinds = new Kinds()): SubmitFrame {
   checkSize(method, bytes);
-  return plainFrame(bytes) ?? generalFrame(decode(method, bytes) as Opaque<SubmitStreamRequest>);
+  return (
+    plainFrame(bytes, kinds) ?? generalFrame(decode(method, bytes) as Opaque<SubmitStreamRequest>)
+  );
 }
 
 const emptyFrame = (): SubmitFrame => ({ numbers: [], submissions: [], refused: [] });
 
-function plainFrame(bytes: Buffer): SubmitFrame | undefined {
+function plainFrame(bytes: Buffer, kinds: Kinds): SubmitFrame | undefined {
   if (mayLoseKeys(bytes)) return undefined;
   return ifPlain(() => {
     const frame = emptyFrame();
     const reader = new Reader(bytes);
-    const kinds = new Kinds();
+    kinds.begin();
     while (reader.more) {
       if (reader.uint32() !== bytesTag(1)) giveUp();
       readItem(reader, frame, kinds);
@@ -87,7 +89,7 @@ function readPlainItem(reader: Reader, frame: SubmitFrame, kinds: Kinds): void {
   while (reader.more) {
     const tag = reader.uint32();
     if (tag === varintTag(1)) number = reader.uint32();
-    else if (tag === bytesTag(3)) {
+    else if (tag === bytesTag(3) && requestEnd === 0) {
       requestEnd = reader.stop();
       requestAt = reader.at;
       reader.at = requestEnd;
