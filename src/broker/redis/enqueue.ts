@@ -48,13 +48,13 @@ async function enqueueChunk(
   eager: LeaseRequest | undefined,
   reply: EnqueueReply,
 ): Promise<void> {
-  const { args, packed, starts } = enqueueArguments(chunk);
+  const { args, packed, starts, areBirths } = enqueueArguments(chunk);
   if (eager) args.push(...leaseArguments(store, eager));
   const [entry, refused, leased] = asList(
     await store.scripts.run("enqueue", store.base(partition), args),
   );
   const told = asText(entry);
-  const born = starts.length === chunk.length && asList(refused).length === 0;
+  const born = areBirths && asList(refused).length === 0;
   if (born) {
     const ids = chunk.map(({ item }) => idOf(item));
     reply.births.push(new PackedBirths(partition, told, ids, packed, starts));
@@ -65,24 +65,28 @@ async function enqueueChunk(
 
 const packer = new Packer();
 
-/**
- * As enqueue.lua reads them: few arguments, as each costs both sides more than its bytes. `starts`:
- * of the records of births among what is packed.
- */
-export function enqueueArguments(chunk: readonly Item[]): {
-  args: Argument[];
-  packed: Buffer;
-  starts: number[];
-} {
+interface Packed {
+  readonly args: Argument[];
+  readonly packed: Buffer;
+  /** Of the records of tasks about which nothing is special. */
+  readonly starts: number[];
+  /** All of them are, and their births are all that there is to tell. */
+  readonly areBirths: boolean;
+}
+
+/** As enqueue.lua reads them: few arguments, as each costs both sides more than its bytes. */
+export function enqueueArguments(chunk: readonly Item[]): Packed {
   const lanes = new LaneList();
   const starts: number[] = [];
   const aparts: Uint8Array[] = [];
   const moulds = new Moulds();
+  let births = 0;
   packer.reset();
   for (const { item } of chunk) {
     const cast = item instanceof FreshTask ? moulds.cast(packer, item) : undefined;
     if (cast !== undefined) {
       starts.push(cast);
+      births += 1;
       continue;
     }
     const from = packer.length;
@@ -91,6 +95,7 @@ export function enqueueArguments(chunk: readonly Item[]): {
     const start = packItem(item, lanes.numberOf(item.task), apart !== undefined);
     if (start === undefined) continue;
     starts.push(start);
+    if (isBirth(item)) births += 1;
     if (item instanceof FreshTask && chunk.length > 1) moulds.learn(packer, from, item);
   }
   const packed = packer.take();
@@ -103,10 +108,10 @@ export function enqueueArguments(chunk: readonly Item[]): {
     String(aparts.length),
     ...aparts,
   ];
-  return { args, packed, starts };
+  return { args, packed, starts, areBirths: births === chunk.length };
 }
 
-/** Where each of some births starts and where they end, if all are of one kind; or else nothing. */
+/** Where each of some tasks starts and where they end, if all are of one kind; or else nothing. */
 function placesOf(chunk: readonly Item[], starts: readonly number[], packed: Buffer): Buffer {
   if (chunk.length < 2) return noBytes;
   const spec = specOf(chunk[0]!.item);
@@ -119,7 +124,7 @@ function placesOf(chunk: readonly Item[], starts: readonly number[], packed: Buf
   return places;
 }
 
-/** Where its record starts, if that is all there is to tell of its birth. */
+/** Where its record starts, if nothing about it is special. */
 function packItem(item: EnqueueItem, lane: number, apart: boolean): number | undefined {
   const { task } = item;
   const restored = item.origin === "restore";
@@ -135,7 +140,7 @@ function packItem(item: EnqueueItem, lane: number, apart: boolean): number | und
   const start = packer.length;
   appendTask(packer, task, { inHistory, restored });
   packSize(packer, start);
-  return plain && isBirth(item) ? start : undefined;
+  return plain && task.version === 1 ? start : undefined;
 }
 
 /** Of its first run, free to be leased at once, and nothing about it needs a second look. */

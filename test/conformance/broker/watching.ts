@@ -1,5 +1,5 @@
 import { expect } from "vitest";
-import type { Broker, Hint } from "../../../src/broker/broker.js";
+import type { Broker, Hint, Lease, Settlement, Transition } from "../../../src/broker/broker.js";
 import { systemClock } from "../../../src/clock.js";
 import { limits } from "../../../src/limits.js";
 import type { Task } from "../../../src/task/task.js";
@@ -105,6 +105,31 @@ export const watchChecks: readonly Check[] = [
     await kit.end(lease, done);
     expect(await ear.news()).toEqual([changed(task)]);
     ear.stop();
+  }),
+  check("B14", "tells so too of tasks that came, ran and end together", async (kit) => {
+    for (const durability of ["relaxed", "durable"] as const) {
+      const ear = await listen(kit);
+      const holder = await kit.session();
+      const tasks = await kit.submitMany(6, { durability });
+      const leases = await kit.lease(holder, 6);
+      await kit.broker.watch([tasks[1]!.id, tasks[5]!.id]);
+      const told: Transition[] = [];
+      const end = async (some: readonly Lease[]): Promise<void> => {
+        const { sessionId } = holder;
+        const items = some.map(({ token }) => ({ ...done, token, sessionId }) as Settlement);
+        const replies = await kit.broker.settle(items);
+        told.push(...replies.map(({ transition }) => transition!));
+      };
+      await end(leases.slice(0, 4));
+      await end(leases.slice(5));
+      const atOnce = await ear.news();
+      for (const transition of told) await kit.recorded(transition);
+      const both = [changed(tasks[1]!), changed(tasks[5]!)];
+      expect(atOnce).toEqual(durability === "relaxed" ? both : []);
+      // That history holds it now may be told of the others as well.
+      if (durability === "durable") expect(await ear.news()).toEqual(both);
+      ear.stop();
+    }
   }),
   check(
     "B14",

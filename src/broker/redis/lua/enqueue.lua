@@ -107,8 +107,8 @@ local as_came = next(items) == nil
 
 -- Looked at once for all; where anything is the matter with one, each is judged alone.
 local function fit_together()
-  local needs = #packed + #ids * 128
-  if not is_told(1) or room < #ids or room_bytes <= needs then return false end
+  as_came = is_told(1)
+  if as_came and (room < #ids or room_bytes <= #packed + #ids * 128) then return false end
   for n = 1, #ids do
     local id = ids[n]
     if recs[n] or came[id] or buried[id] then return false end
@@ -301,16 +301,16 @@ local function admit(item, key, known)
   if item.told then tell(id, rec, t, 0, #item.apart) end
 end
 
-local function admit_together()
+local function admit_together(name_at)
   local shelf = plain_shelf(plain.lane[1], plain.priority[1])
   local start = pack(PLAIN_RECORD, record_version, PENDING, plain.flags[1], plain.priority[1],
     shelf.lane, shelf.queue)
-  bundle.tie(shelf, births_at, start, together, keys, packed, places)
+  bundle.tie(shelf, name_at, start, together, keys, packed, places)
 end
 
 -- Where the outbox could not say by one number where each stands, they stand alone.
-if together and births_at > 0 then
-  admit_together()
+if together and (births_at > 0 or not as_came) then
+  admit_together(as_came and births_at or bundle.next_number())
 elseif together then
   together = false
   read_each()

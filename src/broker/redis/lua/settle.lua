@@ -61,7 +61,7 @@ local function read_run(packed, from)
   local session, wanted, result_at = ARGV[place + 2], sub(packed, to, to + many * 16 - 1), 1
   local run = bundle.complete_run(session, many, counter, secret, results, wanted)
   if run then
-    runs[#runs + 1], quiet = run, quiet + many
+    runs[#runs + 1], quiet = run, quiet + run.quiet
     for _ = 1, many do verdicts[#verdicts + 1] = 'a' end
   end
   for i = 1, run and 0 or many do
@@ -219,10 +219,10 @@ end
 -- Nil where it has to stand alone.
 local function apply_bundled(n, rec)
   if kinds[n] ~= COMPLETE or not sessions[n] then return nil end
-  local verdict, place = bundle.complete(rec, ids[n], tokens[n], sessions[n], datas[n])
+  local verdict, place, more_quiet = bundle.complete(rec, ids[n], tokens[n], sessions[n], datas[n])
   if verdict == 'a' then
     leave_tombstone(n, 1, place)
-    quiet = quiet + 1
+    quiet = quiet + more_quiet
   end
   return verdict
 end

@@ -6,14 +6,17 @@
 -- places it would have had.
 --
 -- Its name is the birth of its first without the last byte, which is 0; the last byte of the
--- others' births is their place. In place of a record each task has a byte that begins none, and
--- its birth.
--- In a flow it stands by its name, at the order of its first; among the leases of a session a slice
+-- others' births is their place. Tasks that history holds already have no births: a number of the
+-- partition's own, smaller than any birth of this time, stands for that of the first. In place of a
+-- record each task has a byte that begins none, and its birth or what stands for it.
+-- In a flow it stands by its name, at the order of its first, which would stand before it: a name's
+-- first byte is above that of any id for long to come. Among the leases of a session a slice
 -- by that name and the place of its first.
 --
 -- Of its hash: h as HEADER says, o where each starts among the bytes, and by the place of its first
 -- each slice: how many, a mark for each, and the header and the tail of the first as records.
 local HEADER = '>I2I2I4c12I6I7'
+local NAMES_FROM = 2 ^ 44
 each_call(function() bundle.known, bundle.heads, bundle.wanted = {}, {}, {} end)
 do
   local function key_of(name) return K .. 'b:' .. name end
@@ -69,9 +72,17 @@ do
     end
   end
 
+  -- Whether the outbox told of their births: history did not hold them when they came.
+  local function has_births(b) return string.byte(b.start, 3) % 2 ~= IN_HISTORY end
+
+  -- Order and birth of the task at this place, as records have them.
+  local function numbers_at(b, place)
+    return pack('>I6I7', b.order + place, has_births(b) and b.birth + place or 0)
+  end
+
   -- The record that the task at this place would have alone.
   local function record_at(b, place, item, slice)
-    local numbers = pack('>I6I7', b.order + place, b.birth + place)
+    local numbers = numbers_at(b, place)
     if not slice then return b.start .. numbers .. sub(item, 45) end
     local head, counter = slice.head, slice.counter + place - slice.from
     return sub(head, 1, 12) .. numbers .. sub(head, 26, 34) .. pack('>d', counter) ..
@@ -93,6 +104,9 @@ do
     local lane = lane_of(b)
     if by ~= 0 then call('HINCRBY', clock_key(lane), 'b' .. level_of(b), by) end
   end
+
+  -- What stands for the birth of the first where there are none.
+  function bundle.next_number() return (NAMES_FROM + call('HINCRBY', META, 'bn', 1)) * 256 end
 
   -- Tasks that came plain and of one kind; `offsets`: where each starts among the bytes, and where
   -- they end.
@@ -250,4 +264,5 @@ do
   bundle.offset, bundle.items_of, bundle.record_at = offset, items_of, record_at
   bundle.slice_from, bundle.slice_of, bundle.member_of = slice_from, slice_of, member_of
   bundle.count_beyond, bundle.lane_of, bundle.level_of = count_beyond, lane_of, level_of
+  bundle.has_births, bundle.numbers_at = has_births, numbers_at
 end

@@ -4,6 +4,7 @@ do
   local offset, items_of, record_at = bundle.offset, bundle.items_of, bundle.record_at
   local slice_from, slice_of, member_of = bundle.slice_from, bundle.slice_of, bundle.member_of
   local count_beyond, lane_of, level_of = bundle.count_beyond, bundle.lane_of, bundle.level_of
+  local has_births, numbers_at = bundle.has_births, bundle.numbers_at
 
   -- The next of it, as a task with a record.
   local function give_one(run, b, s)
@@ -31,8 +32,8 @@ do
       b.timeout, b.after, b.state = plain_grant(record_at(b, first, item))
     end
     local secret = sub(run.secrets, run.used * 8 + 1, run.used * 8 + 8)
-    local head = b.after .. pack('>I6I7', b.order + first, b.birth + first) .. b.state ..
-      pack('>d', run.counter + 1) .. secret .. s.begun .. s.tail
+    local head = b.after .. numbers_at(b, first) .. b.state .. pack('>d', run.counter + 1) ..
+      secret .. s.begun .. s.tail
     run.used, run.counter, run.room = run.used + many, run.counter + many, run.room - many
     run.bytes, s.slots = run.bytes - #items - many * #s.tail, s.slots - many
     if run.room <= 0 then run.full = true end
@@ -89,8 +90,12 @@ do
     live[lane] = (live[lane] or 0) - many
   end
 
-  -- Whether history holds the births of all of these, or of none; nil: of some.
+  -- The end of a DURABLE task is shown, and so told, once history has it: see recorded.lua.
+  local function is_relaxed(b) return band(string.byte(b.start, 3), RELAXED) ~= 0 end
+
+  -- Whether history holds all of these, or none; nil: some.
   local function are_born(b, place, many)
+    if not has_births(b) then return true end
     local first, held = is_born(b.birth + place), births[b.birth / 256]
     if held and sub(held, place + 1, place + many) ~= string.rep(first and '1' or '0', many) then
       return nil
@@ -126,12 +131,13 @@ do
     told[n + 1], told[n + 2] = about .. pack('>BI2', nth, many) .. results, items
     told_bytes = told_bytes + #items + #slice.head + #results + many * 128
     for i = 1, many do keys[i] = RECORDS .. ids[i] end
-    if own().watched then
+    local relaxed = is_relaxed(b)
+    if relaxed and own().watched then
       for i = 1, many do news[#news + 1] = ids[i] end
     end
     local run = {
       place = n / 2 + bundle.more, ids = ids, keys = keys, session = session,
-      token = pack('>d', counter) .. secret,
+      token = pack('>d', counter) .. secret, quiet = relaxed and many or 0,
     }
     bundle.more = bundle.more + many - 1
     return run
@@ -147,14 +153,15 @@ do
     if token ~= pack('>d', slice.counter + nth) .. slice.secret then return 's' end
     if string.byte(slice.done, nth + 1) == 1 then return 'd' end
     end_some(b, slice, nth, 1)
-    local n, about = #told, is_born(b.birth + place) and '\193\1' or '\193\0'
+    local n, about = #told, are_born(b, place, 1) and '\193\1' or '\193\0'
     told[n + 1], told[n + 2] = about .. id .. number_of(slice) .. string.char(nth) .. data, false
     told_bytes = told_bytes + offset(b, place + 1) - offset(b, place) + #slice.head + #data + 128
     local wanted = bundle.wanted[slice] or { b = b }
     bundle.wanted[slice] = wanted
     wanted[#wanted + 1], wanted[#wanted + 2] = n + 2, place
-    news[#news + 1] = id
-    return 'a', n / 2 + bundle.more
+    local relaxed = is_relaxed(b)
+    if relaxed then news[#news + 1] = id end
+    return 'a', n / 2 + bundle.more, relaxed and 1 or 0
   end
 
   -- Puts the bytes of those that ended behind what is told of each.
