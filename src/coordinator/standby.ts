@@ -1,3 +1,4 @@
+import { ChurnMap } from "../churn.js";
 import type { Clock, Timer } from "../clock.js";
 import type { Held } from "./worker-session.js";
 
@@ -61,7 +62,7 @@ export class Standby {
   readonly #clock: Pick<Clock, "monotonic" | "after">;
   readonly #goBack: (held: Held) => void;
   /** In the order of their grants. */
-  readonly #leases = new Map<string, Held>();
+  readonly #leases = new ChurnMap<string, Held>();
   readonly #pace = new Pace();
   #restsUntil = 0;
   #timer: Timer | undefined;

@@ -1,3 +1,4 @@
+import { ChurnMap, ChurnSet } from "../churn.js";
 import type { Lease, SessionInfo } from "../broker/broker.js";
 import type { Clock } from "../clock.js";
 import type { DroverError } from "../errors.js";
@@ -58,10 +59,10 @@ export class WorkerSession implements Session {
   readonly hello: SessionHello;
   readonly port: SessionPort;
   /** Those that were sent. */
-  readonly leases = new Map<string, Held>();
+  readonly leases = new ChurnMap<string, Held>();
   readonly standby: Standby;
   /** Results under way: their slots are free, their tokens still listed by the worker. */
-  readonly settling = new Set<string>();
+  readonly settling = new ChurnSet<string>();
   /** Ends with the stream: what waits on this session's behalf stops. */
   readonly ended = new AbortController();
   readonly connectedAt: number;

@@ -1,4 +1,5 @@
 import type { Births, CoveredBirths, RecordedBirths, Transition } from "../broker/broker.js";
+import { ChurnMap } from "../churn.js";
 import { limits } from "../limits.js";
 
 /** What came in by one call. */
@@ -35,10 +36,10 @@ export const birthsMost = 1_024;
  * nearly all. So each is no more than a number here, its call's and its own.
  */
 export class HeldBirths {
-  readonly #places = new Map<string, number>();
+  readonly #places = new ChurnMap<string, number>();
   /** By their numbers, the oldest first. */
-  readonly #held = new Map<number, Held>();
-  readonly #calls = new Map<Births, number>();
+  readonly #held = new ChurnMap<number, Held>();
+  readonly #calls = new ChurnMap<Births, number>();
   #calledLast = 0;
   #bytes = 0;
 

@@ -1,4 +1,5 @@
 import type { Births, Transition } from "../broker/broker.js";
+import { ChurnMap } from "../churn.js";
 import type { EndSheet, EndSheets, Told } from "../history/history.js";
 import type { Birth } from "./held-births.js";
 
@@ -29,7 +30,7 @@ interface Freed {
 export class HeldEnds {
   readonly #sheets: EndSheets | undefined;
   /** By task. */
-  readonly #places = new Map<string, HeldSheet>();
+  readonly #places = new ChurnMap<string, HeldSheet>();
   /** The oldest first; the last one is being filled. */
   #waiting: HeldSheet[] = [];
   #bytes = 0;

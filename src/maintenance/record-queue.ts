@@ -1,4 +1,5 @@
 import type { Births, Transition } from "../broker/broker.js";
+import { ChurnMap } from "../churn.js";
 import type { EndSheets } from "../history/history.js";
 import { type Birth, HeldBirths, type Readiness } from "./held-births.js";
 import { HeldEnds, type HeldSheet } from "./held-ends.js";
@@ -40,7 +41,7 @@ interface TaskEntries {
  * before it is back.
  */
 export class RecordQueue {
-  readonly #tasks = new Map<string, TaskEntries>();
+  readonly #tasks = new ChurnMap<string, TaskEntries>();
   /** Of which something waits. */
   readonly #lines: Record<Line, Set<TaskEntries>> = { awaited: new Set(), gathered: new Set() };
   readonly births = new HeldBirths();

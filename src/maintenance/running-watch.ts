@@ -1,3 +1,4 @@
+import { ChurnMap } from "../churn.js";
 import type { Clock, Timer } from "../clock.js";
 import type { Task } from "../task/task.js";
 
@@ -26,7 +27,7 @@ const sweepMs = 100;
  */
 export class RunningWatch {
   readonly #options: RunningWatchOptions;
-  readonly #tasks = new Map<string, Noted>();
+  readonly #tasks = new ChurnMap<string, Noted>();
   #bytes = 0;
   #timer: Timer | undefined;
 

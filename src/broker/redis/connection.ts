@@ -1,4 +1,5 @@
 import { Redis, type RedisOptions } from "ioredis";
+import { ChurnSet } from "../../churn.js";
 import type { Clock, Random, Timer } from "../../clock.js";
 import { DroverError } from "../../errors.js";
 import { limits } from "../../limits.js";
@@ -158,7 +159,7 @@ class Patience {
   readonly #clock: Clock;
   readonly #ms: number;
   /** In the order sent, which is that of their ends. */
-  readonly #waiting = new Set<Call>();
+  readonly #waiting = new ChurnSet<Call>();
   #timer: Timer | undefined;
 
   constructor(redis: Redis, clock: Clock, ms: number) {
