@@ -1,7 +1,8 @@
+import { leaseTokenProofAt } from "../../task/ids.js";
 import { uuidText } from "../../task/uuid.js";
 import type { Task } from "../../task/task.js";
-import type { Stretch } from "./bytes.js";
-import { at, packedSize, readTask, tokenOf } from "./record.js";
+import { type Stretch, stretchOf } from "./bytes.js";
+import { at, packedSize, readAlike, readTask, tokenOf } from "./record.js";
 import type { Apart } from "./tail.js";
 
 /*
@@ -19,31 +20,14 @@ const restAt = 78;
 /** A record's first byte is its version, which never comes that far. */
 export const isBundled = (record: Uint8Array): boolean => record[0] === 0xff;
 
-/** Bytes that the record of an item has alone. */
-const sizeOf = (head: Buffer, items: Buffer, from: number): number =>
-  packedSize(items, from + itemStart) + head.length - restAt;
-
-/** Writes it; returns where the next one would start. `nth`: of the slice. */
-function writeRecord(
-  into: Buffer,
-  to: number,
-  head: Buffer,
-  items: Buffer,
-  from: number,
-  nth: number,
-): number {
-  const start = from + itemStart;
-  head.copy(into, to, 0, restAt);
-  into.writeDoubleBE(into.readDoubleBE(to + at.token) + nth, to + at.token);
-  const end = to + packedSize(items, start);
-  items.copy(into, to + restAt, start + restAt, start + end - to);
-  return end + head.copy(into, end, restAt);
-}
-
 /** The record that an item of a slice would have alone. */
 export function bundledRecord(head: Buffer, item: Buffer, nth: number): Buffer {
-  const record = Buffer.allocUnsafe(sizeOf(head, item, 0));
-  writeRecord(record, 0, head, item, 0, nth);
+  const size = packedSize(item, itemStart);
+  const record = Buffer.allocUnsafe(size + head.length - restAt);
+  head.copy(record, 0, 0, restAt);
+  record.writeDoubleBE(record.readDoubleBE(at.token) + nth, at.token);
+  item.copy(record, restAt, itemStart + restAt, itemStart + size);
+  head.copy(record, size, restAt);
   return record;
 }
 
@@ -55,21 +39,20 @@ export function readSlice(
   items: Buffer,
   take: (task: Task, token: Buffer) => void,
 ): void {
-  let bytes = 0;
-  for (let from = 0; from < items.length; from += itemStart + packedSize(items, from + itemStart)) {
-    bytes += sizeOf(head, items, from);
-  }
-  const packed = Buffer.allocUnsafe(bytes);
-  const view = new DataView(packed.buffer, packed.byteOffset, packed.byteLength);
-  let to = 0;
-  let nth = 0;
-  for (let from = 0; from < items.length; nth += 1) {
-    const start = to;
-    to = writeRecord(packed, to, head, items, from, nth);
-    const record: Stretch = { packed, view, from: start, to };
-    const task = readTask(uuidText(items, from + idAt), record, nothingApart);
-    take(task, tokenOf(items, from + idAt, record));
-    from += itemStart + packedSize(items, from + itemStart);
+  const record = stretchOf(bundledRecord(head, items, 0));
+  const first = readTask(uuidText(items, idAt), record, nothingApart);
+  take(first, tokenOf(items, idAt, record));
+  const { view } = stretchOf(items);
+  let from = itemStart + packedSize(items, itemStart);
+  for (let nth = 1; from < items.length; nth += 1) {
+    const start = from + itemStart;
+    const to = start + packedSize(items, start);
+    const item: Stretch = { packed: items, view, from: start, to };
+    const fencingToken = first.fencingToken + nth;
+    const token = tokenOf(items, from + idAt, record);
+    token.writeDoubleBE(fencingToken, leaseTokenProofAt);
+    take(readAlike(uuidText(items, from + idAt), item, fencingToken, first), token);
+    from = to;
   }
 }
 

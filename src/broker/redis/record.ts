@@ -261,6 +261,72 @@ export function readTask(
   };
 }
 
+/**
+ * The same where it is known to differ from a task that was read already in its id, spec, payload
+ * and fencing number alone, and of what a grant changes, the record says nothing yet.
+ */
+export function readAlike(
+  id: string,
+  { packed, view, from }: Stretch,
+  fencingToken: number,
+  other: Task,
+): Task {
+  const specAt = from + headBytes;
+  const payloadAt = specAt + view.getUint32(from + at.specBytes);
+  const groupBytes = view.getUint16(from + at.groupBytes);
+  const spec = readSpec(packed, specAt, payloadAt, groupBytes);
+  const { contentType } = spec;
+  return {
+    id,
+    namespace: spec.namespace,
+    queue: spec.queue,
+    type: spec.type,
+    priority: other.priority,
+    payload:
+      contentType === undefined
+        ? undefined
+        : {
+            contentType,
+            data: packed.subarray(
+              payloadAt,
+              payloadAt + view.getUint16(from + at.payloadBytes),
+            ),
+          },
+    maxRetries: spec.maxRetries,
+    retry: spec.retry,
+    runAt: spec.runAt,
+    timeoutMs: other.timeoutMs,
+    groupKey: spec.groupKey,
+    requiredLabels: spec.requiredLabels,
+    tags: spec.tags,
+    idempotencyKey: spec.idempotencyKey,
+    retentionMs: spec.retentionMs,
+    traceContext: spec.traceContext,
+    durability: other.durability,
+    createdAt: readCreatedAt(packed, specAt + groupBytes, id),
+    terms: spec.terms,
+    status: other.status,
+    version: other.version,
+    run: other.run,
+    attempt: other.attempt,
+    retryCount: other.retryCount,
+    leaseLosses: other.leaseLosses,
+    releases: other.releases,
+    fencingToken,
+    sessionId: other.sessionId,
+    workerId: other.workerId,
+    readyAt: other.readyAt,
+    startedAt: other.startedAt,
+    completedAt: other.completedAt,
+    cancelRequestedAt: other.cancelRequestedAt,
+    result: other.result,
+    error: other.error,
+    progress: other.progress,
+    cancellation: other.cancellation,
+    checkpoint: other.checkpoint,
+  };
+}
+
 /** Six bytes; 0: none. */
 export const timeAt = (view: DataView, offset: number): number | undefined =>
   view.getUint16(offset) * 0x1_0000_0000 + view.getUint32(offset + 2) || undefined;
