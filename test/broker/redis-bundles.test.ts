@@ -201,6 +201,28 @@ describe.each(durabilities)("a slice of %s tasks", (durability) => {
     });
   });
 
+  it("is told of in part by one who leased some of it, beside one of it that failed", async () => {
+    await withKit(async (kit) => {
+      const { leases } = await half(kit);
+      const mine = leases.slice(0, 5);
+      const known = completions(mine, true).map((item, n) => ({ ...item, leased: mine[n]!.task }));
+      const { token, sessionId } = leases[5]!;
+      const error = { code: "x", message: "", retryable: false };
+      const fail = { kind: "fail", cause: "handler", retryInMs: undefined, error } as const;
+      const rest = completions(leases.slice(6), true);
+      const seen = await kit.broker.settle([...known, { token, sessionId, ...fail }, ...rest]);
+      const read = (await kit.outbox()).slice(bornOf(20));
+      const told = new Map(read.map((one) => [one.outboxId, one]));
+      expect(told.size).toBe(10);
+      for (const [n, { transition }] of seen.entries()) {
+        expect(transition!.task.id).toBe(leases[n]!.task.id);
+        expect({ ...transition, task: asTold(transition!.task) }).toEqual(
+          told.get(transition!.outboxId!),
+        );
+      }
+    });
+  });
+
   it("completes in any order, some at a time, and each once", async () => {
     await withKit(async (kit, harness) => {
       const { leases } = await half(kit);
@@ -291,6 +313,22 @@ describe.each(durabilities)("a slice of %s tasks", (durability) => {
       expect(await again()).toEqual(leases.map((_, n) => n === 4));
       for (const one of ended) await kit.recorded(one);
       expect(await again()).toEqual(leases.map(() => true));
+    });
+  });
+
+  it("is answered for as long as any other where history learns late of its ends", async () => {
+    await withKit(async (kit) => {
+      const { leases } = await half(kit);
+      const all = completions(leases, true);
+      await kit.broker.settle([2, 3, 4, 7, 0, 1, 9].map((n) => all[n]!));
+      await kit.broker.settle([all[5]!, all[6]!]);
+      await kit.harness.advance(90_000);
+      for (const told of await kit.outbox()) await kit.recorded(told);
+      expect(await kit.outbox()).toEqual([]);
+      // Of those that were planted when they ended, nothing would be left.
+      await kit.harness.advance(limits.tombstoneMs - 60_000);
+      const verdicts = all.map((_, n) => (n === 8 ? "accepted" : "duplicate"));
+      expect(await verdictsOf(kit, all)).toEqual(verdicts);
     });
   });
 

@@ -67,14 +67,6 @@ export function itemsIn(items: Buffer): { id: string; item: Buffer }[] {
   return found;
 }
 
-/** Whether the first of them is the task whose id stands in these bytes. */
-export function beginWith(items: Stretch, ids: Uint8Array, at: number): boolean {
-  for (let n = 0; n < 16; n += 1) {
-    if (items.packed[items.from + idAt + n] !== ids[at + n]) return false;
-  }
-  return true;
-}
-
 const sameParts = [
   [-itemStart, idAt - itemStart],
   [0, at.priority + 1],

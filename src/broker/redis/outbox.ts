@@ -50,18 +50,22 @@ export async function readOutbox(
 
 /**
  * As `close_outbox` in lua/parts/book.lua writes it: bytes, transitions and time; and beside them
- * either the transitions or new tasks as they came. `held`: which of them history has.
+ * either the transitions, and the items of those that ended together, or new tasks as they came.
+ * `held`: which of them history has.
  */
 function readEntry(partition: number, row: Reply, held: Reply | undefined): ToldChange[] {
   const [id, fields] = asList(row);
-  const [, head, kind, packed] = asList(fields);
+  const [, head, kind, packed, ...more] = asList(fields);
+  const beside = more.filter((_, n) => n % 2 === 1).map(asBytes);
   const about = asBytes(head);
   const total = about.readUInt16BE(4);
   const form = asText(kind) as EntryKind;
   const name = nameOfEntry(asText(id), total, about.readUInt32BE(0), form);
   const at = about.readDoubleBE(6);
   const told =
-    form === "p" ? newTasks(asBytes(packed)) : partsTold(stringsOf(asBytes(packed)), total, at);
+    form === "p"
+      ? newTasks(asBytes(packed))
+      : partsTold(stringsOf(asBytes(packed)), total, at, beside);
   return told.flatMap((part, place) =>
     held && asBytes(held)[place] === heldMark
       ? []

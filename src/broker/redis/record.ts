@@ -287,10 +287,7 @@ export function readAlike(
         ? undefined
         : {
             contentType,
-            data: packed.subarray(
-              payloadAt,
-              payloadAt + view.getUint16(from + at.payloadBytes),
-            ),
+            data: packed.subarray(payloadAt, payloadAt + view.getUint16(from + at.payloadBytes)),
           },
     maxRetries: spec.maxRetries,
     retry: spec.retry,

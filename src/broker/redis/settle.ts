@@ -56,7 +56,7 @@ async function settleInCalls(
     const { args, runs } = settleArguments(chunk);
     if (also) args.push(...leaseArguments(store, also));
     const reply = asList(await store.scripts.run("settle", store.base(partition), args));
-    if (also) leased = readLeases(store, also, reply[5]);
+    if (also) leased = readLeases(store, also, reply[6]);
     readSettled({ partition, chunk, runs }, reply, replies);
   });
   return leased;

@@ -1,8 +1,7 @@
 import { attemptOf } from "../../task/attempt.js";
 import { leaseTokenIdAt } from "../../task/ids.js";
 import type { SettleReply, Settlement, Transition } from "../broker.js";
-import { beginWith } from "./bundle.js";
-import { PackedStrings, stringsOf } from "./bytes.js";
+import { PackedStrings, type Stretch, stringsOf } from "./bytes.js";
 import { completed, completedTask } from "./completed.js";
 import { placeIn } from "./keys.js";
 import { payloadsByPlace } from "./lease.js";
@@ -64,18 +63,20 @@ class ToldReader {
   readonly #told: Buffer;
   readonly #payloads: ReadonlyMap<number, Buffer>;
   readonly #accepted: number;
+  readonly #items: readonly Reply[];
   /** At what stands behind the one that `#about` is the start of. */
   readonly #strings: PackedStrings;
   #about = 0;
   #parts: readonly ToldPart[] | undefined;
   #place = 0;
 
-  constructor(settled: Settled, [entry, time, verdicts, packed, aparts]: readonly Reply[]) {
+  constructor(settled: Settled, [entry, time, verdicts, packed, aparts, items]: readonly Reply[]) {
     this.#settled = settled;
     this.#entry = asText(entry);
     this.#at = asNumber(time);
     this.#told = asBytes(packed);
     this.#payloads = payloadsByPlace(asList(aparts));
+    this.#items = asList(items);
     this.#accepted = asBytes(verdicts).reduce(
       (n, code) => n + (code === codes.accepted ? 1 : 0),
       0,
@@ -100,7 +101,7 @@ class ToldReader {
     const { chunk } = this.#settled;
     const { token } = chunk[from]!.item;
     if (this.#place >= this.#accepted || !isOfRun(this.#outcome)) return;
-    if (!beginWith(this.#strings, token, leaseTokenIdAt)) return;
+    if (!isId(this.#strings, token)) return;
     for (let nth = from; nth < from + count; nth += 1) this.#take(chunk[nth]!, replies);
     this.#step();
   }
@@ -136,7 +137,12 @@ class ToldReader {
   }
 
   #readPart(item: Settlement): Transition {
-    this.#parts ??= partsTold(stringsOf(this.#told), this.#accepted, this.#at);
+    this.#parts ??= partsTold(
+      stringsOf(this.#told),
+      this.#accepted,
+      this.#at,
+      this.#items.map(asBytes),
+    );
     const { id, payloadOmitted, snapshot } = this.#parts[this.#place]!;
     return transitionOf({
       partition: this.#settled.partition,
@@ -150,4 +156,10 @@ class ToldReader {
       result: item.kind === "complete" ? item.result : undefined,
     });
   }
+}
+
+/** Whether what stands there is the id of the task that this lease token is of. */
+function isId({ packed, from }: Stretch, token: Uint8Array): boolean {
+  for (let n = 0; n < 16; n += 1) if (packed[from + n] !== token[leaseTokenIdAt + n]) return false;
+  return true;
 }

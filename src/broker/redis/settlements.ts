@@ -15,7 +15,8 @@ type Item = Placed<Settlement>;
 type Completion = Extract<Settlement, { kind: "complete" }>;
 
 const secretAt = leaseTokenProofAt + 8;
-const runCode = 8;
+/** Of a run: whether each of its tasks is at hand, as it was leased. */
+const runCode = { known: 8, unknown: 9 } as const;
 
 /**
  * How many of these, from one on, complete one behind another as they were leased together: their
@@ -84,7 +85,8 @@ function packOne(item: Settlement, sessions: string[]): void {
 
 function packRun(run: readonly Item[], sessions: string[]): void {
   const first = run[0]!.item as Completion;
-  packer.byte(runCode);
+  const isKnown = run.every(({ item }) => (item as Completion).leased);
+  packer.byte(isKnown ? runCode.known : runCode.unknown);
   packer.uint16(placeOf(sessions, first.sessionId));
   packer.uint16(run.length);
   packer.raw(first.token, leaseTokenProofAt);

@@ -9,7 +9,8 @@ import { at as place, completedCode, flag } from "./record.js";
  * known, but for the result, which stands behind the id. Of one that stood in a bundle it is the
  * item as it came; behind the id stand the number of its slice and its place there. Several that
  * follow one another are told as one: number and place of the first, how many, their results if any
- * has one; and the items. The header and tail of each such slice follow all that is told.
+ * has one; and the id of the first. Their items stand beside all this, in the same order. The
+ * header and tail of each such slice follow all that is told.
  */
 
 /** Marks the outcome of an end that leaves no record: the snapshot is of the moment before it. */
@@ -39,21 +40,34 @@ export interface ToldPart {
   readonly snapshot: Buffer;
 }
 
-/** All that one script told at `at`, as a list of strings; they may be changed. */
-export function partsTold(strings: readonly Buffer[], total: number, at: number): ToldPart[] {
+/**
+ * All that one script told at `at`, as a list of strings; they may be changed. `beside`: the items
+ * of those told as one; where there are none, they are left out.
+ */
+export function partsTold(
+  strings: readonly Buffer[],
+  total: number,
+  at: number,
+  beside: readonly Buffer[],
+): ToldPart[] {
   const parts: ToldPart[] = [];
   let next = 0;
+  let runs = 0;
   const heads: Buffer[] = [];
   // How many strings tell of transitions is known only behind them.
   for (let count = 0; count < total; next += 2) count += countTold(strings[next]!);
   heads.push(...strings.slice(next));
-  for (let n = 0; n < next; n += 2) addParts(parts, strings[n]!, strings[n + 1]!, at, heads);
+  for (let n = 0; n < next; n += 2) {
+    const about = strings[n]!;
+    if (!isOfRun(about[0]!)) addPart(parts, about, strings[n + 1]!, at, heads);
+    else addRun(parts, about, beside[runs++]!, at, heads);
+  }
   return parts;
 }
 
 const countTold = (about: Buffer): number => (isOfRun(about[0]!) ? about.readUInt16BE(4) : 1);
 
-function addParts(
+function addPart(
   parts: ToldPart[],
   about: Buffer,
   snapshot: Buffer,
@@ -62,15 +76,27 @@ function addParts(
 ): void {
   const outcome = about[0]! & outcomeBits;
   const payloadOmitted = about[1] === 1;
-  if (!isOfRun(about[0]!)) {
-    const id = uuidText(about, 2);
-    parts.push({ id, outcome, payloadOmitted, snapshot: snapshotTold(about, snapshot, at, heads) });
+  const id = uuidText(about, 2);
+  parts.push({ id, outcome, payloadOmitted, snapshot: snapshotTold(about, snapshot, at, heads) });
+}
+
+function addRun(
+  parts: ToldPart[],
+  about: Buffer,
+  items: Buffer,
+  at: number,
+  heads: readonly Buffer[],
+): void {
+  if (items.length === 0) {
+    parts.length += countTold(about);
     return;
   }
+  const outcome = about[0]! & outcomeBits;
+  const payloadOmitted = about[1] === 1;
   const results = about.subarray(aboutRunBytes);
   let resultAt = 0;
   let nth = about[3]!;
-  for (const { id, item } of itemsIn(snapshot)) {
+  for (const { id, item } of itemsIn(items)) {
     const from = resultAt + 4;
     if (results.length > 0) resultAt = from + results.readUInt32BE(resultAt);
     const record = bundledRecord(heads[about[2]!]!, item, nth);

@@ -12,6 +12,8 @@
 -- @include tomb
 local now = now_ms()
 local OUTBOX, HELD = K .. 'ob', K .. 'oc'
+-- In the first byte of what is told of several; see told.ts.
+local OF_RUN = 32
 
 -- The marks with these places among them, and how many were not.
 local function mark(held, runs)
@@ -31,14 +33,31 @@ end
 -- As the tombstones of ends that leave no record are planted before history knows of them: where
 -- it learns late, they begin now.
 local LATE_MS = 60000
+
+-- The ids of all that an entry tells of; of several that ended together they stand in their items.
+local function ids_told(fields, total)
+  local list, ids, at, beside = cmsgpack.unpack(fields[4]), {}, 1, 6
+  while #ids < total do
+    local about = list[at]
+    if band(string.byte(about), OF_RUN) == 0 then
+      ids[#ids + 1] = sub(about, 3, 18)
+    else
+      local items, from = fields[beside], 1
+      while from <= #items do
+        ids[#ids + 1] = sub(items, from + 3, from + 18)
+        from = from + 44 + read('>I4', items, from + 40)
+      end
+      beside = beside + 2
+    end
+    at = at + 2
+  end
+  return ids
+end
+
 local function drop(entry, total)
   local told = now - string.match(entry, '^%d+') > LATE_MS and call('XRANGE', OUTBOX, entry, entry)
   local fields = told and told[1] and told[1][2]
-  if fields and fields[3] ~= 'p' then
-    local list, ended = cmsgpack.unpack(fields[4]), {}
-    for i = 1, total * 2, 2 do ended[#ended + 1] = sub(list[i], 3, 18) end
-    renew_tombs(entry, ended, now)
-  end
+  if fields and fields[3] ~= 'p' then renew_tombs(entry, ids_told(fields, total), now) end
   call('HDEL', K .. 'oe', entry)
   return call('XDEL', OUTBOX, entry)
 end

@@ -5,14 +5,16 @@
 --       6 lose), task id, token (fencing number and secret), the session that reports it (its place
 --       among the sessions; 0: none), the result or the error, packed; then (0 pending 1 quarantine
 --       2 poison), delay in ms (-1: none). Or several that complete and whose tokens follow one
---       another: kind 8, session, how many, the first token, if any has a result all of them, each
---       behind its length; then their ids
+--       another: kind 8 (9 where whoever asks does not know the tasks), session, how many, the
+--       first token, if any has a result all of them, each behind its length; then their ids
 --       2 number of sessions  then sessions
 --       then, to lease behind it, as lease.lua's ARGV from 1; nothing without it
--- Returns { outbox entry, time, verdicts, told, payloads apart, lease.lua's reply or nil }: a byte
---       per task ('a' accepted, 'd' duplicate, 'r' duplicate that is recorded, 's' stale), of the
---       accepted ones what the entry tells (see outbox.ts), those of several before all others, and
---       by turns the place in it of a payload apart, and that payload
+-- Returns { outbox entry, time, verdicts, told, payloads apart, items, lease.lua's reply or nil }:
+-- a
+--       byte per task ('a' accepted, 'd' duplicate, 'r' duplicate that is recorded, 's' stale), of
+--       the accepted ones what the entry tells (see outbox.ts), those of several before all others;
+--       by turns the place in it of a payload apart, and that payload; and the items of each
+--       several that were accepted as such ('' for kind 8)
 -- @include base
 -- @include record
 -- @include tomb
@@ -27,7 +29,8 @@
 -- @include settle
 -- @include alone
 -- @before settle_alone
-local COMPLETE, FAIL, TIMED_OUT, RELEASE, CANCEL_NOW, LOSE, COMPLETE_RUN = 1, 2, 3, 4, 5, 6, 8
+local COMPLETE, FAIL, TIMED_OUT, RELEASE, CANCEL_NOW, LOSE = 1, 2, 3, 4, 5, 6
+local KNOWN_RUN, UNKNOWN_RUN = 8, 9
 local QUARANTINED, POISON = 1, 2
 local now = now_ms()
 
@@ -42,7 +45,7 @@ end
 local ids, kinds, tokens, sessions, datas, nexts, delays = {}, {}, {}, {}, {}, {}, {}
 local at, first = {}, {}
 -- Where among the verdicts theirs stands.
-local verdicts, nths, runs = {}, {}, {}
+local verdicts, nths, runs, asked_items = {}, {}, {}, {}
 -- Of the tombstones, those of RELAXED tasks: nobody waits to hear that history holds their ends.
 local quiet = 0
 
@@ -57,11 +60,12 @@ end
 
 -- Several that were leased together and complete together: at once, or else one by one.
 local function read_run(packed, from)
-  local _, place, many, counter, secret, results, to = read(SETTLE_RUN, packed, from)
+  local kind, place, many, counter, secret, results, to = read(SETTLE_RUN, packed, from)
   local session, wanted, result_at = ARGV[place + 2], sub(packed, to, to + many * 16 - 1), 1
-  local run = bundle.complete_run(session, many, counter, secret, results, wanted)
+  local run, items = bundle.complete_run(session, many, counter, secret, results, wanted)
   if run then
     runs[#runs + 1], quiet = run, quiet + run.quiet
+    asked_items[#runs] = kind == UNKNOWN_RUN and items or ''
     for _ = 1, many do verdicts[#verdicts + 1] = 'a' end
   end
   for i = 1, run and 0 or many do
@@ -76,7 +80,7 @@ end
 do
   local packed, from = ARGV[1], 1
   while from <= #packed do
-    if string.byte(packed, from) == COMPLETE_RUN then
+    if string.byte(packed, from) >= KNOWN_RUN then
       from = read_run(packed, from)
     else
       local kind, id, token, place, data, next, delay, to = read(SETTLE_ITEM, packed, from)
@@ -267,4 +271,4 @@ close_runs(entry)
 close_tombs(now)
 local leased = lease_asked(tonumber(ARGV[2]) + 3, now)
 close_books(now)
-return { entry, digits(now), table.concat(verdicts), told_list, aparts, leased }
+return { entry, digits(now), table.concat(verdicts), told_list, aparts, asked_items, leased }

@@ -51,11 +51,13 @@ local function tell(id, rec, t, outcome, apart)
 end
 
 -- One entry of the outbox. One string at once: table.concat makes longer and longer ones, and each
--- is hashed whole.
-local function write_outbox(n, kind, packed, now)
+-- is hashed whole. For the same reason the items of tasks that ended together stand beside it.
+local NOTHING = {}
+local function write_outbox(n, kind, packed, now, beside)
   local mine = own()
   mine.owed, mine.owed_bytes, mine.told = mine.owed + n, mine.owed_bytes + told_bytes, true
-  local entry = call('XADD', K .. 'ob', '*', 'h', pack('>I4I2d', told_bytes, n, now), kind, packed)
+  local head = pack('>I4I2d', told_bytes, n, now)
+  local entry = call('XADD', K .. 'ob', '*', 'h', head, kind, packed, unpack(beside or NOTHING))
   -- Which of them history holds: see recorded.lua.
   if n > 1 then call('HSET', K .. 'oc', entry, string.rep('0', n)) end
   told_entry = entry .. '/' .. n .. '/' .. digits(told_bytes)
@@ -89,8 +91,8 @@ local function close_outbox(now)
   if n > 0 then
     for _, head in ipairs(bundle.heads or {}) do told[#told + 1] = head end
     told_list = cmsgpack.pack(told)
-    write_outbox(n, told_kind, told_list, now)
-    told, bundle.more = {}, 0
+    write_outbox(n, told_kind, told_list, now, bundle.beside)
+    told, bundle.more, bundle.beside = {}, 0, {}
   end
   return told_entry
 end

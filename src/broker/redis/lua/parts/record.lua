@@ -32,7 +32,7 @@ local function record_key(id) return RECORDS .. id end
 
 -- Of tasks that stand together: see parts/bundle.lua.
 local bundle = { more = 0 }
-each_call(function() bundle.more = 0 end)
+each_call(function() bundle.more, bundle.beside = 0, {} end)
 local function is_bundled(rec) return string.byte(rec) == 255 end
 
 -- The record of one that must stand alone from now on.

@@ -112,7 +112,8 @@ do
   end
 
   -- Ends tasks that stand one behind another in a slice, all or none of them; nil: none.
-  -- `counter`, `secret`: of the first token; `ids`: of all of them, as whoever ended them says.
+  -- `counter`, `secret`: of the first token; `wanted`: the ids of all of them, as whoever ended
+  -- them says. Answers their items as well.
   function bundle.complete_run(session, many, counter, secret, results, wanted)
     local ref = call('GET', RECORDS .. sub(wanted, 1, 16))
     if not ref or not is_bundled(ref) then return nil end
@@ -128,7 +129,9 @@ do
     end_some(b, slice, nth, many)
     local n, keys = #told, {}
     local about = (born and '\225\1' or '\225\0') .. number_of(slice)
-    told[n + 1], told[n + 2] = about .. pack('>BI2', nth, many) .. results, items
+    told[n + 1], told[n + 2] = about .. pack('>BI2', nth, many) .. results, ids[1]
+    local beside = bundle.beside
+    beside[#beside + 1], beside[#beside + 2] = 'i', items
     told_bytes = told_bytes + #items + #slice.head + #results + many * 128
     for i = 1, many do keys[i] = RECORDS .. ids[i] end
     local relaxed = is_relaxed(b)
@@ -140,7 +143,7 @@ do
       token = pack('>d', counter) .. secret, quiet = relaxed and many or 0,
     }
     bundle.more = bundle.more + many - 1
-    return run
+    return run, items
   end
 
   -- Nil: the plain way is none here.
