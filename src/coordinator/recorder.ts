@@ -2,6 +2,9 @@ import type { Births, Transition } from "../broker/broker.js";
 import type { RecordOutcome } from "../history/history.js";
 import type { Task } from "../task/task.js";
 
+/** What history answered for those with these indexes; undefined: it was not written. */
+export type OnRecorded = (indexes: readonly number[], outcome: RecordOutcome | undefined) => void;
+
 /** Tells history what the broker decided. Implemented by maintenance/recorder.ts. */
 export interface Recorder {
   /**
@@ -12,6 +15,11 @@ export interface Recorder {
    * for DURABLE tasks only.
    */
   record(transition: Transition, awaited?: boolean): Promise<RecordOutcome>;
+  /**
+   * The same of the ends of several tasks for which somebody waits. `onRecorded` hears of those
+   * that one flush has recorded together, as often as it takes to name each index once.
+   */
+  recordAll(transitions: readonly Transition[], onRecorded: OnRecorded): void;
   /**
    * The same where nobody waits for the answer. What cannot be taken is dropped: the outbox holds
    * it for whoever drains it.

@@ -1,4 +1,5 @@
 import type { LeaseReply, Settlement, SettleReply, Transition } from "../broker/broker.js";
+import type { RecordOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
 import { partitionOfSlot, slotOfLeaseToken } from "../task/ids.js";
 import type { AttemptOutcome } from "../task/task.js";
@@ -138,7 +139,8 @@ export class Settler implements SettleDesk {
     const replies = await this.#batch.pushAll(settlements);
     const now: number[] = [];
     const later: Promise<void>[] = [];
-    const recording: [number, Transition][] = [];
+    const recording: number[] = [];
+    const transitions: Transition[] = [];
     for (let index = 0; index < replies.length; index += 1) {
       const reply = replies[index]!;
       const settlement = settlements[index]!;
@@ -150,12 +152,15 @@ export class Settler implements SettleDesk {
       } else if (!reply.transition || this.#accept(settlement, reply.transition, askedAt)) {
         now.push(index);
       } else {
-        recording.push([index, reply.transition]);
+        recording.push(index);
+        transitions.push(reply.transition);
       }
     }
     if (now.length > 0) answer(now, "accepted");
-    if (recording.length > 0)
-      later.push(this.#whenRecorded(recording, settlements, signal, answer));
+    if (recording.length > 0) {
+      const insist = (index: number) => this.#insist(settlements[index]!, undefined, signal);
+      later.push(this.#whenRecorded(recording, transitions, insist, answer));
+    }
     if (later.length > 0) await Promise.all(later);
   }
 
@@ -167,29 +172,35 @@ export class Settler implements SettleDesk {
     return true;
   }
 
-  /** Those that one flush has recorded are answered together; nobody waits for a slower one. */
-  async #whenRecorded(
-    recording: readonly [number, Transition][],
-    settlements: readonly Settlement[],
-    signal: AbortSignal,
+  /**
+   * Those that one flush has recorded are answered together; nobody waits for a slower one.
+   * `recording`: the index of each transition; `insist`: asks for one that was not written.
+   */
+  #whenRecorded(
+    recording: readonly number[],
+    transitions: readonly Transition[],
+    insist: (index: number) => Promise<Verdict | undefined>,
     answer: OnVerdict,
   ): Promise<void> {
-    let accepted: number[] = [];
-    const say = (index: number, verdict: Verdict | undefined): void => {
-      if (verdict !== "accepted") return answer([index], verdict);
-      if (accepted.push(index) > 1) return;
-      queueMicrotask(() => {
-        const told = accepted;
-        accepted = [];
-        answer(told, "accepted");
+    let left = recording.length;
+    return new Promise((resolve) => {
+      const say = (indexes: readonly number[], verdict: Verdict | undefined): void => {
+        answer(indexes, verdict);
+        left -= indexes.length;
+        if (left === 0) resolve();
+      };
+      this.#parts.recorder.recordAll(transitions, (nths, outcome) => {
+        const indexes = nths.map((nth) => recording[nth]!);
+        if (outcome === undefined) {
+          for (const index of indexes) {
+            void insist(index).then((verdict) => say([index], verdict));
+          }
+          return;
+        }
+        for (const nth of nths) this.#waiters.changed(transitions[nth]!.task.id);
+        say(indexes, verdictOf(outcome));
       });
-    };
-    await Promise.all(
-      recording.map(async ([index, transition]) => {
-        const verdict = await this.#recorded(transition).catch(() => undefined);
-        say(index, verdict ?? (await this.#insist(settlements[index]!, undefined, signal)));
-      }),
-    );
+    });
   }
 
   /** `first`: what the broker has said already, if it has. Undefined: `signal` ended the wait. */
@@ -252,7 +263,7 @@ export class Settler implements SettleDesk {
   async #recorded(transition: Transition): Promise<Verdict> {
     const outcome = await this.#parts.recorder.record(transition);
     this.#waiters.changed(transition.task.id);
-    return outcome === "refused" ? "stale" : "accepted";
+    return verdictOf(outcome);
   }
 
   #accepted(settlement: Settlement, transition: Transition, askedAt: number): void {
@@ -274,6 +285,9 @@ export class Settler implements SettleDesk {
     });
   }
 }
+
+const verdictOf = (outcome: RecordOutcome): Verdict =>
+  outcome === "refused" ? "stale" : "accepted";
 
 const slotOfSettlement = ({ token }: Settlement): number | undefined => slotOfLeaseToken(token);
 

@@ -3,7 +3,7 @@ import type { TaskFilter } from "../task/filter.js";
 import type { LogEntry, LogPlace } from "../task/log.js";
 import type { BatchBar, BatchHistory } from "./batches.js";
 import type { ScheduleHistory } from "./schedules.js";
-import type { Attempt, QueueSettings, Status, Task } from "../task/task.js";
+import type { Attempt, Durability, QueueSettings, Status, Task } from "../task/task.js";
 
 /**
  * What Postgres keeps: tasks, attempts, queue settings, keys. Two implementations,
@@ -200,8 +200,8 @@ export interface EndSheet {
   /** Of memory. Estimated. */
   readonly bytes: number;
   /**
-   * `refused`: only a task that is plain and completed is kept here, with its payload, omitted or
-   * not.
+   * `refused`: only a task of its durability that is plain and completed is kept here, with its
+   * payload, omitted or not.
    */
   take(told: Told): "taken" | "full" | "refused";
   /** As they were taken, by their place. */
@@ -210,7 +210,8 @@ export interface EndSheet {
 }
 
 export interface EndSheets {
-  create(): EndSheet;
+  /** For ends of tasks of this durability. */
+  create(durability: Durability): EndSheet;
   /**
    * Writes all of them in one transaction, as if only those had a live row whose payload was
    * omitted: then these sheets must not be used any more. False: it is otherwise, or one is

@@ -1,11 +1,21 @@
 import type { Births, Transition } from "../broker/broker.js";
 import { ChurnMap } from "../churn.js";
+import type { OnRecorded } from "../coordinator/recorder.js";
 import type { EndSheet, EndSheets, Told } from "../history/history.js";
+import type { Durability } from "../task/task.js";
 import type { Birth } from "./held-births.js";
+
+/** Whoever waits for the answers to some ends of a sheet. */
+interface Waiting {
+  readonly onRecorded: OnRecorded;
+  /** By turns the index that it knows an end by, and its place in the sheet. */
+  readonly ends: number[];
+}
 
 /** A sheet, with the births that its ends cover. */
 export interface HeldSheet {
   readonly sheet: EndSheet;
+  readonly waiting: Waiting[];
   /** By their places; undefined: told before, or by another coordinator. */
   readonly births: (Births | undefined)[];
   readonly nths: number[];
@@ -24,11 +34,12 @@ interface Freed {
 }
 
 /**
- * Ends for which nobody waits, in sheets of history: nearly all. None is an object here, and none
- * is looked at again, unless its sheet cannot be written or more is told of its task.
+ * Ends in sheets of history: nearly all. None is an object here, and none is looked at again,
+ * unless its sheet cannot be written or more is told of its task.
  */
 export class HeldEnds {
   readonly #sheets: EndSheets | undefined;
+  readonly #durability: Durability;
   /** By task. */
   readonly #places = new ChurnMap<string, HeldSheet>();
   /** The oldest first; the last one is being filled. */
@@ -37,8 +48,9 @@ export class HeldEnds {
   /** To be filled next. */
   #blank: EndSheet | undefined;
 
-  constructor(sheets: EndSheets | undefined) {
+  constructor(sheets: EndSheets | undefined, durability: Durability) {
     this.#sheets = sheets;
+    this.#durability = durability;
   }
 
   get size(): number {
@@ -75,10 +87,10 @@ export class HeldEnds {
   /** Undefined: not even on a new sheet. */
   #begin(sheets: EndSheets, first: Transition, givenAt: number): HeldSheet | undefined {
     // A sheet is large: one that takes nothing is kept for the next.
-    const sheet = (this.#blank ??= sheets.create());
+    const sheet = (this.#blank ??= sheets.create(this.#durability));
     if (sheet.take(first) !== "taken") return undefined;
     this.#blank = undefined;
-    const held = { sheet, births: [], nths: [], givenAt, bytes: 0, rowBytes: 0 };
+    const held = { sheet, waiting: [], births: [], nths: [], givenAt, bytes: 0, rowBytes: 0 };
     this.#waiting.push(held);
     return held;
   }
@@ -86,6 +98,14 @@ export class HeldEnds {
   #grow(held: HeldSheet, bytes: number): void {
     held.bytes += bytes;
     this.#bytes += bytes;
+  }
+
+  /** Somebody waits for the answer to the end that was taken last. */
+  await(onRecorded: OnRecorded, index: number): void {
+    const { sheet, waiting } = this.#waiting.at(-1)!;
+    let last = waiting.at(-1);
+    if (last?.onRecorded !== onRecorded) waiting.push((last = { onRecorded, ends: [] }));
+    last.ends.push(index, sheet.size - 1);
   }
 
   /** The birth of the task that was taken last, which needs no row of its own. */

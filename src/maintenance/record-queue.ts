@@ -1,8 +1,10 @@
 import type { Births, Transition } from "../broker/broker.js";
 import { ChurnMap } from "../churn.js";
+import type { OnRecorded } from "../coordinator/recorder.js";
 import type { EndSheets } from "../history/history.js";
 import { type Birth, HeldBirths, type Readiness } from "./held-births.js";
 import { HeldEnds, type HeldSheet } from "./held-ends.js";
+import { LaterAnswers } from "./later-answers.js";
 import { Entry } from "./record-entry.js";
 
 /** Entries on their way to history; all of a task that travel together stand side by side. */
@@ -45,28 +47,31 @@ export class RecordQueue {
   /** Of which something waits. */
   readonly #lines: Record<Line, Set<TaskEntries>> = { awaited: new Set(), gathered: new Set() };
   readonly births = new HeldBirths();
+  /** Those of RELAXED tasks, for which nobody waits, and those of DURABLE ones. */
   readonly ends: HeldEnds;
+  readonly awaitedEnds: HeldEnds;
   #bytes = 0;
   #count = 0;
 
   /** `sheets`: where history holds ends better than this does. */
   constructor(sheets: EndSheets | undefined) {
-    this.ends = new HeldEnds(sheets);
+    this.ends = new HeldEnds(sheets, "relaxed");
+    this.awaitedEnds = new HeldEnds(sheets, "durable");
   }
 
   /** Of all entries not yet dismissed, waiting or not. */
   get bytes(): number {
-    return this.#bytes + this.births.bytes + this.ends.bytes;
+    return this.#bytes + this.births.bytes + this.ends.bytes + this.awaitedEnds.bytes;
   }
 
   /** Entries not yet dismissed. */
   get count(): number {
-    return this.#count + this.births.size + this.ends.size;
+    return this.#count + this.births.size + this.ends.size + this.awaitedEnds.size;
   }
 
   /** All entries not yet dismissed. */
   held(): Entry[] {
-    this.dissolve(this.ends.takeAll());
+    this.#dissolveAll();
     for (const birth of this.births.takeDue(always, always, "any")) {
       this.#addAlone(birth);
     }
@@ -102,21 +107,49 @@ export class RecordQueue {
     return true;
   }
 
-  /** These sheets cannot be written as they are: what they hold waits as any other. */
-  dissolve(sheets: readonly HeldSheet[]): void {
+  /** The same of an end for which `onRecorded` waits, which knows it by this index. */
+  takeAwaitedEnd(
+    transition: Transition,
+    givenAt: number,
+    onRecorded: OnRecorded,
+    index: number,
+  ): boolean {
+    const { id } = transition.task;
+    if (this.#tasks.has(id) || !this.awaitedEnds.take(transition, givenAt)) return false;
+    this.awaitedEnds.await(onRecorded, index);
+    return true;
+  }
+
+  /** These sheets of `ends` cannot be written as they are: what they hold waits as any other. */
+  dissolve(ends: HeldEnds, sheets: readonly HeldSheet[]): void {
     for (const sheet of sheets) {
-      for (const { told, birth } of this.ends.dissolve(sheet)) {
-        const entry = new Entry(told, told, false, sheet.givenAt);
+      const entries: Entry[] = [];
+      const { waiting } = sheet;
+      for (const { told, birth } of ends.dissolve(sheet)) {
+        const entry = new Entry(told, told, waiting.length > 0, sheet.givenAt);
+        entries.push(entry);
         if (birth && !entry.coverBirth(birth)) this.#addAlone(birth);
         this.#add(entry);
+      }
+      for (const { onRecorded, ends: awaited } of waiting) {
+        const later = new LaterAnswers(onRecorded);
+        for (let n = 0; n < awaited.length; n += 2) {
+          later.await(awaited[n]!, entries[awaited[n + 1]!]!.done);
+        }
       }
     }
   }
 
+  #dissolveAll(): void {
+    for (const ends of [this.ends, this.awaitedEnds]) this.dissolve(ends, ends.takeAll());
+  }
+
   /** Something else is told of a task: it must not come before what its sheet holds. */
   #meet(taskId: string): void {
-    const sheet = this.ends.takeSheetOf(taskId);
-    if (sheet) this.dissolve([sheet]);
+    for (const ends of [this.ends, this.awaitedEnds]) {
+      const sheet = ends.takeSheetOf(taskId);
+      if (sheet) this.dissolve(ends, [sheet]);
+    }
   }
 
   /** A birth that its task's end is not to cover. */

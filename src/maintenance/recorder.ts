@@ -1,6 +1,6 @@
 import type { Births, Broker, Transition } from "../broker/broker.js";
 import type { Clock, Random, Timer } from "../clock.js";
-import type { Recorder } from "../coordinator/recorder.js";
+import type { OnRecorded, Recorder } from "../coordinator/recorder.js";
 import { DroverError } from "../errors.js";
 import type { History, RecordOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
@@ -11,6 +11,8 @@ import type { Task } from "../task/task.js";
 import type { Events } from "../telemetry/events.js";
 import { BirthCheck } from "./birth-check.js";
 import { birthsMost } from "./held-births.js";
+import type { HeldEnds } from "./held-ends.js";
+import { LaterAnswers } from "./later-answers.js";
 import { bytesOf, Entry, withAsked } from "./record-entry.js";
 import { RecordFlight } from "./record-flight.js";
 import { type Batch, type Line, RecordQueue, type Which } from "./record-queue.js";
@@ -50,6 +52,7 @@ export class HistoryRecorder implements Recorder, Service {
   readonly #watch: RunningWatch;
   readonly #flight: RecordFlight;
   readonly #sheets: SheetFlight;
+  readonly #awaitedSheets: SheetFlight;
   readonly #births: BirthCheck;
   readonly #flights = new Map<Line, Promise<void>>();
   #looking: Promise<void> | undefined;
@@ -67,14 +70,17 @@ export class HistoryRecorder implements Recorder, Service {
     this.#maxBytes = options.maxBytes ?? limits.unrecordedBytes;
     this.#queue = new RecordQueue(options.history.sheets);
     this.#flight = new RecordFlight(options, this.#queue, () => this.#pump());
-    this.#sheets = new SheetFlight(options, this.#queue, {
-      onDue: () => this.#pump(),
-      onLanded: (error) => {
-        if (error === undefined) this.#failures = 0;
-        else this.#failed(error);
-        this.#pump();
-      },
-    });
+    const flownBy = (ends: HeldEnds): SheetFlight =>
+      new SheetFlight(options, this.#queue, ends, {
+        onDue: () => this.#pump(),
+        onLanded: (error) => {
+          if (error === undefined) this.#failures = 0;
+          else this.#failed(error);
+          this.#pump();
+        },
+      });
+    this.#sheets = flownBy(this.#queue.ends);
+    this.#awaitedSheets = flownBy(this.#queue.awaitedEnds);
     this.#births = new BirthCheck(options.broker, options.clock, this.#queue.births);
     this.#watch = new RunningWatch({
       clock: options.clock,
@@ -111,7 +117,7 @@ export class HistoryRecorder implements Recorder, Service {
     this.#gatherTimer?.cancel();
     this.#pauseTimer = this.#gatherTimer = undefined;
     await Promise.all(this.#flights.values());
-    await Promise.all([this.#flight.stop(), this.#sheets.stop()]);
+    await Promise.all([this.#flight.stop(), this.#sheets.stop(), this.#awaitedSheets.stop()]);
     await Promise.all([this.#looking, this.#births.stop()]);
     const error = new DroverError(
       "history_unavailable",
@@ -134,6 +140,23 @@ export class HistoryRecorder implements Recorder, Service {
       return Promise.reject(unavailable(`${message}, at most ${this.#maxBytes} bytes may`));
     }
     return this.#add(transition, awaited, asked).done;
+  }
+
+  recordAll(transitions: readonly Transition[], onRecorded: OnRecorded): void {
+    let later: LaterAnswers | undefined;
+    for (let index = 0; index < transitions.length; index += 1) {
+      const transition = transitions[index]!;
+      if (this.#takeAwaitedEnd(transition, onRecorded, index)) continue;
+      later ??= new LaterAnswers(onRecorded);
+      later.await(index, this.record(transition, true));
+    }
+  }
+
+  #takeAwaitedEnd(transition: Transition, onRecorded: OnRecorded, index: number): boolean {
+    if (this.#stopped || !this.#hasRoom(transition)) return false;
+    if (!this.#queue.takeAwaitedEnd(transition, this.#turn(), onRecorded, index)) return false;
+    this.#watch.forget(transition.task.id, transition.task.version);
+    return true;
   }
 
   keep(transition: Transition): void {
@@ -165,7 +188,7 @@ export class HistoryRecorder implements Recorder, Service {
     this.#flushes += 1;
     this.#pump();
     try {
-      await this.#sheets.landed();
+      await Promise.all([this.#sheets.landed(), this.#awaitedSheets.landed()]);
       await Promise.allSettled(this.#queue.held().map((entry) => entry.done));
     } finally {
       this.#flushes -= 1;
@@ -204,6 +227,7 @@ export class HistoryRecorder implements Recorder, Service {
   #pump(): void {
     if (this.#stopped || this.#pauseTimer) return;
     this.#launch("awaited", { until: Number.POSITIVE_INFINITY });
+    this.#awaitedSheets.pump(true);
     this.#sheets.pump(this.#isUrgent);
     this.#gather();
   }

@@ -2,7 +2,7 @@ import type { Births, RecordedItem } from "../broker/broker.js";
 import type { Timer } from "../clock.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
-import type { HeldSheet } from "./held-ends.js";
+import type { HeldEnds, HeldSheet } from "./held-ends.js";
 import type { RecordQueue } from "./record-queue.js";
 import type { RecorderOptions } from "./recorder.js";
 
@@ -20,6 +20,7 @@ export interface SheetFlightCalls {
 export class SheetFlight {
   readonly #options: RecorderOptions;
   readonly #queue: RecordQueue;
+  readonly #ends: HeldEnds;
   readonly #calls: SheetFlightCalls;
   #flight: Promise<void> | undefined;
   readonly #tellings = new Set<Promise<void>>();
@@ -27,17 +28,23 @@ export class SheetFlight {
   /** Monotonic ms before which nothing flies again. */
   #restsUntil = 0;
 
-  constructor(options: RecorderOptions, queue: RecordQueue, calls: SheetFlightCalls) {
+  /** `ends`: of the queue. */
+  constructor(
+    options: RecorderOptions,
+    queue: RecordQueue,
+    ends: HeldEnds,
+    calls: SheetFlightCalls,
+  ) {
     this.#options = options;
     this.#queue = queue;
+    this.#ends = ends;
     this.#calls = calls;
   }
 
   /** Sends off what has been gathered for long enough, or all that waits. */
   pump(atOnce: boolean): void {
     if (this.#flight) return;
-    const { ends } = this.#queue;
-    const { oldest } = ends;
+    const { oldest } = this.#ends;
     if (oldest === undefined) return;
     const { clock } = this.#options;
     const now = clock.monotonic();
@@ -50,7 +57,7 @@ export class SheetFlight {
       return;
     }
     this.#restsUntil = now + limits.recordGatherMs;
-    this.#launch(ends.takeDue(tasksMost));
+    this.#launch(this.#ends.takeDue(tasksMost));
   }
 
   #launch(sheets: readonly HeldSheet[]): void {
@@ -81,7 +88,7 @@ export class SheetFlight {
     try {
       const written = await history.sheets!.record(sheets.map(({ sheet }) => sheet));
       if (!written) {
-        this.#queue.dissolve(sheets);
+        this.#queue.dissolve(this.#ends, sheets);
         return undefined;
       }
       const rows = sheets.reduce((sum, { sheet }) => sum + sheet.size, 0);
@@ -90,15 +97,18 @@ export class SheetFlight {
       return undefined;
     } catch (error) {
       if (DroverError.from(error).id === "history_unavailable") {
-        this.#queue.ends.giveBack(sheets);
+        this.#ends.giveBack(sheets);
         return error;
       }
-      this.#queue.dissolve(sheets);
+      this.#queue.dissolve(this.#ends, sheets);
       return undefined;
     }
   }
 
-  /** Not awaited by the next flight. An outbox drain repeats what the broker does not hear. */
+  /**
+   * Then whoever waits. Not awaited by the next flight. An outbox drain repeats what the broker
+   * does not hear.
+   */
   #tell(sheets: readonly HeldSheet[]): void {
     const items: RecordedItem[] = [];
     const born = new Map<Births, number[]>();
@@ -114,12 +124,17 @@ export class SheetFlight {
       .recorded(items, told)
       .catch(() => undefined)
       .finally(() => {
-        for (const sheet of sheets) this.#queue.ends.dismiss(sheet);
         this.#tellings.delete(telling);
+        for (const sheet of sheets) {
+          this.#ends.dismiss(sheet);
+          for (const { onRecorded, ends } of sheet.waiting) onRecorded(indexesOf(ends), "applied");
+        }
       });
     this.#tellings.add(telling);
   }
 }
+
+const indexesOf = (ends: readonly number[]): number[] => ends.filter((_, at) => at % 2 === 0);
 
 function noteBirth(born: Map<Births, number[]>, births: Births, nth: number): void {
   const nths = born.get(births);

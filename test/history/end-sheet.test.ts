@@ -4,7 +4,7 @@ import type { EndSheet, History, Told } from "../../src/history/history.js";
 import { createMemoryHistory } from "../../src/history/memory-history.js";
 import { EarlyRow } from "../../src/history/postgres/early-rows.js";
 import { createPostgresHistory } from "../../src/history/postgres/postgres-history.js";
-import type { Task } from "../../src/task/task.js";
+import type { Durability, Task } from "../../src/task/task.js";
 import { freshSchema, sharedPostgres } from "../support/stores.js";
 import { attemptThatTold, changes, factory, json, plain, toldOf } from "../support/told-tasks.js";
 
@@ -20,6 +20,9 @@ beforeAll(async () => {
   await real.start();
 });
 afterAll(() => real.stop());
+
+const both: readonly Durability[] = ["relaxed", "durable"];
+const durabilities = fc.constantFrom(...both);
 
 const ended = (change: Partial<Task> = {}): Told => {
   const createdAt = 1_700_000_000_000;
@@ -39,7 +42,7 @@ const ended = (change: Partial<Task> = {}): Told => {
 };
 
 function sheetOf(list: readonly Told[]): EndSheet {
-  const sheet = real.sheets!.create();
+  const sheet = real.sheets!.create(list[0]!.task.durability);
   for (const told of list) expect(sheet.take(told)).toBe("taken");
   return sheet;
 }
@@ -61,12 +64,13 @@ test("takes what is plain, whole and completed, and tells it as it came", () => 
     completedAt: change.completedAt ?? 9,
   }));
   const some = fc.array(fc.oneof(changes, completed), { maxLength: 12 });
-  const property = fc.property(some, (list) => {
-    const sheet = real.sheets!.create();
+  const property = fc.property(some, durabilities, (list, durability) => {
+    const sheet = real.sheets!.create(durability);
     const kept: Told[] = [];
     for (const change of list) {
       const told = toldOf(factory.task(change), change.attempt % 3 === 0);
       const judged = sheet.take(told);
+      if (judged === "taken") expect(told.task.durability).toBe(durability);
       if (judged === "taken") kept.push(told);
       else expect(judged).toBe("refused");
     }
@@ -87,7 +91,7 @@ test("takes what is plain, whole and completed, and tells it as it came", () => 
 });
 
 test("refuses an end that is no row of its own, or not all of it", () => {
-  const sheet = real.sheets!.create();
+  const sheet = real.sheets!.create("relaxed");
   const told = ended();
   const attempt = told.attempt!;
   const others: Told[] = [
@@ -106,34 +110,39 @@ test("refuses an end that is no row of its own, or not all of it", () => {
   expect(sheet.take(told)).toBe("taken");
 });
 
-test("writes the rows that would be written one by one, and counts them", async () => {
-  const model = createMemoryHistory();
-  await model.start();
-  const named = (n: number): Partial<Task> => ({
-    namespace: n % 7 === 0 ? "ns-\\2" : "sheets",
-    queue: n % 3 === 0 ? "öl" : "default",
-    sessionId: `s-${Math.floor(n / 5)}`,
-    retentionMs: n % 4 === 0 ? 60_000 : 7 * 86_400_000,
-    result: n % 2 === 0 ? json(Buffer.from(`${n}`)) : undefined,
-    readyAt: n % 5 === 0 ? 1_700_000_000_000 : undefined,
-  });
-  // The second round stands in the buffers of the first.
-  for (let round = 0; round < 2; round += 1) {
-    const list = Array.from({ length: 400 }, (_, n) => ended(named(n + round))).toReversed();
-    const sheets = [sheetOf(list.slice(0, 150)), sheetOf(list.slice(150))];
-    expect(await real.sheets!.record(sheets)).toBe(true);
-    await model.record(list);
-    expect(await shown(real, list)).toEqual(await shown(model, list));
-    const [first] = list;
-    const { namespace, id } = first!.task;
-    expect(await real.attempts(namespace, id)).toEqual(await model.attempts(namespace, id));
-  }
-  for (const namespace of ["sheets", "ns-\\2"]) {
-    const counts = async (history: History) =>
-      (await history.finalCounts(namespace)).toSorted((a, b) => (a.queue < b.queue ? -1 : 1));
-    expect(await counts(real)).toEqual(await counts(model));
-  }
-});
+test.each(both)(
+  "writes the rows of %s tasks as one by one, and counts them",
+  async (durability) => {
+    const model = createMemoryHistory();
+    await model.start();
+    const namespaces = [durability, `${durability}-\\2`];
+    const named = (n: number): Partial<Task> => ({
+      namespace: namespaces[n % 7 === 0 ? 1 : 0]!,
+      queue: n % 3 === 0 ? "öl" : "default",
+      durability,
+      sessionId: `s-${Math.floor(n / 5)}`,
+      retentionMs: n % 4 === 0 ? 60_000 : 7 * 86_400_000,
+      result: n % 2 === 0 ? json(Buffer.from(`${n}`)) : undefined,
+      readyAt: n % 5 === 0 ? 1_700_000_000_000 : undefined,
+    });
+    // The second round stands in the buffers of the first.
+    for (let round = 0; round < 2; round += 1) {
+      const list = Array.from({ length: 400 }, (_, n) => ended(named(n + round))).toReversed();
+      const sheets = [sheetOf(list.slice(0, 150)), sheetOf(list.slice(150))];
+      expect(await real.sheets!.record(sheets)).toBe(true);
+      await model.record(list);
+      expect(await shown(real, list)).toEqual(await shown(model, list));
+      const [first] = list;
+      const { namespace, id } = first!.task;
+      expect(await real.attempts(namespace, id)).toEqual(await model.attempts(namespace, id));
+    }
+    for (const namespace of namespaces) {
+      const counts = async (history: History) =>
+        (await history.finalCounts(namespace)).toSorted((a, b) => (a.queue < b.queue ? -1 : 1));
+      expect(await counts(real)).toEqual(await counts(model));
+    }
+  },
+);
 
 test("says by the store's clock when they ended, and until when they are kept", async () => {
   const list = Array.from({ length: 6 }, (_, n) => ended({ retentionMs: n < 3 ? 0 : 60_000 }));
@@ -146,40 +155,46 @@ test("says by the store's clock when they ended, and until when they are kept", 
   expect(left.map(Boolean)).toEqual([false, false, false, true, true, true]);
 });
 
-test("writes nothing where one of them has a row, and takes what it held elsewhere", async () => {
-  const list = Array.from({ length: 20 }, () => ended());
-  await real.record([list[7]!]);
-  const sheets = [sheetOf(list.slice(0, 5)), sheetOf(list.slice(5))];
-  expect(await real.sheets!.record(sheets)).toBe(false);
-  expect((await shown(real, list)).filter(Boolean)).toHaveLength(1);
-  const told = sheets.flatMap((sheet) =>
-    Array.from({ length: sheet.size }, (_, nth) => sheet.toldOf(nth)),
-  );
-  const outcomes = await real.record(told);
-  expect(outcomes.filter((outcome) => outcome === "applied")).toHaveLength(19);
-  expect(outcomes[7]).toBe("superseded");
-  expect((await shown(real, list)).filter(Boolean)).toHaveLength(20);
-});
+test.each(both)(
+  "writes no %s task where one has a row, and takes all elsewhere",
+  async (durability) => {
+    const list = Array.from({ length: 20 }, () => ended({ durability }));
+    await real.record([list[7]!]);
+    const sheets = [sheetOf(list.slice(0, 5)), sheetOf(list.slice(5))];
+    expect(await real.sheets!.record(sheets)).toBe(false);
+    expect((await shown(real, list)).filter(Boolean)).toHaveLength(1);
+    const told = sheets.flatMap((sheet) =>
+      Array.from({ length: sheet.size }, (_, nth) => sheet.toldOf(nth)),
+    );
+    const outcomes = await real.record(told);
+    expect(outcomes.filter((outcome) => outcome === "applied")).toHaveLength(19);
+    expect(outcomes[7]).toBe("superseded");
+    expect((await shown(real, list)).filter(Boolean)).toHaveLength(20);
+  },
+);
 
-test("replaces the rows of tasks that live, and nothing where one does not", async () => {
-  const list = Array.from({ length: 12 }, () => ended());
-  const omitted = list.map((told, nth) => ({ ...told, payloadOmitted: nth % 3 > 0 }));
-  const born = list.map(({ task }) => {
-    const { id, createdAt, payload } = task;
-    return toldOf(factory.task({ id, createdAt, payload, durability: "relaxed" }));
-  });
-  const standing = born.filter((_, nth) => omitted[nth]!.payloadOmitted);
-  await real.record(standing.slice(1));
-  const before = await shown(real, list);
-  expect(await real.sheets!.record([sheetOf(omitted)])).toBe(false);
-  expect(await shown(real, list)).toEqual(before);
-  await real.record(standing.slice(0, 1));
-  const sheets = [sheetOf(omitted.slice(6).toReversed()), sheetOf(omitted.slice(0, 6))];
-  expect(await real.sheets!.record(sheets)).toBe(true);
-  expect(await shown(real, list)).toEqual(list.map(({ task }) => plain(task)));
-  expect(await real.sheets!.record([sheetOf(omitted)])).toBe(false);
-  expect(await real.record(omitted)).toEqual(list.map(() => "superseded"));
-});
+test.each(both)(
+  "replaces %s tasks that live, and nothing where one does not",
+  async (durability) => {
+    const list = Array.from({ length: 12 }, () => ended({ durability }));
+    const omitted = list.map((told, nth) => ({ ...told, payloadOmitted: nth % 3 > 0 }));
+    const born = list.map(({ task }) => {
+      const { id, createdAt, payload } = task;
+      return toldOf(factory.task({ id, createdAt, payload, durability }));
+    });
+    const standing = born.filter((_, nth) => omitted[nth]!.payloadOmitted);
+    await real.record(standing.slice(1));
+    const before = await shown(real, list);
+    expect(await real.sheets!.record([sheetOf(omitted)])).toBe(false);
+    expect(await shown(real, list)).toEqual(before);
+    await real.record(standing.slice(0, 1));
+    const sheets = [sheetOf(omitted.slice(6).toReversed()), sheetOf(omitted.slice(0, 6))];
+    expect(await real.sheets!.record(sheets)).toBe(true);
+    expect(await shown(real, list)).toEqual(list.map(({ task }) => plain(task)));
+    expect(await real.sheets!.record([sheetOf(omitted)])).toBe(false);
+    expect(await real.record(omitted)).toEqual(list.map(() => "superseded"));
+  },
+);
 
 test("is full before a row could find no room, and its successor is not", () => {
   const payload = json(Buffer.alloc(3_000, "x"));
@@ -187,11 +202,11 @@ test("is full before a row could find no room, and its successor is not", () => 
     [{}, 250],
     [{ payload }, 40],
   ] as const) {
-    const sheet = real.sheets!.create();
+    const sheet = real.sheets!.create("relaxed");
     while (sheet.take(ended(change)) === "taken") expect(sheet.size).toBeLessThanOrEqual(most);
     expect(sheet.size).toBeGreaterThan(most / 2);
     expect(sheet.take(ended(change))).toBe("full");
     expect(sheet.bytes).toBeGreaterThan(sheet.size * 200);
-    expect(real.sheets!.create().take(ended(change))).toBe("taken");
+    expect(real.sheets!.create("relaxed").take(ended(change))).toBe("taken");
   }
 });

@@ -1,14 +1,27 @@
 import { afterEach, describe, expect, it } from "vitest";
 import type { Births, Transition } from "../../src/broker/broker.js";
-import type { EndSheet, EndSheets, History, Told } from "../../src/history/history.js";
+import type {
+  EndSheet,
+  EndSheets,
+  History,
+  RecordOutcome,
+  Told,
+} from "../../src/history/history.js";
 import { limits } from "../../src/limits.js";
-import { over, type Site, Worker, World } from "./world.js";
+import { type Durability, isFinal, type Task } from "../../src/task/task.js";
+import { over, type Site, submit, Worker, World } from "./world.js";
 
 /** Of this many ends each. */
 const sheetSize = 3;
 
 class ListSheet implements EndSheet {
   readonly list: Told[] = [];
+  readonly #durability: Durability;
+
+  constructor(durability: Durability) {
+    this.#durability = durability;
+  }
+
   get size(): number {
     return this.list.length;
   }
@@ -16,8 +29,10 @@ class ListSheet implements EndSheet {
     return 100 * this.list.length;
   }
   take(told: Told): "taken" | "full" | "refused" {
-    const isPlain = told.task.status === "completed" && !told.payloadOmitted && told.outboxId;
-    if (!isPlain || told.task.tags.length > 0) return "refused";
+    const { durability, status, tags } = told.task;
+    const isPlain = status === "completed" && told.outboxId !== undefined && tags.length === 0;
+    if (!isPlain || durability !== this.#durability) return "refused";
+    if (told.payloadOmitted !== (durability === "durable")) return "refused";
     if (this.list.length === sheetSize) return "full";
     this.list.push(told);
     return "taken";
@@ -53,9 +68,9 @@ async function start(): Promise<Scene> {
     before: async () => undefined,
   } as unknown as Scene;
   const sheetsOf = (history: History): EndSheets => ({
-    create() {
+    create(durability) {
       scene.made += 1;
-      return new ListSheet();
+      return new ListSheet(durability);
     },
     async record(given) {
       const lists = (given as readonly ListSheet[]).map(({ list }) => list);
@@ -66,7 +81,9 @@ async function start(): Promise<Scene> {
         undefined,
         all.map(({ task }) => task.id),
       );
-      if (stored.some(Boolean)) return false;
+      const fits = (row: Task | undefined, nth: number): boolean =>
+        all[nth]!.payloadOmitted ? row !== undefined && !isFinal(row.status) : row === undefined;
+      if (!stored.every(fits)) return false;
       await history.record(all);
       return true;
     },
@@ -109,6 +126,28 @@ async function run({ site, worker }: Scene, count: number, change = {}): Promise
   const leases = await worker.lease(births[0]!.task, count);
   const ends = await Promise.all(leases.map((lease) => worker.complete(lease)));
   return ends.map(({ transition }) => transition!);
+}
+
+/** Committed, then leased; answers the ends in the order of their births. */
+async function runDurable(
+  { site, worker }: Scene,
+  count: number,
+  change: Partial<Task> = {},
+): Promise<Transition[]> {
+  const tasks = Array.from({ length: count }, () =>
+    world.tasks.task({ durability: "durable", ...change }),
+  );
+  for (const task of tasks) await submit(site, task);
+  const leases = await worker.lease(tasks[0]!, count);
+  const ends = await Promise.all(leases.map((lease) => worker.complete(lease)));
+  return ends.map(({ transition }) => transition!);
+}
+
+/** What is heard of some ends that were given together. */
+function record({ site }: Scene, ends: readonly Transition[]) {
+  const heard: [readonly number[], RecordOutcome | undefined][] = [];
+  site.recorder.recordAll(ends, (indexes, outcome) => heard.push([indexes, outcome]));
+  return heard;
 }
 
 const idsOf = (list: readonly Transition[]) => list.map(({ task }) => task.id);
@@ -215,6 +254,135 @@ describe("ends for which nobody waits", () => {
     expect(recorder.bytes).toBe(1_000);
     recorder.keep(end!);
     expect(recorder.bytes).toBe(1_100);
+    world.historyDown = false;
+  });
+});
+
+describe("ends for which somebody waits", () => {
+  it("fly at once in sheets, and are answered once the broker has heard of them", async () => {
+    const scene = await start();
+    const { broker } = scene.site;
+    const recorded = broker.recorded.bind(broker);
+    let tell: () => void = () => undefined;
+    const telling = new Promise<void>((resolve) => (tell = resolve));
+    broker.recorded = async (...args) => {
+      await telling;
+      return recorded(...args);
+    };
+    const ends = await runDurable(scene, 5);
+    const { task } = ends[3]!;
+    scene.site.recorder.running({ ...task, status: "running", version: task.version - 1 });
+    const ids = idsOf(ends);
+    const heard = record(scene, ends);
+    await world.turn();
+    expect(scene.sheets).toEqual([[ids.slice(0, 3), ids.slice(3)]]);
+    expect(heard).toEqual([]);
+    tell();
+    await world.turn();
+    expect(heard).toEqual([
+      [[0, 1, 2], "applied"],
+      [[3, 4], "applied"],
+    ]);
+    expect(ids.map((id) => world.row(id)?.status)).toEqual(ids.map(() => "completed"));
+    await world.clock.advance(2 * limits.runningRecordDelayMs);
+    expect(scene.singles).toEqual([]);
+    await isOver(scene);
+  });
+
+  it("go together where a flight was out when they came, each answered to who gave it", async () => {
+    const scene = await start();
+    let go: () => void = () => undefined;
+    scene.before = () => new Promise((resolve) => (go = resolve));
+    const ends = await runDurable(scene, 3);
+    const heard = [record(scene, [ends[0]!])];
+    await world.turn();
+    heard.push(record(scene, [ends[2]!]), record(scene, [ends[1]!]));
+    await world.turn();
+    expect(heard.flat()).toEqual([]);
+    go();
+    await world.turn();
+    expect(heard).toEqual([[[[0], "applied"]], [], []]);
+    go();
+    await world.turn();
+    expect(scene.sheets).toEqual([[[ends[0]!.task.id]], [idsOf([ends[2]!, ends[1]!])]]);
+    expect(heard.slice(1)).toEqual([[[[0], "applied"]], [[[0], "applied"]]]);
+    await isOver(scene);
+  });
+
+  it("are answered by what became of each where history takes no such task, or not the sheet", async () => {
+    const scene = await start();
+    const tagged = await runDurable(scene, 2, { tags: ["a"] });
+    const ends = await runDurable(scene, 3);
+    const other = { ...ends[1]!.task, status: "cancelled" as const };
+    await scene.site.history.record([{ ...ends[1]!, task: other, attempt: undefined }]);
+    const heard = record(scene, [tagged[0]!, ...ends, tagged[1]!]);
+    await world.turn();
+    expect(scene.sheets).toHaveLength(1);
+    expect(heard.filter(([, outcome]) => outcome === "applied").flatMap(([at]) => at)).toEqual([
+      0, 4, 1, 3,
+    ]);
+    expect(heard.filter(([, outcome]) => outcome !== "applied")).toEqual([[[2], "refused"]]);
+    await isOver(scene);
+  });
+
+  it("wait while history is away", async () => {
+    const scene = await start();
+    const ends = await runDurable(scene, 4);
+    world.historyDown = true;
+    const heard = record(scene, ends);
+    await world.clock.advance(10_000);
+    expect(heard).toEqual([]);
+    expect(scene.site.recorder.bytes).toBe(400);
+    world.historyDown = false;
+    await world.clock.advance(5_000);
+    expect(heard.flatMap(([indexes]) => indexes)).toEqual([0, 1, 2, 3]);
+    expect(scene.singles).toEqual([]);
+    await isOver(scene);
+  });
+
+  it("are answered when others drain their entries, too", async () => {
+    const scene = await start();
+    const ends = await runDurable(scene, 2);
+    world.historyDown = true;
+    const heard = record(scene, ends);
+    await world.turn();
+    const drained = scene.site.recorder.record({ ...ends[1]! }, true);
+    world.historyDown = false;
+    await world.clock.advance(5_000);
+    expect(await drained).toBe("applied");
+    expect(heard).toEqual([[[0, 1], "applied"]]);
+    await isOver(scene);
+  });
+
+  it("share the answer of an entry that was given before", async () => {
+    const scene = await start();
+    const ends = await runDurable(scene, 1);
+    const drained = scene.site.recorder.record({ ...ends[0]! }, true);
+    const heard = record(scene, ends);
+    expect(await drained).toBe("applied");
+    await world.turn();
+    expect(heard).toEqual([[[0], "applied"]]);
+    expect([scene.sheets, scene.singles]).toEqual([[], [idsOf(ends)]]);
+    await isOver(scene);
+  });
+
+  it("are left to the outbox when the recorder stops, or has no room, and whoever waits hears it", async () => {
+    const scene = await start();
+    const ends = await runDurable(scene, 3);
+    world.historyDown = true;
+    const heard = record(scene, ends.slice(0, 2));
+    await world.turn();
+    const large = Buffer.alloc(limits.unrecordedBytes);
+    const task = { ...ends[2]!.task, result: { contentType: "", data: large } };
+    const refused = record(scene, [{ ...ends[2]!, task }]);
+    await world.turn();
+    expect(refused).toEqual([[[0], undefined]]);
+    await scene.site.recorder.stop();
+    await world.turn();
+    expect(heard).toEqual([[[0, 1], undefined]]);
+    expect(scene.site.recorder.bytes).toBe(0);
+    expect(await scene.site.broker.readOutbox(0, 0, 10)).toHaveLength(3);
+    expect(world.clock.pending).toBe(0);
     world.historyDown = false;
   });
 });

@@ -1,15 +1,23 @@
-import { isFinal } from "../../task/task.js";
+import { type Durability, isFinal } from "../../task/task.js";
 import type { Copy } from "./copy.js";
 import { bigint, int, optionalBigint } from "./literals.js";
 import { plainSpecs, specColumn } from "./spec-column.js";
 import { sql, type Statement } from "./sql.js";
 import { RowWriter } from "./wire.js";
-import { type Born, wholeTaskColumns, writeKind, writePayload, writeWhole } from "./written.js";
+import {
+  type Born,
+  wholeTaskColumns,
+  writeKind,
+  writePayload,
+  writeWhole,
+  type Written,
+} from "./written.js";
 
 /** Which columns a row needs; a column that is left out has its default. */
-type Shape = "relaxed" | "plain" | "whole";
+type Shape = PlainShape | "whole";
+export type PlainShape = Written["shape"];
 
-export const plainColumns = 22;
+const plainColumns = 22;
 
 const shapes: Readonly<Record<Shape, { statement: Statement; columns: number }>> = {
   relaxed: { statement: sql("copy_relaxed_tasks"), columns: plainColumns },
@@ -17,8 +25,15 @@ const shapes: Readonly<Record<Shape, { statement: Statement; columns: number }>>
   whole: { statement: sql("copy_tasks"), columns: wholeTaskColumns + 2 },
 };
 
-/** Of rows that are written by `writePlain`. */
-export const plainStatement = shapes.relaxed.statement;
+/** Of rows that are written by `writePlain`, and what stands behind their times. */
+export const plainShapes = {
+  relaxed: { ...shapes.relaxed, spec: undefined },
+  plain: { ...shapes.plain, spec: plainSpecs.durable },
+} as const;
+
+/** Of a task about which nothing is special. */
+export const plainShapeOf = (durability: Durability): PlainShape =>
+  durability === "relaxed" ? "relaxed" : "plain";
 
 /**
  * Rows of one COPY at most. The server holds a place for each until their end, and finding it takes
@@ -33,7 +48,7 @@ export const copyRows = 250;
  */
 export function copiesOf(rows: readonly Born[], now: number): Copy[] {
   const sorted: Record<Shape, Born[]> = { relaxed: [], plain: [], whole: [] };
-  for (const row of rows) sorted[row.early ? "relaxed" : shapeOf(row)].push(row);
+  for (const row of rows) sorted[row.early?.shape ?? shapeOf(row)].push(row);
   return (["relaxed", "plain", "whole"] as const).flatMap((shape) => {
     const alike = sorted[shape];
     const copies: Copy[] = [];
@@ -62,8 +77,7 @@ export function shapeOf({ task, payload }: Born): Shape {
     task.cancellation === undefined &&
     task.checkpoint === undefined &&
     specColumn(task) === plainSpecs[task.durability];
-  if (!plain) return "whole";
-  return task.durability === "relaxed" ? "relaxed" : "plain";
+  return plain ? plainShapeOf(task.durability) : "whole";
 }
 
 function copyOf(shape: Shape, rows: readonly Born[], from: number, to: number, now: number): Copy {
@@ -84,7 +98,7 @@ function copyOf(shape: Shape, rows: readonly Born[], from: number, to: number, n
     }
     writer.int8(endedAt);
     writer.int8(endedAt && endedAt + bigint(retentionMs));
-    if (shape === "plain") writer.json(plainSpecs.durable);
+    if (shape === "plain") writer.json(plainShapes.plain.spec);
     writer.end();
   }
   return { statement, rows: writer.finish() };

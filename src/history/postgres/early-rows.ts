@@ -3,7 +3,7 @@ import type { Attempt, Payload, Priority, Status, Task } from "../../task/task.j
 import { uuidText } from "../../task/uuid.js";
 import type { Told } from "../history.js";
 import { isToldByTask } from "../rules.js";
-import { plainColumns, shapeOf, writePlain } from "./copies.js";
+import { type PlainShape, plainShapes, shapeOf, writePlain } from "./copies.js";
 import { restored } from "./literals.js";
 import { unsaid } from "./spec-column.js";
 import { RowWriter } from "./wire.js";
@@ -37,12 +37,20 @@ export class EarlyRow implements Told, Written {
   readonly status: Status;
   readonly version: number;
   readonly retentionMs: number;
+  readonly shape: PlainShape;
   readonly slab: RowWriter;
   readonly from: number;
   readonly to: number;
   private read: Task | undefined;
 
-  constructor(told: Envelope, task: Gist, slab: RowWriter, from: number, to: number) {
+  constructor(
+    told: Envelope,
+    task: Gist,
+    shape: PlainShape,
+    slab: RowWriter,
+    from: number,
+    to: number,
+  ) {
     this.partition = told.partition;
     this.outboxId = told.outboxId;
     this.payloadOmitted = told.payloadOmitted;
@@ -53,6 +61,7 @@ export class EarlyRow implements Told, Written {
     this.status = task.status;
     this.version = task.version;
     this.retentionMs = task.retentionMs;
+    this.shape = shape;
     this.slab = slab;
     this.from = from;
     this.to = to;
@@ -65,7 +74,7 @@ export class EarlyRow implements Told, Written {
   }
 
   get task(): Task {
-    return (this.read ??= taskOfRow(this.slab.part(this.from, this.to)));
+    return (this.read ??= taskOfRow(this.slab.part(this.from, this.to), this.shape));
   }
 
   get attempt(): Attempt | undefined {
@@ -80,16 +89,16 @@ export class EarlyRow implements Told, Written {
 
 /** Writes rows as they are told. */
 export class EarlyRows {
-  #slab = new RowWriter(undefined, plainColumns, Buffer.allocUnsafe(slabBytes));
+  #slab = newSlab();
   #before: Task | undefined;
 
   /** The same, if it has to be looked at when it is recorded. */
   write(told: Told): Told {
     const { task } = told;
     const { payload } = task;
-    if (!payload || !isEarly(told, payload)) return told;
+    if (!payload || !isEarly(told, payload, "relaxed")) return told;
     if (this.#slab.length > slabBytes - rowMost) {
-      this.#slab = new RowWriter(undefined, plainColumns, Buffer.allocUnsafe(slabBytes));
+      this.#slab = newSlab();
       this.#before = undefined;
     }
     const slab = this.#slab;
@@ -98,9 +107,12 @@ export class EarlyRows {
     writePlain(slab, { task, payload }, this.#before);
     slab.end();
     this.#before = task;
-    return new EarlyRow(told, task, slab, from, slab.length);
+    return new EarlyRow(told, task, "relaxed", slab, from, slab.length);
   }
 }
+
+const newSlab = (): RowWriter =>
+  new RowWriter(undefined, plainShapes.relaxed.columns, Buffer.allocUnsafe(slabBytes));
 
 /**
  * Whole, and new or completed: then the row says all there is, and needs no second look unless
@@ -109,12 +121,13 @@ export class EarlyRows {
 export function isEarly(
   { task, payloadOmitted, attempt, successor }: Told,
   payload: Payload,
+  shape: PlainShape,
 ): boolean {
   if (successor || dataBytes(task) > dataMost) return false;
   if (attempt ? !isToldByTask(attempt, task) : payloadOmitted || task.status === "completed") {
     return false;
   }
-  return shapeOf({ task, payload }) === "relaxed";
+  return shapeOf({ task, payload }) === shape;
 }
 
 const dataBytes = ({ payload, result }: Task): number =>
@@ -161,7 +174,7 @@ class RowReader {
 }
 
 /** The other columns have what `shapeOf` asks of them. */
-function taskOfRow(row: Buffer): Task {
+function taskOfRow(row: Buffer, shape: PlainShape): Task {
   const from = new RowReader(row);
   const id = uuidText(from.bytes()!);
   const [version, fencingToken, createdAt] = [from.number(), from.number(), from.number()];
@@ -192,7 +205,7 @@ function taskOfRow(row: Buffer): Task {
     idempotencyKey: "",
     retentionMs,
     traceContext: {},
-    durability: "relaxed",
+    durability: shape === "relaxed" ? "relaxed" : "durable",
     createdAt,
     terms: undefined,
     status,

@@ -1,8 +1,8 @@
 import type { RecordedItem } from "../../broker/broker.js";
-import type { Task } from "../../task/task.js";
+import type { Durability, Task } from "../../task/task.js";
 import type { EndSheet, EndSheets, Told } from "../history.js";
 import { copyAll } from "./copied.js";
-import { copyRows, plainColumns, plainStatement, writePlain } from "./copies.js";
+import { copyRows, type PlainShape, plainShapeOf, plainShapes, writePlain } from "./copies.js";
 import type { Copy } from "./copy.js";
 import { type CountChange, endedParameters } from "./counts.js";
 import { EarlyRow, isEarly, rowMost } from "./early-rows.js";
@@ -37,8 +37,9 @@ interface Kind {
  * copying objects costs more than making them.
  */
 class PostgresSheet implements EndSheet {
+  readonly #shape: PlainShape;
   readonly #buffer = spares.pop() ?? Buffer.allocUnsafe(sheetBytes);
-  readonly #rows = new RowWriter(undefined, plainColumns, this.#buffer);
+  readonly #rows: RowWriter;
   readonly #ids: string[] = [];
   readonly #outboxIds: string[] = [];
   readonly #versions: number[] = [];
@@ -51,6 +52,11 @@ class PostgresSheet implements EndSheet {
   readonly #ownKinds: Kind[] = [];
   #before: Task | undefined;
   #tries = 0;
+
+  constructor(durability: Durability) {
+    this.#shape = plainShapeOf(durability);
+    this.#rows = new RowWriter(undefined, plainShapes[this.#shape].columns, this.#buffer);
+  }
 
   get size(): number {
     return this.#ids.length;
@@ -74,7 +80,7 @@ class PostgresSheet implements EndSheet {
     const { task, outboxId } = told;
     const { payload } = task;
     if (task.status !== "completed" || outboxId === undefined) return "refused";
-    if (!payload || !told.attempt || !isEarly(told, payload)) return "refused";
+    if (!payload || !told.attempt || !isEarly(told, payload, this.#shape)) return "refused";
     const rows = this.#rows;
     if (this.size >= copyRows || rows.length > sheetBytes - rowMost) return "full";
     if (told.payloadOmitted) this.#standing.push(this.size);
@@ -82,6 +88,8 @@ class PostgresSheet implements EndSheet {
     rows.begin();
     writePlain(rows, { task, payload }, this.#before);
     this.#to.push(rows.later(2));
+    const { spec } = plainShapes[this.#shape];
+    if (spec !== undefined) rows.json(spec);
     rows.end();
     this.#before = task;
     this.#ids.push(task.id);
@@ -121,7 +129,7 @@ class PostgresSheet implements EndSheet {
     const { outboxId, taskId: id, version } = this.itemOf(nth);
     const told = { partition, outboxId, payloadOmitted: this.#standing.includes(nth) };
     const gist = { id, namespace, queue, status, version, retentionMs };
-    return new EarlyRow(told, gist, this.#rows, this.#from[nth]!, this.#to[nth]!);
+    return new EarlyRow(told, gist, this.#shape, this.#rows, this.#from[nth]!, this.#to[nth]!);
   }
 
   /** All of them ended `now`, by the store's clock. */
@@ -132,7 +140,7 @@ class PostgresSheet implements EndSheet {
       this.#rows.fill(at, 0, now);
       this.#rows.fill(at, 1, now + bigint(this.#kinds[nth]!.retentionMs));
     }
-    return { statement: plainStatement, rows: this.#rows.messages() };
+    return { statement: plainShapes[this.#shape].statement, rows: this.#rows.messages() };
   }
 
   /** A connection that did not answer the first try may be sending still. */
@@ -152,7 +160,7 @@ const replaced = ({ taskId, version }: RecordedItem): Replaced => ({
 
 export function createSheets(database: Database, shard: number): EndSheets {
   return {
-    create: () => new PostgresSheet(),
+    create: (durability) => new PostgresSheet(durability),
     async record(given) {
       const sheets = given as readonly PostgresSheet[];
       const counts = sheets.flatMap((sheet) => sheet.counts);

@@ -29,11 +29,13 @@ export interface Born {
   readonly early?: Written | undefined;
 }
 
-/** A row of copy_relaxed_tasks.sql but for its last two columns, among others in a slab. */
+/** A row of a plain task up to the times of its end, among others in a slab. */
 export interface Written extends Pick<
   Task,
   "id" | "namespace" | "queue" | "status" | "run" | "retentionMs"
 > {
+  /** Which columns it has. */
+  readonly shape: "relaxed" | "plain";
   readonly slab: RowWriter;
   readonly from: number;
   readonly to: number;
