@@ -1,6 +1,6 @@
 import { Command } from "ioredis";
 import { describe, expect, it } from "vitest";
-import { type Argument, Call, ownStoreId, packCall } from "../../src/broker/redis/call.js";
+import { type Argument, ownStoreId, packCall } from "../../src/broker/redis/call.js";
 
 const storeId = "0123456789abcdef".repeat(2) + "01234567";
 
@@ -38,25 +38,5 @@ describe("a call of Redis", () => {
       const packed = packCall("MGET", args, storeId).toString("latin1");
       expect(packed).toBe(asIoredis("MGET", args));
     }
-  });
-
-  it("says once that it has ended, and rejects with what is made of its error", async () => {
-    const ends: unknown[] = [];
-    const call = new Call("FCALL", [], "", (_, error) => {
-      ends.push(error);
-      return new Error("translated");
-    });
-    const told = new Error("told by Redis");
-    call.reject(told);
-    await expect(call.promise).rejects.toThrow("translated");
-    expect(ends).toEqual([told]);
-  });
-
-  it("that is given up rejects with the very error, whatever still comes", async () => {
-    const call = new Call("FCALL", [], "", () => new Error("translated"));
-    const late = new Error("no answer in 2000 ms");
-    call.giveUp(late);
-    call.resolve("too late");
-    await expect(call.promise).rejects.toBe(late);
   });
 });

@@ -6,6 +6,10 @@ import { createScripts } from "../../src/broker/redis/scripts.js";
 import { systemClock } from "../../src/clock.js";
 import { limits } from "../../src/limits.js";
 
+/** An audit names no store id. */
+const asBytes = (arg: Argument): string | Buffer =>
+  typeof arg === "string" ? arg : Buffer.from(arg as Uint8Array);
+
 const known = new WeakMap<Redis, AuditParts["scripts"]>();
 
 /** What an audit works with, over a connection of a test's own. */
@@ -17,7 +21,8 @@ export function auditParts(redis: Redis, prefix: string): AuditParts {
     lastError: undefined,
     start: () => Promise.resolve(),
     stop: () => Promise.resolve(),
-    send: (name: string, args: readonly Argument[]) => transmit(redis, systemClock, name, args),
+    send: (name: string, args: readonly Argument[]) =>
+      transmit(redis, systemClock, name, args.map(asBytes)),
     onReady: () => undefined,
     dedicated: () => redis,
   };

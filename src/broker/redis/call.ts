@@ -1,4 +1,3 @@
-import { Command } from "ioredis";
 import { shortMax, writeText } from "../../short-text.js";
 
 /**
@@ -9,40 +8,11 @@ export const ownStoreId = Symbol("store id");
 
 export type Argument = string | Uint8Array | typeof ownStoreId;
 
-/** Hears once that a call has ended; turns its error into the one to reject with. */
-export type OnEnd = (call: Call, error: unknown) => unknown;
-
 /**
- * One command of Redis. As ioredis' own it would be flattened, looked through, measured and copied
- * argument by argument: at a low rate that is half of what it costs to ask. Answers are Buffers.
+ * A command in the protocol of Redis, in one buffer. By ioredis it would be flattened, looked
+ * through, measured and copied argument by argument: at a low rate that is half of what it costs to
+ * ask.
  */
-export class Call extends Command {
-  /** Monotonic ms: answered by then, or given up. */
-  endAt = 0;
-  /** Rejects with this very error. */
-  readonly giveUp: (error: Error) => void;
-  readonly #arguments: readonly Argument[];
-  readonly #storeId: string;
-
-  constructor(name: string, args: readonly Argument[], storeId: string, onEnd: OnEnd) {
-    super(name, [], { replyEncoding: null });
-    this.#arguments = args;
-    this.#storeId = storeId;
-    const { resolve, reject } = this;
-    this.giveUp = reject;
-    this.resolve = (reply) => {
-      onEnd(this, undefined);
-      resolve(reply);
-    };
-    this.reject = (error) => reject(onEnd(this, error) as Error);
-  }
-
-  override toWritable(): Buffer {
-    return packCall(this.name, this.#arguments, this.#storeId);
-  }
-}
-
-/** In the protocol of Redis, in one buffer. */
 export function packCall(name: string, args: readonly Argument[], storeId: string): Buffer {
   let room = frameMax + 3 * name.length + frameMax;
   for (const arg of args) room += frameMax + mostBytes(arg === ownStoreId ? storeId : arg);

@@ -1,12 +1,12 @@
-import { Redis, type RedisOptions } from "ioredis";
-import { ChurnSet } from "../../churn.js";
-import type { Clock, Random, Timer } from "../../clock.js";
-import { DroverError } from "../../errors.js";
+import { Command, Redis, type RedisOptions } from "ioredis";
+import type { Clock, Random } from "../../clock.js";
 import { limits } from "../../limits.js";
 import type { Events } from "../../telemetry/events.js";
-import { type Argument, Call } from "./call.js";
+import type { Argument } from "./call.js";
+import { Line, translate, unavailable } from "./line.js";
 
 export { type Argument, ownStoreId } from "./call.js";
+export { unavailable } from "./line.js";
 
 export interface ConnectionOptions {
   readonly url: string;
@@ -69,10 +69,11 @@ export function createConnection(options: ConnectionOptions): Connection {
   let inCluster = false;
   let available = false;
   const nameOf = (): string => options.testStoreId?.() ?? storeId;
-  const patience = new Patience(redis, clock, limits.storeCommandMs);
+  let line: Line | undefined;
 
   async function greet(): Promise<void> {
-    const info = String(await transmit(redis, clock, "INFO", []));
+    line = new Line(redis.stream, clock, limits.storeCommandMs);
+    const info = String(await line.send("INFO", [], ""));
     storeId = /^run_id:(\w+)/m.exec(info)?.[1] ?? "";
     inCluster = /^cluster_enabled:1/m.test(info);
     warnOfEviction(info, (text) => options.onWarning(node ? `node ${node}: ${text}` : text));
@@ -84,7 +85,6 @@ export function createConnection(options: ConnectionOptions): Connection {
   // Without a listener ioredis would print.
   redis.on("error", (error) => (lastError = error));
   redis.on("ready", () => {
-    readAtOnce(redis);
     greet().catch((error: unknown) => {
       lastError = error;
       destroy(redis);
@@ -117,12 +117,12 @@ export function createConnection(options: ConnectionOptions): Connection {
     },
     async stop() {
       available = false;
-      patience.stop();
+      line?.stop();
       redis.disconnect();
     },
     send(name, args) {
-      if (!available) return Promise.reject(unavailable("there is no connection"));
-      return sendWithin(patience, redis, name, args, nameOf());
+      if (!available || !line) return Promise.reject(unavailable("there is no connection"));
+      return line.send(name, args, nameOf());
     },
     onReady: (listener) => void listeners.add(listener),
     dedicated: () => new Redis(options.url, settings).on("error", () => undefined),
@@ -138,126 +138,31 @@ async function heardWithin(ms: number, clock: Clock, listeners: Set<() => void>)
   listeners.delete(listener);
 }
 
-/** One command with a deadline of its own. */
-export function transmit(
+/** One command with a deadline of its own, on a connection that ioredis keeps. */
+export async function transmit(
   redis: Redis,
   clock: Clock,
   name: string,
-  args: readonly Argument[],
+  args: readonly (string | Buffer)[],
   deadlineMs: number = limits.storeCommandMs,
 ): Promise<unknown> {
-  const patience = new Patience(redis, clock, deadlineMs);
-  return sendWithin(patience, redis, name, args, "").finally(() => patience.stop());
-}
-
-/**
- * The deadline of a connection's commands. When one passes, the socket is destroyed, as later
- * answers would be too. One timer for all: nearly every answer comes long before it.
- */
-class Patience {
-  readonly #redis: Redis;
-  readonly #clock: Clock;
-  readonly #ms: number;
-  /** In the order sent, which is that of their ends. */
-  readonly #waiting = new ChurnSet<Call>();
-  #timer: Timer | undefined;
-
-  constructor(redis: Redis, clock: Clock, ms: number) {
-    this.#redis = redis;
-    this.#clock = clock;
-    this.#ms = ms;
-  }
-
-  begin(call: Call): void {
-    call.endAt = this.#clock.monotonic() + this.#ms;
-    this.#waiting.add(call);
-    this.#timer ??= this.#clock.after(this.#ms, () => this.#look());
-  }
-
-  end(call: Call): void {
-    this.#waiting.delete(call);
-  }
-
-  /** Call when the connection is given up, which rejects what waits. */
-  stop(): void {
-    this.#timer?.cancel();
-    this.#timer = undefined;
-  }
-
-  #look(): void {
-    this.#timer = undefined;
-    const now = this.#clock.monotonic();
-    for (const waiting of this.#waiting) {
-      if (waiting.endAt > now) {
-        this.#timer = this.#clock.after(waiting.endAt - now, () => this.#look());
-        return;
-      }
-      this.#waiting.delete(waiting);
-      destroy(this.#redis);
-      waiting.giveUp(unavailable(`no answer in ${this.#ms} ms`));
-    }
-  }
-}
-
-function sendWithin(
-  patience: Patience,
-  redis: Redis,
-  name: string,
-  args: readonly Argument[],
-  storeId: string,
-): Promise<unknown> {
-  const call = new Call(name, args, storeId, (ended, error) => {
-    patience.end(ended);
-    return error === undefined ? undefined : translate(error);
+  const command = new Command(name, [...args], { replyEncoding: null });
+  const timer = clock.after(deadlineMs, () => {
+    destroy(redis);
+    command.reject(unavailable(`no answer in ${deadlineMs} ms`));
   });
-  patience.begin(call);
   try {
-    // Rejects through the call's promise, also when there is no connection.
-    void redis.sendCommand(call);
+    return await redis.sendCommand(command);
   } catch (error) {
-    call.reject(error as Error);
+    throw translate(error);
+  } finally {
+    timer.cancel();
   }
-  return call.promise;
-}
-
-/**
- * ioredis listens in a way that Node's streams do not take for listening: every answer would be
- * queued, and read a tick later.
- */
-function readAtOnce({ stream }: Redis): void {
-  const listener = (): void => undefined;
-  stream.on("data", listener).off("data", listener);
 }
 
 function destroy(redis: Redis): void {
   const { stream } = redis as { stream?: Redis["stream"] };
   stream?.destroy();
-}
-
-export function unavailable(why: string, cause?: unknown): DroverError {
-  return new DroverError("broker_unavailable", `Redis did not answer: ${why}`, {
-    retryAfterMs: 1_000,
-    cause,
-  });
-}
-
-const transient = /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|BUSY|UNKILLABLE)\b/;
-
-/**
- * What Redis said, in the words of the catalog. That it has forgotten a script is left as it is:
- * the caller mends it.
- */
-function translate(error: unknown): unknown {
-  if (!(error instanceof Error) || error.name !== "ReplyError") {
-    return unavailable(error instanceof Error ? error.message : "connection lost", error);
-  }
-  if (/^NOSCRIPT|Function not found/.test(error.message)) return error;
-  if (error.message.startsWith("OOM")) {
-    const full = "Redis has reached its maxmemory and takes no new tasks";
-    return new DroverError("overloaded", full, { retryAfterMs: 1_000, cause: error });
-  }
-  if (transient.test(error.message)) return unavailable(error.message, error);
-  return new DroverError("internal", "a broker script failed", { cause: error });
 }
 
 function warnOfEviction(info: string, warn: (message: string) => void): void {
