@@ -21,7 +21,7 @@ it("gives a busy worker its next tasks by the call that takes its results", asyn
   const address = `127.0.0.1:${server.grpcPort}`;
   const client = createClient<Tasks>({ address });
   onTestFinished(() => client.close({ graceMs: 0 }));
-  const many = Array.from({ length: 400 }, (_, payload) => ({ type: "pause", payload }) as const);
+  const many = Array.from({ length: 200 }, (_, payload) => ({ type: "pause", payload }) as const);
   const outcomes = await client.submitMany(many);
   const receipts = outcomes.flatMap((one) => (one.ok ? [one] : []));
   expect(receipts).toHaveLength(many.length);
@@ -29,15 +29,16 @@ it("gives a busy worker its next tasks by the call that takes its results", asyn
   onTestFinished(() => monitor.stop());
   const worker = createWorker<Tasks>({ address, logger: quietLogger, concurrency: 8 });
   onTestFinished(() => worker.stop({ graceMs: 0 }));
+  // Too slow for leases to stand by, which also come by calls of their own and may go back.
   worker.handle("pause", async (n) => {
-    await systemClock.sleep(5 + (n % 10));
+    await systemClock.sleep(40 + 4 * (n % 10));
     return null;
   });
   await worker.start();
   const ended = await Promise.all(receipts.map((receipt) => client.wait(receipt)));
   expect(ended.map(({ attempt }) => attempt)).toEqual(ended.map(() => 1));
   const settles = monitor.count("settle");
-  expect(settles).toBeGreaterThan(400 / 8);
+  expect(settles).toBeGreaterThanOrEqual(many.length / 8);
   // Each call for leases alone beside each for results is what it would be otherwise.
   expect(monitor.count("lease")).toBeLessThan(settles / 4);
 }, 60_000);
