@@ -153,7 +153,9 @@ export interface Broker {
   /** Outbox entries at least `idleMs` old, oldest first: their coordinator may be dead. */
   readOutbox(partition: number, idleMs: number, limit: number): Promise<Transition[]>;
   /**
-   * History holds these versions (or later): outbox entries go, finished records become tombstones.
+   * History holds these versions: outbox entries go, finished records become tombstones. A later
+   * version than an entry tells of is given with all entries of the task up to it: of an end that
+   * left no record, the entry that tells of it is all there is to know that it was recorded.
    */
   recorded(items: readonly RecordedItem[], born?: readonly RecordedBirths[]): Promise<void>;
   /**

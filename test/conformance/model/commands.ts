@@ -468,16 +468,25 @@ const recorded = fc
   .map((input) =>
     command("recorded", input, async (model, real) => {
       const entries = await real.broker.readOutbox(0, 0, 1_000);
-      const count = Math.min(input.count, entries.length);
-      for (let n = 0; n < count; n += 1) {
-        const index = input.at % entries.length;
-        const [entry] = entries.splice(index, 1);
-        const { partition, outboxId, task } = entry!;
-        // History may hold a later version by now than the entry tells of.
-        const latest = model.tasks.get(task.id)?.version ?? task.version;
-        const version = input.later ? Math.max(latest, task.version) : task.version;
-        await real.broker.recorded([{ partition, outboxId: outboxId!, taskId: task.id, version }]);
-        model.recorded(index, version);
+      for (let n = 0; n < input.count && entries.length > 0; n += 1) {
+        const one = entries[input.at % entries.length]!.task;
+        // History may hold a later version by now than the entry tells of: with all up to it.
+        const latest = model.tasks.get(one.id)?.version ?? one.version;
+        const version = input.later ? Math.max(latest, one.version) : one.version;
+        const told = entries.filter(
+          ({ task }) =>
+            task === one || (input.later && task.id === one.id && task.version <= version),
+        );
+        await real.broker.recorded(
+          told.map(({ partition, outboxId, task: { id: taskId } }) => {
+            return { partition, outboxId: outboxId!, taskId, version };
+          }),
+        );
+        for (const entry of told) {
+          const index = entries.indexOf(entry);
+          entries.splice(index, 1);
+          model.recorded(index, version);
+        }
       }
     }),
   );
