@@ -60,6 +60,8 @@ export default defineConfig({
     reporters: ["default", "./test/support/reporter.ts"],
     testTimeout: 30_000,
     hookTimeout: 90_000,
+    // What is polled for has no bound of its own: only what never comes may outlast this.
+    expect: { poll: { timeout: 20_000 } },
     allowOnly: false,
     passWithNoTests: false,
     coverage: {

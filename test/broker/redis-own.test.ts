@@ -435,9 +435,10 @@ describe("a store that forgets, hangs or fills", () => {
   });
 });
 
+// Frozen: a pause of the machine is no pause between two sweeps.
 describe("shared sweeps", () => {
   it("do the work once when two coordinators sweep at the same time", async () => {
-    const harness = await makeRedisBroker({ more: { sweepGuardMs: 400 } });
+    const harness = await makeRedisBroker({ more: { sweepGuardMs: 400 }, frozen: true });
     try {
       const { broker } = harness;
       const other = await harness.another();
@@ -453,7 +454,7 @@ describe("shared sweeps", () => {
   });
 
   it("come at once when a session has died since the last one", async () => {
-    const harness = await makeRedisBroker({ more: { sweepGuardMs: 900 } });
+    const harness = await makeRedisBroker({ more: { sweepGuardMs: 900 }, frozen: true });
     try {
       const { broker } = harness;
       const other = await harness.another();
@@ -480,7 +481,7 @@ describe("shared sweeps", () => {
   });
 
   it("go on at once after a full slice, whoever does", async () => {
-    const harness = await makeRedisBroker({ more: { sweepGuardMs: 60_000 } });
+    const harness = await makeRedisBroker({ more: { sweepGuardMs: 60_000 }, frozen: true });
     try {
       const { broker } = harness;
       const other = await harness.another();
