@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { afterAll } from "vitest";
+import { keptPort } from "./ports.js";
 import { createTranscript, type Transcript } from "./transcript.js";
 
 /** A process of a story: its lines, and the ways it can end. */
@@ -92,12 +93,12 @@ function asStoryProcess(child: ChildProcess): StoryProcess {
   };
 }
 
-/** `drover serve` on free ports (or those given), up when it says so. */
+/** `drover serve` on free ports (or those given), up when it says so; it may come back on them. */
 export async function startCoordinator(
   env: Record<string, string>,
   flags: readonly string[] = [],
 ): Promise<CoordinatorProcess> {
-  const ports = { PORT: "0", GRPC_PORT: "0" };
+  const ports = { PORT: "0", GRPC_PORT: String(await keptPort()) };
   const child = launch(["dist/main.js", "serve", ...flags], { ...ports, ...env });
   const lines: string[] = [];
   const events = createTranscript<LogLine>((line) => JSON.stringify(line));

@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import * as path from "node:path";
 import {
   type EmbeddedPostgres,
-  freePort,
   startEmbeddedPostgres,
 } from "../../src/history/postgres/embedded.js";
 import { type Guarded, spawnGuarded, untilItSays } from "../../src/history/postgres/guarded.js";
+import { keptPort } from "./ports.js";
 
 /** A store of its own; it ends with the process that started it, even when that is killed. */
 export interface OwnServer {
@@ -48,7 +48,7 @@ export async function startRedis(options: OwnRedisOptions = {}): Promise<OwnServ
   const binary = findRedis();
   const dir = options.dir ?? (await temporaryFolder("redis"));
   await mkdir(dir, { recursive: true });
-  let port = options.port ?? (await freePort());
+  let port = options.port ?? (await keptPort());
   let running: Guarded | undefined;
 
   async function launch(): Promise<void> {
@@ -67,7 +67,7 @@ export async function startRedis(options: OwnRedisOptions = {}): Promise<OwnServ
         if (!taken || options.port !== undefined || attempt === 5) {
           throw new Error(`redis-server did not start: ${redis.lastLines()}`, { cause });
         }
-        if (!options.appendonly) port = await freePort();
+        if (!options.appendonly) port = await keptPort();
       }
     }
   }
@@ -106,15 +106,15 @@ export async function startPostgres(options: OwnPostgresOptions = {}): Promise<O
   // Kept until stop(), so that it can be killed and started again; speed is asked for by hand
   // instead.
   const settings = { fsync: "off", full_page_writes: "off", ...options.settings };
-  const launch = (port: number | undefined): Promise<EmbeddedPostgres> =>
+  const launch = (port: number): Promise<EmbeddedPostgres> =>
     startEmbeddedPostgres({
       dataDir: path.join(dir, "data"),
       persistent: true,
       settings,
       startTimeoutMs: startLimitMs,
-      ...(port === undefined ? {} : { port }),
+      port,
     });
-  let running = await launch(options.port);
+  let running = await launch(options.port ?? (await keptPort()));
   return {
     get url() {
       return running.url;
