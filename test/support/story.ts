@@ -133,7 +133,9 @@ export function sessionsOf({ events }: CoordinatorProcess): Set<string> {
   return open;
 }
 
-/** How often a coordinator had news for those who wait: by what was announced, or by looking again. */
+/**
+ * How often a coordinator had news for those who wait: by what was announced, or by looking again.
+ */
 export async function newsBy(http: string): Promise<{ hint: number; sweep: number }> {
   const text = await (await fetch(`${http}/metrics`)).text();
   const samples = text.matchAll(/^drover_watch_news_total\{by="(\w+)"\} (\d+)$/gm);
