@@ -1,12 +1,13 @@
 -- Needs base. Tombstones of ended tasks, in one hash for each 5 minutes in which they were planted:
 -- a time to live of its own for each would cost more than all else, and forgetting them is one
 -- UNLINK this way. id -> run, when it is forgotten, how the last grant was settled, its token, and
--- of a task that left no record the place in the outbox that tells of its end; its session. Beside
--- them, and among the partition's numbers that of them all, stands the newest time that an id among
--- them carries: only an older id has to be looked for, and a task that comes for the first time is
--- younger than those that ended.
-local tombs, newest_tomb, marks_of
-each_call(function() tombs, newest_tomb, marks_of = {}, 0, {} end)
+-- of a task that left no record the place in the outbox that tells of its end; its session. Of
+-- those that ended together that stands once, and each says only where, and its place among them.
+-- Beside them, and among the partition's numbers that of them all, stands the newest time that an
+-- id among them carries: only an older id has to be looked for, and a task that comes for the first
+-- time is younger than those that ended.
+local tombs, newest_tomb, marks_of, run_tombs
+each_call(function() tombs, newest_tomb, marks_of, run_tombs = {}, 0, {}, {} end)
 
 local function time_of(id) return (read('>I6', id)) end
 
@@ -52,9 +53,9 @@ end
 local IN_OUTBOX = 128
 local FORGET_BUCKETS = 1000
 local PLACE = '>I6I4I2I2'
--- And where these are of the first of some whose leases and ends stand one behind another: how many
--- it is behind that one stands at the end.
-local ONE_OF_RUN = 64
+-- Of one of some whose leases and ends stand one behind another: the name of what they have in
+-- common, which the fencing number of the first gives it, and how many it is behind that one.
+local RUN_REF_BYTES = 10
 
 -- Those of tasks that ended by one call in the same way, which the entry of this name tells of.
 local function entomb_told(entry, settled_by, ids, runs, tokens, sessions, places, now)
@@ -79,10 +80,11 @@ end
 local function entomb_run(entry, settled_by, run, now)
   local ms, number, total = string.match(entry, '^(%d+)-(%d+)/(%d+)')
   local about = pack('>I6I4I2I2', ms, number, total, run.place)
-  local start = pack('>I4dB', 1, now + TOMBSTONE_MS, settled_by + IN_OUTBOX + ONE_OF_RUN)
-  local same, last = start .. run.token .. about .. run.session, #tombs
+  local start = pack('>I4dB', 1, now + TOMBSTONE_MS, settled_by + IN_OUTBOX)
+  local name, last = 'r' .. sub(run.token, 1, 8), #tombs + 2
+  tombs[last - 1], tombs[last] = name, start .. run.token .. about .. run.session
   for n, id in ipairs(run.ids) do
-    tombs[last + n * 2 - 1], tombs[last + n * 2] = id, same .. '\0' .. string.char(n - 1)
+    tombs[last + n * 2 - 1], tombs[last + n * 2] = id, name .. string.char(n - 1)
   end
   local _, newest = times_of(run.ids)
   newest_tomb = math.max(newest_tomb, newest)
@@ -130,8 +132,19 @@ local function close_tombs(now)
   call_sliced('HSET', key, tombs)
 end
 
+local function run_tomb(key, name)
+  local known = run_tombs[name] or call('HGET', key, name)
+  run_tombs[name] = known
+  return known
+end
+
 -- Nil where it is over: never while history has yet to learn of the end.
-local function read_tombstone(packed, now)
+local function read_tombstone(key, packed, now)
+  local nth
+  if #packed == RUN_REF_BYTES then
+    nth = string.byte(packed, RUN_REF_BYTES)
+    packed = run_tomb(key, sub(packed, 1, RUN_REF_BYTES - 1))
+  end
   local run, expires, settled_by, token, at = read('>I4dBc16', packed)
   local tomb = { run = run, settled_by = settled_by, token = token }
   if settled_by >= IN_OUTBOX then
@@ -139,11 +152,9 @@ local function read_tombstone(packed, now)
     tomb.settled_by, tomb.entry = settled_by - IN_OUTBOX, digits(ms) .. '-' .. digits(number)
     tomb.total, tomb.place, at = total, place, to
   end
-  if tomb.settled_by >= ONE_OF_RUN then
-    local nth = read('>I2', packed, #packed - 1)
-    tomb.settled_by, tomb.place = tomb.settled_by - ONE_OF_RUN, tomb.place + nth
+  if nth then
+    tomb.place = tomb.place + nth
     tomb.token = pack('>d', read('>d', token) + nth) .. sub(token, 9)
-    packed = sub(packed, 1, -3)
   end
   tomb.session = sub(packed, at)
   return (expires > now or is_owed(tomb)) and tomb or nil
@@ -160,7 +171,7 @@ local function tombs_of(ids, now, since)
     for from = 1, may_hold and #ids or 0, 1000 do
       local to = math.min(from + 999, #ids)
       for i, tomb in ipairs(call('HMGET', key, unpack(ids, from, to))) do
-        if tomb then found[ids[from + i - 1]] = read_tombstone(tomb, since or now) end
+        if tomb then found[ids[from + i - 1]] = read_tombstone(key, tomb, since or now) end
       end
     end
   end
