@@ -332,6 +332,30 @@ describe.each(durabilities)("a slice of %s tasks", (durability) => {
     });
   });
 
+  it("goes back to its place, before those of its bundle that wait", async () => {
+    await withKit(async (kit) => {
+      const { tasks, leases, holder } = await half(kit);
+      await kit.end(leases[3]!, released());
+      await kit.end(leases[7]!, failed(0));
+      const next = await kit.lease(holder, 1);
+      expect(ids(next)).toEqual([tasks[3]!.id]);
+      await kit.end(next[0]!, released());
+      const others = await kit.lease(holder, 12);
+      expect(ids(others)).toEqual(ids([tasks[3]!, tasks[7]!, ...tasks.slice(10)]));
+    });
+  });
+
+  it("goes back to its place also where it was leased alone", async () => {
+    await withKit(async (kit) => {
+      const tasks = await kit.submitMany(20, alike);
+      const holder = await kit.session();
+      const leases = [];
+      for (let n = 0; n < 3; n += 1) leases.push(await kit.take(holder));
+      await kit.end(leases[1]!, released());
+      expect(ids(await kit.lease(holder, 20))).toEqual(ids([tasks[1]!, ...tasks.slice(3)]));
+    });
+  });
+
   it("is offered task by task once its session is dead", async () => {
     await withKit(async (kit) => {
       await kit.warmUp();

@@ -9,9 +9,9 @@
 -- others' births is their place. Tasks that history holds already have no births: a number of the
 -- partition's own, smaller than any birth of this time, stands for that of the first. In place of a
 -- record each task has a byte that begins none, and its birth or what stands for it.
--- In a flow it stands by its name, at the order of its first, which would stand before it: a name's
--- first byte is above that of any id for long to come. Among the leases of a session a slice
--- by that name and the place of its first.
+-- In a flow it stands by its name, at the order of its first, which would stand before it (a name's
+-- first byte is above that of any id for long to come), or of the next one, once one has gone alone.
+-- Among the leases of a session a slice by that name and the place of its first.
 --
 -- Of its hash: h as HEADER says, o where each starts among the bytes, and by the place of its first
 -- each slice: how many, a mark for each, and the header and the tail of the first as records.
@@ -195,6 +195,13 @@ do
     bundle.known[name] = false
   end
 
+  -- One that goes alone has its place before those that wait, should it come back.
+  function bundle.stand_behind(b)
+    if b.next == b.count then return end
+    local flow = flow_key(lane_of(b), level_of(b) .. 'u')
+    call('ZADD', flow, 'XX', digits(b.order + b.next), b.name)
+  end
+
   -- One of a slice goes alone from now on; where it waits, all do.
   function bundle.part(id, ref)
     local b, place = bundle.find(ref)
@@ -208,6 +215,7 @@ do
     call('SET', record_key(id), rec)
     call('ZADD', held_key(slice.session), digits(slice.started + b.timeout), id)
     bundle.mark(b, slice, place - slice.from, 1)
+    bundle.stand_behind(b)
     bundle.close()
   end
 

@@ -61,8 +61,10 @@ do
     while many >= BUNDLE_TASKS and offset(b, b.next + many) - from + many * tail > run.bytes do
       many = math.floor(many / 2)
     end
-    many = many < BUNDLE_TASKS and give_one(run, b, s) or give_slice(run, b, s, many)
+    local is_alone = many < BUNDLE_TASKS
+    many = is_alone and give_one(run, b, s) or give_slice(run, b, s, many)
     b.next, b.changed = b.next + many, true
+    if is_alone and many > 0 then bundle.stand_behind(b) end
     local is_over = b.next == b.count
     count_beyond(b, (is_over and 1 or 0) - many)
     if is_over then
