@@ -40,6 +40,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
       ),
   };
   const server = createServer((request, response) => {
+    // A test that computes for seconds does not see that a connection kept for it was closed.
+    response.setHeader("connection", "close");
     const store = stores[request.url ?? ""] ?? (async () => ({ error: "no such store" }));
     void store().then((found) => response.end(JSON.stringify(found)));
   });
