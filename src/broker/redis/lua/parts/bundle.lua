@@ -10,8 +10,8 @@
 -- partition's own, smaller than any birth of this time, stands for that of the first. In place of a
 -- record each task has a byte that begins none, and its birth or what stands for it.
 -- In a flow it stands by its name, at the order of its first, which would stand before it (a name's
--- first byte is above that of any id for long to come), or of the next one, once one has gone alone.
--- Among the leases of a session a slice by that name and the place of its first.
+-- first byte is above that of any id for long to come), or of the next one, once one has gone
+-- alone. Among the leases of a session a slice by that name and the place of its first.
 --
 -- Of its hash: h as HEADER says, o where each starts among the bytes, and by the place of its first
 -- each slice: how many, a mark for each, and the header and the tail of the first as records.
