@@ -1,9 +1,9 @@
 import type { EnqueueItem, EnqueueOutcome, Lane, Lease, LeaseRequest } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
-import { idOf } from "../task/fresh-task.js";
+import { askedOf, FreshTask, idOf, type NewTask } from "../task/fresh-task.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
-import type { Task } from "../task/task.js";
+import type { TaskSpec } from "../task/task.js";
 import { Batcher, endOfTurn, Failed } from "./batcher.js";
 import { CommitMarkers } from "./commit-markers.js";
 import { LaneGuard } from "./lane-guard.js";
@@ -55,29 +55,31 @@ export class Enqueuer {
   }
 
   /** Refuses a task that is to be committed before the broker has seen it. */
-  requireRoom(task: Task): void {
-    const { namespace } = task;
+  requireRoom(spec: TaskSpec): void {
+    const { namespace } = spec;
     const unqueued = this.#unqueued.of(namespace);
     if (unqueued >= limits.unqueuedRows) {
       const message = `${unqueued} tasks are committed and wait for Redis to come back`;
       throw new DroverError("too_many_unqueued", message, { retryAfterMs: 5_000 });
     }
-    this.#lanes.check(laneOf(task));
+    this.#lanes.check(laneOf(spec));
   }
 
   /**
    * Tasks that history holds, under this marker. Never rejects: what the broker does not take is
    * enqueued by the reconciler.
    */
-  async committed(tasks: Task[], marker: string | undefined): Promise<void> {
-    const replies = await this.enqueue(tasks.map((task) => ({ task, origin: "submit" }) as const));
+  async committed(tasks: readonly NewTask[], marker: string | undefined): Promise<void> {
+    const replies = await this.enqueue(tasks.map(asItem));
     const failed = tasks.filter((_, n) => replies[n] instanceof Failed);
     // The marker stays and the reconciler enqueues from it; here only the bound is kept.
     this.#unqueued.note(tasks, failed);
     if (failed.length > 0) return;
     const left = tasks.filter((_, n) => isOutcome(replies[n], "too_many_lanes"));
     try {
-      for (const task of left) await this.#lanes.ranOut(task.namespace, task.queue);
+      for (const { namespace, queue } of left.map(askedOf)) {
+        await this.#lanes.ranOut(namespace, queue);
+      }
     } catch {
       return;
     }
@@ -106,6 +108,9 @@ export class Enqueuer {
   }
 }
 
+const asItem = (task: NewTask): EnqueueItem =>
+  task instanceof FreshTask ? task : { task, origin: "submit" };
+
 const slotOfItem = (item: EnqueueItem): number => slotOfId(idOf(item));
 
 /** DURABLE rows by namespace that a partition has not seen, since it last answered. */
@@ -124,7 +129,7 @@ class Unqueued {
   }
 
   /** `failed`: those of the tasks that the broker did not take. */
-  note(tasks: readonly Task[], failed: readonly Task[]): void {
+  note(tasks: readonly NewTask[], failed: readonly NewTask[]): void {
     if (failed.length === 0 && this.#counts.size === 0) return;
     const silent = new Set(failed.map((task) => this.#partitionOf(task)));
     for (const task of tasks) {
@@ -133,16 +138,14 @@ class Unqueued {
     }
     for (const task of failed) {
       const partition = this.#partitionOf(task);
+      const { namespace } = askedOf(task);
       const counts = this.#counts.get(partition) ?? new Map<string, number>();
-      this.#counts.set(
-        partition,
-        counts.set(task.namespace, (counts.get(task.namespace) ?? 0) + 1),
-      );
+      this.#counts.set(partition, counts.set(namespace, (counts.get(namespace) ?? 0) + 1));
     }
   }
 
-  #partitionOf(task: Task): number {
-    return partitionOfSlot(slotOfId(task.id), this.#partitions);
+  #partitionOf({ id }: NewTask): number {
+    return partitionOfSlot(slotOfId(id), this.#partitions);
   }
 }
 

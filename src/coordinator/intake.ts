@@ -1,10 +1,10 @@
 import { hash } from "node:crypto";
 import { limits } from "../limits.js";
 import type { TaskDraft } from "../task/draft.js";
-import { FreshTask } from "../task/fresh-task.js";
+import { FreshTask, type NewTask } from "../task/fresh-task.js";
 import { deriveTaskId, formTaskId, slotOfQueue, timeOfId } from "../task/ids.js";
 import { newTask } from "../task/new-task.js";
-import type { QueueSettings, Task, TaskSpec } from "../task/task.js";
+import type { QueueSettings, TaskSpec } from "../task/task.js";
 import { uuidTimeAt } from "../task/uuid.js";
 import { checkDraft, checkPayload, fillIn, type SpecContext, toSpec } from "../task/validate.js";
 import { AlikeSubmission } from "./alike.js";
@@ -70,7 +70,7 @@ export class Intake {
   }
 
   /** Throws a DroverError if it is refused. */
-  make(submission: Submission, target: Target): Task | FreshTask {
+  make(submission: Submission, target: Target): NewTask {
     if (submission instanceof AlikeSubmission) return this.#makeAlike(submission, target);
     const { draft, requestId } = submission;
     const spec = this.#judge(draft, target);
@@ -78,7 +78,7 @@ export class Intake {
     return newTask(id, spec, this.#parts.carrier?.atSubmit(id, spec.traceContext));
   }
 
-  #makeAlike(submission: AlikeSubmission, target: Target): Task | FreshTask {
+  #makeAlike(submission: AlikeSubmission, target: Target): NewTask {
     const { shared, frame, from, to } = submission;
     const spec = shared === this.#shared ? this.#spec! : this.#specOf(shared, target);
     if (to - from > limits.payloadBytes) checkPayload("task.payload", submission.payload);
@@ -129,6 +129,5 @@ export class Intake {
   }
 }
 
-/** Taken in by the broker alone, as most are: pending at once, and no key is won with it. */
-const isFresh = (spec: TaskSpec): boolean =>
-  spec.durability === "relaxed" && spec.runAt === undefined && spec.idempotencyKey === "";
+/** As most are: pending at once, and without an idempotency key. */
+const isFresh = (spec: TaskSpec): boolean => spec.runAt === undefined && spec.idempotencyKey === "";

@@ -2,7 +2,7 @@ import type { EnqueueItem, EnqueueOutcome } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { InsertOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
-import { FreshTask, idOf, specOf } from "../task/fresh-task.js";
+import { askedOf, FreshTask, idOf, type NewTask, specOf, wholeOf } from "../task/fresh-task.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import { sameSpec } from "../task/same-spec.js";
 import { defaultQueue, type QueueSettings, type Task, type TaskSpec } from "../task/task.js";
@@ -44,7 +44,7 @@ export class Submitter {
   readonly #parts: Parts;
   readonly #queues: QueueBook;
   readonly #enqueuer: Enqueuer;
-  readonly #commits: Batcher<Task, InsertOutcome>;
+  readonly #commits: Batcher<NewTask, InsertOutcome>;
   readonly #unique: UniqueDesk;
   /** Tasks are taken in request by request: that is their order in their lanes. */
   readonly #turns = new Turnstile();
@@ -79,7 +79,7 @@ export class Submitter {
     const request = { items, targets, outcomes, intake: new Intake(this.#parts, namespace, now) };
     const turn = this.#turns.enter();
     if (turn) await turn;
-    const durable: Accepted<Task> = { tasks: [], places: [] };
+    const durable: Accepted<NewTask> = { tasks: [], places: [] };
     const answers: Promise<void>[] = [];
     try {
       for (let from = 0; from < items.length; from += portion) {
@@ -138,7 +138,7 @@ export class Submitter {
   #accept(
     { items, targets, outcomes, intake }: Request,
     from: number,
-    durable: Accepted<Task>,
+    durable: Accepted<NewTask>,
     relaxed: Accepted<EnqueueItem>,
   ): void {
     const to = Math.min(items.length, from + portion);
@@ -153,10 +153,11 @@ export class Submitter {
         if (target instanceof Failed) throw target.error;
         const task = intake.make(item, target!);
         if (!target!.touched) this.#touch(target!);
-        if (task instanceof FreshTask) add(relaxed, task, place);
-        else if (task.durability === "relaxed") add(relaxed, asItem(task), place);
-        else {
-          this.#enqueuer.requireRoom(task);
+        const spec = askedOf(task);
+        if (spec.durability === "relaxed") {
+          add(relaxed, task instanceof FreshTask ? task : asItem(task), place);
+        } else {
+          this.#enqueuer.requireRoom(spec);
           add(durable, task, place);
         }
       } catch (error) {
@@ -189,17 +190,18 @@ export class Submitter {
   }
 
   async #durable(
-    accepted: Accepted<Task>,
+    accepted: Accepted<NewTask>,
     outcomes: SubmitOutcome[],
     since: number,
   ): Promise<void> {
     const { tasks, places } = accepted;
     const replies = await this.#commits.pushAll(tasks);
     await this.#settleAll(accepted, outcomes, (nth) => {
-      const task = tasks[nth]!;
+      const { id } = tasks[nth]!;
       const outcome = replies[nth]!;
       if (outcome instanceof Failed) return refused(outcome.error);
-      if (outcome.kind === "inserted") return { kind: "submitted", taskId: task.id };
+      if (outcome.kind === "inserted") return { kind: "submitted", taskId: id };
+      const task = wholeOf(tasks[nth]!);
       if (outcome.kind === "barred") return refused(barred(task, outcome.why));
       if (outcome.kind === "unique_taken") return this.#unique.resolve(task, outcome.taskId);
       const holder = outcome.kind === "known" ? task.id : outcome.taskId;
@@ -208,11 +210,11 @@ export class Submitter {
     const tookMs = Math.max(0, this.#parts.clock.now() - since);
     for (let nth = 0; nth < tasks.length; nth += 1) {
       const task = tasks[nth]!;
-      if (isNew(outcomes[places[nth]!]!)) this.#emit(task.id, task, tookMs);
+      if (isNew(outcomes[places[nth]!]!)) this.#emit(task.id, askedOf(task), tookMs);
     }
   }
 
-  async #commit(tasks: Task[]): Promise<InsertOutcome[]> {
+  async #commit(tasks: NewTask[]): Promise<InsertOutcome[]> {
     const { outcomes, marker } = await this.#parts.history.insert(tasks);
     const inserted = tasks.filter((_, index) => outcomes[index]?.kind === "inserted");
     // OK does not wait for Redis: the row is what was promised, and the marker finds it should this

@@ -1,5 +1,6 @@
 import type { RecordedItem, Transition } from "../broker/broker.js";
 import type { TaskFilter } from "../task/filter.js";
+import type { NewTask } from "../task/fresh-task.js";
 import type { LogEntry, LogPlace } from "../task/log.js";
 import type { BatchBar, BatchHistory } from "./batches.js";
 import type { ScheduleHistory } from "./schedules.js";
@@ -41,7 +42,7 @@ export interface History {
    * the broker.
    */
   insert(
-    tasks: readonly Task[],
+    tasks: readonly NewTask[],
   ): Promise<{ outcomes: InsertOutcome[]; marker: string | undefined }>;
   clearMarkers(markers: readonly string[]): Promise<void>;
   /** Markers at least `idleMs` old with their live rows. */

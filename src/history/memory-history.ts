@@ -1,5 +1,6 @@
 import { type Clock, type Random, systemClock, systemRandom } from "../clock.js";
 import { DroverError } from "../errors.js";
+import { wholeOf } from "../task/fresh-task.js";
 import { uuidText } from "../task/uuid.js";
 import type { History } from "./history.js";
 import { createMemoryBatches } from "./memory/batches.js";
@@ -46,7 +47,7 @@ export function createMemoryHistory(options: MemoryHistoryOptions = {}): History
     get available() {
       return running && !isDown();
     },
-    insert: (tasks) => step((now) => writes.insert(store, tasks, newMarker(), now)),
+    insert: (tasks) => step((now) => writes.insert(store, tasks.map(wholeOf), newMarker(), now)),
     clearMarkers: (markers) => step(() => writes.clearMarkers(store, markers)),
     staleMarkers: (idleMs, limit) => step((now) => reads.staleMarkers(store, now, idleMs, limit)),
     prepare: (told) => told,

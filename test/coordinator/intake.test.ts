@@ -82,14 +82,17 @@ describe("Intake", () => {
     },
   );
 
-  it("makes no whole task where tracing is off", () => {
-    const target = new Target({ ...defaultQueueSettings("n", "q"), durability: "relaxed" });
-    const off: Parts["carrier"] = { ...carrier!, atSubmit: (_, given) => given };
-    const parts = { random: createSeededRandom(1), carrier: off };
-    const intake = new Intake(parts as unknown as Parts, "n", now);
-    const alike = new AlikeSubmission(draft({ queue: "q" }), data, 6, 8, 0, 0);
-    expect(intake.make(alike, target)).toBeInstanceOf(FreshTask);
-  });
+  it.each(["relaxed", "durable"] as const)(
+    "makes no whole %s task without tracing",
+    (durability) => {
+      const target = new Target({ ...defaultQueueSettings("n", "q"), durability });
+      const off: Parts["carrier"] = { ...carrier!, atSubmit: (_, given) => given };
+      const parts = { random: createSeededRandom(1), carrier: off };
+      const intake = new Intake(parts as unknown as Parts, "n", now);
+      const alike = new AlikeSubmission(draft({ queue: "q" }), data, 6, 8, 0, 0);
+      expect(intake.make(alike, target)).toBeInstanceOf(FreshTask);
+    },
+  );
 
   it("refuses the one payload that is too large, not those that are like it otherwise", () => {
     const target = new Target({ ...defaultQueueSettings("n", "q"), durability: "relaxed" });

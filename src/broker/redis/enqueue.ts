@@ -86,7 +86,7 @@ export function enqueueArguments(chunk: readonly Item[]): Packed {
     const cast = item instanceof FreshTask ? moulds.cast(packer, item) : undefined;
     if (cast !== undefined) {
       starts.push(cast);
-      births += 1;
+      births += isInHistory(item) ? 0 : 1;
       continue;
     }
     const from = packer.length;

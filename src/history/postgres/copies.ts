@@ -1,4 +1,4 @@
-import { type Durability, isFinal } from "../../task/task.js";
+import { type Durability, isFinal, type Task } from "../../task/task.js";
 import type { Copy } from "./copy.js";
 import { bigint, int, optionalBigint } from "./literals.js";
 import { plainSpecs, specColumn } from "./spec-column.js";
@@ -51,15 +51,15 @@ export function copiesOf(rows: readonly Born[], now: number): Copy[] {
   for (const row of rows) sorted[row.early?.shape ?? shapeOf(row)].push(row);
   return (["relaxed", "plain", "whole"] as const).flatMap((shape) => {
     const alike = sorted[shape];
-    const copies: Copy[] = [];
-    const pieces = Math.ceil(alike.length / copyRows);
-    for (let nth = 0; nth < pieces; nth += 1) {
-      const from = Math.floor((nth * alike.length) / pieces);
-      const to = Math.floor(((nth + 1) * alike.length) / pieces);
-      copies.push(copyOf(shape, alike, from, to, now));
-    }
-    return copies;
+    return inPieces(alike.length, (from, to) => copyOf(shape, alike, from, to, now));
   });
+}
+
+/** COPYs of about as many rows each. */
+export function inPieces(rows: number, copyOf: (from: number, to: number) => Copy): Copy[] {
+  const pieces = Math.ceil(rows / copyRows);
+  const start = (nth: number): number => Math.floor((nth * rows) / pieces);
+  return Array.from({ length: pieces }, (_, nth) => copyOf(start(nth), start(nth + 1)));
 }
 
 /** See the defaults of the table `tasks`. */
@@ -108,8 +108,15 @@ function copyOf(shape: Shape, rows: readonly Born[], from: number, to: number, n
 export function writePlain(
   writer: RowWriter,
   { task, payload }: Born,
-  before: Born["task"] | undefined,
+  before: Task | undefined,
 ): void {
+  writeUpToPayload(writer, task, before);
+  writer.bytes(payload?.data);
+  writePayload(writer, task.result);
+}
+
+/** The id first. */
+export function writeUpToPayload(writer: RowWriter, task: Task, before: Task | undefined): void {
   writer.uuid(task.id);
   writer.int8(bigint(task.version));
   writer.int8(bigint(task.fencingToken));
@@ -120,6 +127,4 @@ export function writePlain(
   writer.int8(bigint(task.retentionMs));
   writer.int4(int(task.attempt));
   writeKind(writer, task, before);
-  writer.bytes(payload?.data);
-  writePayload(writer, task.result);
 }

@@ -1,9 +1,11 @@
 import { limits } from "../../limits.js";
+import { type NewTask, wholeOf } from "../../task/fresh-task.js";
 import { isFinal, type Task } from "../../task/task.js";
 import type { InsertOutcome } from "../history.js";
 import { barredTasks } from "./batch-joins.js";
-import { copyBorn } from "./copied.js";
+import { copyAll, copyBorn } from "./copied.js";
 import { addCounts, countsOf } from "./counts.js";
+import { areFresh, copiesOfFresh } from "./fresh-rows.js";
 import { plainArray, restored, storable, textArray } from "./literals.js";
 import type { Database, Queryable } from "./pool.js";
 import { sql } from "./sql.js";
@@ -40,11 +42,34 @@ export interface WrittenRow {
  */
 export async function insert(
   database: Database,
-  tasks: readonly Task[],
+  tasks: readonly NewTask[],
   marker: string,
   shard: number,
 ): Promise<InsertReply> {
   if (tasks.length === 0) return { outcomes: [], marker: undefined };
+  if (await copyFresh(database, tasks, marker)) return { outcomes: tasks.map(asNew), marker };
+  return insertWhole(database, tasks.map(wholeOf), marker, shard);
+}
+
+/** False as for `copyAlone`, and where some of them need a second look. */
+async function copyFresh(
+  database: Database,
+  tasks: readonly NewTask[],
+  marker: string,
+): Promise<boolean> {
+  if (tasks.length > limits.submitItems || !areFresh(tasks)) return false;
+  if (tasks.reduce((bytes, { from, to }) => bytes + to - from, 0) > statementBytes) return false;
+  const sorted = tasks.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+  const values = [marker, uuidArray(sorted.map(({ id }) => id))];
+  return copyAll(database, () => copiesOfFresh(sorted), { statement: markCopied, values });
+}
+
+async function insertWhole(
+  database: Database,
+  tasks: readonly Task[],
+  marker: string,
+  shard: number,
+): Promise<InsertReply> {
   const rows = tasks.map(whole);
   const alone = tasks.length <= limits.submitItems && chunks(rows).length === 1;
   return withRowTypes(database, async (types) => {

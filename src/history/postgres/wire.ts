@@ -26,6 +26,7 @@ const arrayHeaderBytes = 20;
 const emptyArrayBytes = 12;
 /** A column of a COPY with its length. */
 const int8Bytes = 12;
+export const uuidColumnBytes = 20;
 /** A CopyData message begins, and in it the data. */
 const copyHeader = Buffer.from("d\0\0\0\0PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0", "latin1");
 /** No more rows; and the message CopyDone. */
@@ -162,10 +163,14 @@ export class RowWriter {
 
   /** The columns kept last. */
   again(): void {
-    const length = this.#keptEnd - this.#keptAt;
-    this.#room(length);
-    this.#buffer.copyWithin(this.#at, this.#keptAt, this.#keptEnd);
-    this.#at += length;
+    this.repeat(this.#keptAt, this.#keptEnd);
+  }
+
+  /** Columns that were written before. */
+  repeat(from: number, to: number): void {
+    this.#room(to - from);
+    this.#buffer.copyWithin(this.#at, from, to);
+    this.#at += to - from;
   }
 
   /** The messages of a COPY as they stand in the writer's own buffer. */
@@ -241,6 +246,13 @@ export class RowWriter {
     this.#head(oids.bytea, value.byteLength);
     this.#buffer.set(value, this.#at);
     this.#at += value.byteLength;
+  }
+
+  /** Bytes that stand among others. */
+  stretch(bytes: Buffer, from: number, to: number): void {
+    this.#head(oids.bytea, to - from);
+    bytes.copy(this.#buffer, this.#at, from, to);
+    this.#at += to - from;
   }
 
   /** Undefined for none. */
