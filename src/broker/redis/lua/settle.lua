@@ -10,10 +10,10 @@
 --       2 number of sessions  then sessions
 --       then, to lease behind it, as lease.lua's ARGV from 1; nothing without it
 -- Returns { outbox entry, time, verdicts, told, payloads apart, items, lease.lua's reply or nil }:
---       a byte per task ('a' accepted, 'd' duplicate, 'r' duplicate that is recorded, 's' stale); of
---       the accepted ones what the entry tells (see outbox.ts), those of several before all others;
---       by turns the place in it of a payload apart, and that payload; and the items of each
---       several that were accepted as such ('' for kind 8)
+--       a byte per task ('a' accepted, 'd' duplicate, 'r' duplicate that is recorded, 's' stale);
+--       of the accepted ones what the entry tells (see outbox.ts), those of several before all
+--       others; by turns the place in it of a payload apart, and that payload; and the items of
+--       each several that were accepted as such ('' for kind 8)
 -- @include base
 -- @include record
 -- @include tomb
