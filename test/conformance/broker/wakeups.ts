@@ -1,5 +1,6 @@
 import { expect } from "vitest";
 import type { Hint, Lane } from "../../../src/broker/broker.js";
+import { systemClock } from "../../../src/clock.js";
 import { laneOf } from "../../support/task-factory.js";
 import { check, failed, released, type Check, type Kit } from "./kit.js";
 
@@ -16,18 +17,30 @@ async function drain(kit: Kit, lanes: readonly Lane[] = kit.lanes): Promise<numb
   return taken;
 }
 
+const test = { namespace: "default", queue: "can-you-hear-me" };
+
 /**
- * Collects hints until `enough`; hints are lossy by contract but not between neighbours in a test.
+ * Collects hints until `enough`. They are lossy by contract: who has just begun to listen may not
+ * be heard of by the store yet. Once one has come, they are not lost between neighbours in a test.
  */
-function listen(kit: Kit, enough: (hints: Hint[]) => boolean) {
+async function listen(kit: Kit, enough: (hints: Hint[]) => boolean) {
   const hints: Hint[] = [];
+  let hears = false;
   let stop = () => {};
   const heard = new Promise<Hint[]>((resolve) => {
     stop = kit.broker.onHint((hint) => {
+      if (hint.kind === "queue" && hint.queue === test.queue) {
+        hears = true;
+        return;
+      }
       hints.push(hint);
       if (enough(hints)) resolve(hints);
     });
   });
+  while (!hears) {
+    await kit.broker.setQueue({ ...test, paused: false });
+    await systemClock.sleep(5);
+  }
   return { hints, heard, stop };
 }
 
@@ -135,7 +148,9 @@ export const wakeupChecks: readonly Check[] = [
     await kit.submitOne();
     const lease = await kit.take(await kit.session());
     const other = await kit.harness.another();
-    const { heard, stop } = listen(kit, (hints) => hints.some(({ kind }) => kind === "cancel"));
+    const { heard, stop } = await listen(kit, (hints) =>
+      hints.some(({ kind }) => kind === "cancel"),
+    );
     const { id: taskId, namespace } = lease.task;
     await other.cancel([{ taskId, namespace, graceMs: 1_000 }]);
     const hint = (await heard).find(({ kind }) => kind === "cancel");
@@ -144,7 +159,7 @@ export const wakeupChecks: readonly Check[] = [
   }),
   check("B12", "hints new lanes and changed queues", async (kit) => {
     const expected = ["lanes", "queue"] as const;
-    const { heard, hints, stop } = listen(kit, (seen) =>
+    const { heard, hints, stop } = await listen(kit, (seen) =>
       expected.every((kind) => seen.some((hint) => hint.kind === kind)),
     );
     await kit.submitOne();
