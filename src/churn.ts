@@ -67,42 +67,34 @@ export class ChurnMap<Key, Value> implements Iterable<[Key, Value]> {
 
 /** As ChurnMap, of keys alone. */
 export class ChurnSet<Key> implements Iterable<Key> {
-  #entries = new Set<Key>();
-  #deleted = 0;
+  readonly #keys = new ChurnMap<Key, true>();
 
   get size(): number {
-    return this.#entries.size;
+    return this.#keys.size;
   }
 
   has(key: Key): boolean {
-    return this.#entries.has(key);
+    return this.#keys.has(key);
   }
 
   add(key: Key): this {
-    if (this.#deleted >= renewAfter && this.#deleted >= 2 * this.#entries.size) {
-      this.#deleted = 0;
-      this.#entries = new Set(this.#entries);
-    }
-    this.#entries.add(key);
+    this.#keys.set(key, true);
     return this;
   }
 
   delete(key: Key): boolean {
-    if (!this.#entries.delete(key)) return false;
-    this.#deleted += 1;
-    return true;
+    return this.#keys.delete(key);
   }
 
   clear(): void {
-    this.#deleted = 0;
-    this.#entries = new Set();
+    this.#keys.clear();
   }
 
-  values(): SetIterator<Key> {
-    return this.#entries.values();
+  values(): MapIterator<Key> {
+    return this.#keys.keys();
   }
 
-  [Symbol.iterator](): SetIterator<Key> {
-    return this.#entries.values();
+  [Symbol.iterator](): MapIterator<Key> {
+    return this.#keys.keys();
   }
 }

@@ -1,7 +1,7 @@
 import type { EnqueueItem, EnqueueOutcome, Lane, Lease, LeaseRequest } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
-import { askedOf, FreshTask, idOf, type NewTask } from "../task/fresh-task.js";
+import { newSpecOf, FreshTask, idOf, type NewTask } from "../task/fresh-task.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import type { TaskSpec } from "../task/task.js";
 import { Batcher, endOfTurn, Failed } from "./batcher.js";
@@ -70,14 +70,14 @@ export class Enqueuer {
    * enqueued by the reconciler.
    */
   async committed(tasks: readonly NewTask[], marker: string | undefined): Promise<void> {
-    const replies = await this.enqueue(tasks.map(asItem));
+    const replies = await this.enqueue(tasks.map(committedItem));
     const failed = tasks.filter((_, n) => replies[n] instanceof Failed);
     // The marker stays and the reconciler enqueues from it; here only the bound is kept.
     this.#unqueued.note(tasks, failed);
     if (failed.length > 0) return;
     const left = tasks.filter((_, n) => isOutcome(replies[n], "too_many_lanes"));
     try {
-      for (const { namespace, queue } of left.map(askedOf)) {
+      for (const { namespace, queue } of left.map(newSpecOf)) {
         await this.#lanes.ranOut(namespace, queue);
       }
     } catch {
@@ -108,7 +108,7 @@ export class Enqueuer {
   }
 }
 
-const asItem = (task: NewTask): EnqueueItem =>
+const committedItem = (task: NewTask): EnqueueItem =>
   task instanceof FreshTask ? task : { task, origin: "submit" };
 
 const slotOfItem = (item: EnqueueItem): number => slotOfId(idOf(item));
@@ -138,7 +138,7 @@ class Unqueued {
     }
     for (const task of failed) {
       const partition = this.#partitionOf(task);
-      const { namespace } = askedOf(task);
+      const { namespace } = newSpecOf(task);
       const counts = this.#counts.get(partition) ?? new Map<string, number>();
       this.#counts.set(partition, counts.set(namespace, (counts.get(namespace) ?? 0) + 1));
     }

@@ -2,7 +2,7 @@ import type { EnqueueItem, EnqueueOutcome } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { InsertOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
-import { askedOf, FreshTask, idOf, type NewTask, specOf, wholeOf } from "../task/fresh-task.js";
+import { newSpecOf, FreshTask, idOf, type NewTask, specOf, wholeOf } from "../task/fresh-task.js";
 import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import { sameSpec } from "../task/same-spec.js";
 import { defaultQueue, type QueueSettings, type Task, type TaskSpec } from "../task/task.js";
@@ -153,7 +153,7 @@ export class Submitter {
         if (target instanceof Failed) throw target.error;
         const task = intake.make(item, target!);
         if (!target!.touched) this.#touch(target!);
-        const spec = askedOf(task);
+        const spec = newSpecOf(task);
         if (spec.durability === "relaxed") {
           add(relaxed, task instanceof FreshTask ? task : asItem(task), place);
         } else {
@@ -210,7 +210,7 @@ export class Submitter {
     const tookMs = Math.max(0, this.#parts.clock.now() - since);
     for (let nth = 0; nth < tasks.length; nth += 1) {
       const task = tasks[nth]!;
-      if (isNew(outcomes[places[nth]!]!)) this.#emit(task.id, askedOf(task), tookMs);
+      if (isNew(outcomes[places[nth]!]!)) this.#emit(task.id, newSpecOf(task), tookMs);
     }
   }
 

@@ -39,8 +39,9 @@ export type NewTask = Task | FreshTask;
 
 export const wholeOf = (task: NewTask): Task => (task instanceof FreshTask ? task.task : task);
 
-/** What was asked for, without making a whole task for it. */
-export const askedOf = (task: NewTask): TaskSpec => (task instanceof FreshTask ? task.spec : task);
+/** Without making a whole task for it. */
+export const newSpecOf = (task: NewTask): TaskSpec =>
+  task instanceof FreshTask ? task.spec : task;
 
 /** Whether fresh or a whole task: asked of the latter, the former would be made one. */
 export const idOf = (item: Asked): string => (item instanceof FreshTask ? item.id : item.task.id);

@@ -14,6 +14,7 @@ import type {
   SweepReply,
   Transition,
 } from "../../../src/broker/broker.js";
+import { systemClock } from "../../../src/clock.js";
 import { limits } from "../../../src/limits.js";
 import type { Task } from "../../../src/task/task.js";
 import { createSeededRandom } from "../../support/seeded-random.js";
@@ -73,6 +74,20 @@ export const quarantined = (delayMs = 1_000): Ending => ({
   delayMs,
 });
 export const poisoned: Ending = { kind: "lose", then: "poison", delayMs: 0 };
+
+/**
+ * Has a hint said until it is heard. They are lossy by contract: who has just begun to listen may
+ * not be heard of by the store yet. Once one has come, they keep their order, and none is lost
+ * between neighbours in a test.
+ */
+export async function sayUntil(heard: Promise<void>, say: () => Promise<void>): Promise<void> {
+  let over = false;
+  void heard.then(() => (over = true));
+  while (!over) {
+    await say();
+    await Promise.race([heard, systemClock.sleep(50)]);
+  }
+}
 
 export const ids = (of: readonly (Lease | Task)[]): string[] =>
   of.map((one) => ("task" in one ? one.task.id : one.id));

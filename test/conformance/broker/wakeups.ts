@@ -1,8 +1,7 @@
 import { expect } from "vitest";
 import type { Hint, Lane } from "../../../src/broker/broker.js";
-import { systemClock } from "../../../src/clock.js";
 import { laneOf } from "../../support/task-factory.js";
-import { check, failed, released, type Check, type Kit } from "./kit.js";
+import { check, failed, released, sayUntil, type Check, type Kit } from "./kit.js";
 
 const never = new AbortController().signal;
 
@@ -19,28 +18,20 @@ async function drain(kit: Kit, lanes: readonly Lane[] = kit.lanes): Promise<numb
 
 const test = { namespace: "default", queue: "can-you-hear-me" };
 
-/**
- * Collects hints until `enough`. They are lossy by contract: who has just begun to listen may not
- * be heard of by the store yet. Once one has come, they are not lost between neighbours in a test.
- */
+/** Collects hints until `enough`, once it is sure to hear. */
 async function listen(kit: Kit, enough: (hints: Hint[]) => boolean) {
   const hints: Hint[] = [];
-  let hears = false;
+  let hear = () => {};
+  const hears = new Promise<void>((resolve) => (hear = resolve));
   let stop = () => {};
   const heard = new Promise<Hint[]>((resolve) => {
     stop = kit.broker.onHint((hint) => {
-      if (hint.kind === "queue" && hint.queue === test.queue) {
-        hears = true;
-        return;
-      }
+      if (hint.kind === "queue" && hint.queue === test.queue) return hear();
       hints.push(hint);
       if (enough(hints)) resolve(hints);
     });
   });
-  while (!hears) {
-    await kit.broker.setQueue({ ...test, paused: false });
-    await systemClock.sleep(5);
-  }
+  await sayUntil(hears, () => kit.broker.setQueue({ ...test, paused: false }));
   return { hints, heard, stop };
 }
 

@@ -1,9 +1,8 @@
 import { expect } from "vitest";
 import type { Broker, Hint, Lease, Settlement, Transition } from "../../../src/broker/broker.js";
-import { systemClock } from "../../../src/clock.js";
 import { limits } from "../../../src/limits.js";
 import type { Task } from "../../../src/task/task.js";
-import { check, done, failed, type Check, type Kit } from "./kit.js";
+import { check, done, failed, sayUntil, type Check, type Kit } from "./kit.js";
 
 type News = Extract<Hint, { readonly taskId: string }>;
 
@@ -28,13 +27,9 @@ class Ear {
     this.#fences += 1;
     const passed = new Promise<void>((resolve) => (this.#onFence = resolve));
     const queue = `fence-${this.#fences}`;
-    let heard = false;
-    void passed.then(() => (heard = true));
-    while (!heard) {
-      // The first ones may be said before anybody listens.
-      await this.#broker.setQueue({ namespace: "default", queue, paused: false });
-      await Promise.race([passed, systemClock.sleep(50)]);
-    }
+    await sayUntil(passed, () =>
+      this.#broker.setQueue({ namespace: "default", queue, paused: false }),
+    );
     return this.#heard.splice(0);
   }
 }
