@@ -59,8 +59,14 @@ describe("What is cast of a call's first task of a spec", () => {
     );
 
   test.prop([chunk])("is what each packed by itself would be, byte for byte", (tasks) => {
-    const given = enqueueArguments(tasks.map((it, index) => ({ item: it.given, index })));
-    const whole = enqueueArguments(tasks.map((it, index) => ({ item: it.whole, index })));
+    const given = enqueueArguments(
+      tasks.map((it, index) => ({ item: it.given, index })),
+      2,
+    );
+    const whole = enqueueArguments(
+      tasks.map((it, index) => ({ item: it.whole, index })),
+      2,
+    );
     expect(given).toEqual(whole);
   });
 });

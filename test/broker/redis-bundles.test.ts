@@ -7,7 +7,8 @@ import type { Durability, Task } from "../../src/task/task.js";
 import { uuidBytes } from "../../src/task/uuid.js";
 import { exerciseBroker } from "../conformance/broker.js";
 import { done, failed, ids, Kit, lost, released, type Holder } from "../conformance/broker/kit.js";
-import { makeRedisBroker, type RedisHarness } from "../support/redis-harness.js";
+import { makeRedisBroker } from "../support/redis-harness.js";
+import { completions, keysOf, result, withKit } from "./bundle-kit.js";
 
 // Every promise again where nearly every task that comes with another one stands in a bundle.
 for (const durability of ["relaxed", "durable"] as const) {
@@ -18,7 +19,6 @@ for (const durability of ["relaxed", "durable"] as const) {
   );
 }
 
-const result = { contentType: "application/json", data: Buffer.from('{"sum":5}') };
 const durabilities: readonly Durability[] = ["relaxed", "durable"];
 
 /** Tasks that may share a bundle, and what they tell the outbox when they come. */
@@ -31,30 +31,6 @@ function kindOf(durability: Durability) {
     durability === "relaxed" ? task : { ...task, payload: undefined };
   return { alike, bornOf, half, asTold };
 }
-
-async function withKit(run: (kit: Kit, harness: RedisHarness) => Promise<void>): Promise<void> {
-  const harness = await makeRedisBroker({ frozen: true });
-  try {
-    const kit = new Kit(harness, systemClock.now());
-    await kit.openAll();
-    await run(kit, harness);
-    await kit.assertCounts();
-    expect(await harness.audit!()).toEqual([]);
-  } finally {
-    await harness.stop();
-  }
-}
-
-const keysOf = async ({ redis, prefix }: RedisHarness, kind: string): Promise<number> =>
-  (await redis.keysBuffer(`${partitionKey(prefix, 0)}${kind}:*`)).length;
-
-const completions = (leases: readonly Lease[], withResult = false): Settlement[] =>
-  leases.map(({ token, sessionId }) => ({
-    kind: "complete",
-    token,
-    sessionId,
-    result: withResult ? result : undefined,
-  }));
 
 const verdictsOf = async (kit: Kit, settlements: readonly Settlement[]): Promise<string[]> =>
   (await kit.broker.settle(settlements)).map(({ verdict }) => verdict);

@@ -1,38 +1,36 @@
+import { FreshTask, specOf } from "../../task/fresh-task.js";
+import type { Task } from "../../task/task.js";
 import type { Births, EnqueueItem, Transition } from "../broker.js";
 import { placeIn } from "./keys.js";
-import { packedSize, unpackTask } from "./record.js";
 
 /** Of an object for them all, and of a place of each. */
 const overheadBytes = 96;
 
-/** New tasks of one call, in the bytes that took them to Redis: its outbox holds the same. */
+/** New tasks in the bytes that take them to Redis, each read only where somebody asks for it. */
+export interface PackedTasks {
+  readonly bytes: number;
+  taskOf(nth: number, id: string): Task;
+}
+
+/** New tasks of one call: the outbox of Redis holds the same bytes. */
 export class PackedBirths implements Births {
   readonly partition: number;
   readonly ids: readonly string[];
   readonly version = 1;
   /** Of the outbox. */
   readonly entry: string;
-  readonly #packed: Buffer;
-  /** Where the records start. */
-  readonly #starts: readonly number[];
+  readonly #tasks: PackedTasks;
 
   /** All that this entry of the outbox tells of. */
-  constructor(
-    partition: number,
-    entry: string,
-    ids: readonly string[],
-    packed: Buffer,
-    starts: readonly number[],
-  ) {
+  constructor(partition: number, entry: string, ids: readonly string[], tasks: PackedTasks) {
     this.partition = partition;
     this.ids = ids;
     this.entry = entry;
-    this.#packed = packed;
-    this.#starts = starts;
+    this.#tasks = tasks;
   }
 
   get bytes(): number {
-    return this.#packed.length + this.ids.length * overheadBytes;
+    return this.#tasks.bytes + this.ids.length * overheadBytes;
   }
 
   outboxIdOf(nth: number): string {
@@ -40,12 +38,10 @@ export class PackedBirths implements Births {
   }
 
   transitionOf(nth: number): Transition {
-    const from = this.#starts[nth]!;
-    const record = this.#packed.subarray(from, from + packedSize(this.#packed, from));
     return {
       partition: this.partition,
       outboxId: this.outboxIdOf(nth),
-      task: unpackTask(this.ids[nth]!, record),
+      task: this.#tasks.taskOf(nth, this.ids[nth]!),
       payloadOmitted: false,
       attempt: undefined,
     };
@@ -53,8 +49,8 @@ export class PackedBirths implements Births {
 }
 
 /** Whether its birth is all that its record says, and no key is won with its row. */
-export const isBirth = ({ origin, task }: EnqueueItem): boolean =>
-  origin === "submit" &&
-  task.durability === "relaxed" &&
-  task.idempotencyKey === "" &&
-  task.version === 1;
+export function isBirth(item: EnqueueItem | FreshTask): boolean {
+  const { durability, idempotencyKey } = specOf(item);
+  const isNew = item instanceof FreshTask || item.task.version === 1;
+  return isNew && item.origin === "submit" && durability === "relaxed" && idempotencyKey === "";
+}

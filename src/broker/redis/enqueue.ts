@@ -1,19 +1,18 @@
 import { limits } from "../../limits.js";
 import { uuidText } from "../../task/uuid.js";
-import { FreshTask, idOf, specOf } from "../../task/fresh-task.js";
-import type { Task } from "../../task/task.js";
+import { FreshTask, idOf } from "../../task/fresh-task.js";
 import type { EnqueueItem, EnqueueOutcome, EnqueueReply, LeaseRequest } from "../broker.js";
-import { isBirth, PackedBirths } from "./births.js";
-import { areAlike, itemStart } from "./bundle.js";
+import { isBirth, PackedBirths, type PackedTasks } from "./births.js";
+import { TogetherTasks } from "./bundle.js";
 import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
-import { laneText, placeIn, queueText } from "./keys.js";
+import { isInHistory, ItemPacker, ItemTasks } from "./items.js";
+import { placeIn } from "./keys.js";
 import { leaseArguments, readLeases } from "./lease.js";
-import { Moulds } from "./mould.js";
-import { appendTask, packSize, payloadApart, waitsFor } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { noBytes } from "./sections.js";
 import { type CallSize, inCalls, type Placed, type Store } from "./store.js";
+import { packTogether } from "./together.js";
 
 type Item = Placed<EnqueueItem>;
 
@@ -32,7 +31,7 @@ export async function enqueue(
   return reply;
 }
 
-/** Tasks a script takes in at once: some 2 ms of a busy Redis. */
+/** Tasks a script takes in at once: some 2 ms of a busy Redis. A bundle has room for 256. */
 const callSize: CallSize<EnqueueItem> = {
   items: 200,
   bytes: limits.leaseBatchBytes,
@@ -48,18 +47,18 @@ async function enqueueChunk(
   eager: LeaseRequest | undefined,
   reply: EnqueueReply,
 ): Promise<void> {
-  const { args, packed, starts, areBirths } = enqueueArguments(chunk);
+  const { args, births } = enqueueArguments(chunk, store.bundleTasks);
   if (eager) args.push(...leaseArguments(store, eager));
   const [entry, refused, leased] = asList(
     await store.scripts.run("enqueue", store.base(partition), args),
   );
   const told = asText(entry);
-  const born = areBirths && asList(refused).length === 0;
+  const born = births && asList(refused).length === 0 ? births : undefined;
   if (born) {
     const ids = chunk.map(({ item }) => idOf(item));
-    reply.births.push(new PackedBirths(partition, told, ids, packed, starts));
+    reply.births.push(new PackedBirths(partition, told, ids, born));
   }
-  readOutcomes(chunk, told, asList(refused), born, reply.outcomes);
+  readOutcomes(chunk, told, asList(refused), born !== undefined, reply.outcomes);
   if (eager && leased) reply.leases.push(...readLeases(store, eager, leased).leases);
 }
 
@@ -67,120 +66,51 @@ const packer = new Packer();
 
 interface Packed {
   readonly args: Argument[];
-  readonly packed: Buffer;
-  /** Of the records of tasks about which nothing is special. */
-  readonly starts: number[];
-  /** All of them are, and their births are all that there is to tell. */
-  readonly areBirths: boolean;
+  /** If their births are all that there is to tell of them. */
+  readonly births: PackedTasks | undefined;
 }
 
-/** As enqueue.lua reads them: few arguments, as each costs both sides more than its bytes. */
-export function enqueueArguments(chunk: readonly Item[]): Packed {
-  const lanes = new LaneList();
+/**
+ * As enqueue.lua reads them: few arguments, as each costs both sides more than its bytes.
+ * `bundleTasks`: so many that are alike go together.
+ */
+export function enqueueArguments(chunk: readonly Item[], bundleTasks: number): Packed {
+  const items = chunk.map(({ item }) => item);
+  const areBirths = items.every(isBirth);
+  const together = items.length < bundleTasks ? undefined : packTogether(items);
+  if (!together) return itemArguments(items, areBirths);
+  const { packed, starts, lanes } = together;
+  const births = areBirths ? new TogetherTasks(packed, starts) : undefined;
+  return { args: ["1", ...lanes, packed, placesOf(starts, packed.length), "0"], births };
+}
+
+function itemArguments(items: readonly (EnqueueItem | FreshTask)[], areBirths: boolean): Packed {
+  const into = new ItemPacker(packer.reset(), items.length > 1);
   const starts: number[] = [];
-  const aparts: Uint8Array[] = [];
-  const moulds = new Moulds();
-  let births = 0;
-  packer.reset();
-  for (const { item } of chunk) {
-    const cast = item instanceof FreshTask ? moulds.cast(packer, item) : undefined;
-    if (cast !== undefined) {
-      starts.push(cast);
-      births += isInHistory(item) ? 0 : 1;
-      continue;
-    }
-    const from = packer.length;
-    const apart = payloadApart(item.task);
-    if (apart) aparts.push(apart);
-    const start = packItem(item, lanes.numberOf(item.task), apart !== undefined);
-    if (start === undefined) continue;
-    starts.push(start);
-    if (isBirth(item)) births += 1;
-    if (item instanceof FreshTask && chunk.length > 1) moulds.learn(packer, from, item);
+  for (const item of items) {
+    const start = into.append(item);
+    if (start !== undefined) starts.push(start);
   }
   const packed = packer.take();
-  const places = starts.length === chunk.length ? placesOf(chunk, starts, packed) : noBytes;
+  const { lanes, aparts } = into;
   const args = [
     String(lanes.size),
     ...lanes.args,
     packed,
-    places,
+    noBytes,
     String(aparts.length),
     ...aparts,
   ];
-  return { args, packed, starts, areBirths: births === chunk.length };
+  const arePlain = starts.length === items.length;
+  return { args, births: areBirths && arePlain ? new ItemTasks(packed, starts) : undefined };
 }
 
-/** Where each of some tasks starts and where they end, if all are of one kind; or else nothing. */
-function placesOf(chunk: readonly Item[], starts: readonly number[], packed: Buffer): Buffer {
-  if (chunk.length < 2) return noBytes;
-  const spec = specOf(chunk[0]!.item);
-  const isOfKind = ({ item }: Item, nth: number): boolean =>
-    specOf(item) === spec || areAlike(packed, starts[0]!, starts[nth]!);
-  if (!chunk.every(isOfKind)) return noBytes;
+/** Four bytes for each start, and for the end. */
+function placesOf(starts: readonly number[], end: number): Buffer {
   const places = Buffer.allocUnsafe(starts.length * 4 + 4);
-  starts.forEach((start, nth) => places.writeUInt32BE(start - itemStart, nth * 4));
-  places.writeUInt32BE(packed.length, starts.length * 4);
+  starts.forEach((start, nth) => places.writeUInt32BE(start, nth * 4));
+  places.writeUInt32BE(end, starts.length * 4);
   return places;
-}
-
-/** Where its record starts, if nothing about it is special. */
-function packItem(item: EnqueueItem, lane: number, apart: boolean): number | undefined {
-  const { task } = item;
-  const restored = item.origin === "restore";
-  const inHistory = isInHistory(item);
-  const keyed = item.claimKey === true && task.idempotencyKey !== "";
-  const plain = !restored && !keyed && !apart && isPlain(task);
-  packer.byte(
-    (restored ? 1 : 0) | (keyed ? 2 : 0) | (apart ? 4 : 0) | (inHistory ? 8 : 0) | (plain ? 16 : 0),
-  );
-  packer.uint16(lane);
-  packer.uuid(task.id);
-  if (!plain) packRare(item, keyed);
-  const start = packer.length;
-  appendTask(packer, task, { inHistory, restored });
-  packSize(packer, start);
-  return plain && task.version === 1 ? start : undefined;
-}
-
-/** Of its first run, free to be leased at once, and nothing about it needs a second look. */
-const isPlain = (task: Task): boolean =>
-  task.groupKey === "" &&
-  !task.terms &&
-  task.run === 1 &&
-  task.cancelRequestedAt === undefined &&
-  waitsFor(task) === 0;
-
-function packRare(item: EnqueueItem, keyed: boolean): void {
-  const { task } = item;
-  packer.uint32(task.run);
-  packer.double(item.asOf ?? 0);
-  packer.uint48(waitsFor(task));
-  const key = keyed ? queueText(task.namespace, task.queue) + task.idempotencyKey : "";
-  packer.uint16(Buffer.byteLength(key));
-  packer.rawText(key);
-}
-
-const isInHistory = (item: EnqueueItem): boolean =>
-  item.origin === "restore" || specOf(item).durability === "durable";
-
-/** Lanes of a call, each once. */
-class LaneList {
-  readonly args: string[] = [];
-  readonly #numbers = new Map<string, number>();
-
-  get size(): number {
-    return this.#numbers.size;
-  }
-
-  numberOf(task: Task): number {
-    const text = laneText(task);
-    const known = this.#numbers.get(text);
-    if (known !== undefined) return known;
-    this.args.push(text, queueText(task.namespace, task.queue), task.namespace);
-    this.#numbers.set(text, this.#numbers.size);
-    return this.#numbers.size - 1;
-  }
 }
 
 /** The births of the reply say where the outbox tells of it. */

@@ -11,7 +11,7 @@ import type { Lane } from "../broker.js";
  *   t:id            string packed record (record.ts, lua/parts/record.lua), or where it stands in
  *                          a bundle
  *   b:name          hash   tasks that stand together (lua/parts/bundle.lua): what they have in
- *                          common, where each starts, what is leased of them
+ *                          common, where the body of each starts, what is leased of them
  *   i:name          string these tasks, as they came
  *   p:id  r:id      string payload, result too large for the record;  h:id  checkpoint
  *   x:number        hash   tombstones planted in one stretch of 5 minutes; of tasks that left no

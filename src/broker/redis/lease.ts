@@ -84,15 +84,16 @@ function readGranted(
   return leases;
 }
 
-/** By turns what the leases of a slice have in common, and its tasks as they came. */
+/** By turns the head, the mould, the ids and the bodies of a slice. */
 function readSlices(
   store: Store,
   partition: number,
   slices: readonly Reply[],
   leases: Lease[],
 ): void {
-  for (let i = 0; i + 1 < slices.length; i += 2) {
-    readSlice(asBytes(slices[i]), asBytes(slices[i + 1]), (task, token) => {
+  for (let i = 0; i + 3 < slices.length; i += 4) {
+    const [head, mould, ids, bodies] = slices.slice(i, i + 4).map(asBytes);
+    readSlice(head!, { mould: mould!, ids: ids!, bodies: bodies! }, (task, token) => {
       leases.push(leaseOf(token, task, task.startedAt ?? 0));
       store.fencing.saw(partition, task.fencingToken);
     });

@@ -1,5 +1,5 @@
 import type { Transition } from "../broker.js";
-import { itemStart, itemsIn } from "./bundle.js";
+import { recordsOf, togetherIn } from "./bundle.js";
 import { stringsOf } from "./bytes.js";
 import {
   nameOfEntry,
@@ -10,6 +10,7 @@ import {
   resultKey,
   type EntryKind,
 } from "./keys.js";
+import { recordsOfItems } from "./items.js";
 import { hasPayloadApart, hasResultApart, idBytes } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { unpackResult } from "./sections.js";
@@ -50,7 +51,7 @@ export async function readOutbox(
 
 /**
  * As `close_outbox` in lua/parts/book.lua writes it: bytes, transitions and time; and beside them
- * either the transitions, and the items of those that ended together, or new tasks as they came.
+ * either the transitions, and those that ended together, or new tasks as they came.
  * `held`: which of them history has.
  */
 function readEntry(partition: number, row: Reply, held: Reply | undefined): ToldChange[] {
@@ -83,14 +84,17 @@ function readEntry(partition: number, row: Reply, held: Reply | undefined): Told
   );
 }
 
-/** Plain items of one call, as enqueue.ts packs them. */
-const newTasks = (packed: Buffer): ToldPart[] =>
-  itemsIn(packed).map(({ id, item }) => ({
+/** Plain ones of one call, as enqueue.ts packs them. */
+function newTasks(packed: Buffer): ToldPart[] {
+  const together = togetherIn(packed);
+  const records = together ? recordsOf(together) : recordsOfItems(packed);
+  return records.map(({ id, record }) => ({
     id,
     outcome: 0,
     payloadOmitted: false,
-    snapshot: item.subarray(itemStart),
+    snapshot: record,
   }));
+}
 
 /** "1", as recorded.lua notes what history holds of an entry. */
 const heldMark = 49;

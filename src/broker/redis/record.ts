@@ -3,7 +3,7 @@ import { leaseTokenIdAt, leaseTokenLength, leaseTokenProofAt, slotInId } from ".
 import { uuidBytes } from "../../task/uuid.js";
 import type { Status, Task } from "../../task/task.js";
 import { Packer, type Stretch, stretchOf } from "./bytes.js";
-import { packSpec, readCreatedAt, readSpec } from "./spec.js";
+import { packSpec, readCreatedAt, readSpec, type Spec } from "./spec.js";
 import { type Apart, packTail, readTail } from "./tail.js";
 
 /*
@@ -261,20 +261,25 @@ export function readTask(
   };
 }
 
+/** What a task without a group key has of its own: where its spec starts, and its payload. */
+export interface Own {
+  readonly packed: Buffer;
+  readonly specAt: number;
+  readonly payloadAt: number;
+  readonly to: number;
+}
+
 /**
  * The same where it is known to differ from a task that was read already in its id, spec, payload
- * and fencing number alone, and of what a grant changes, the record says nothing yet.
+ * and fencing number alone.
  */
 export function readAlike(
   id: string,
-  { packed, view, from }: Stretch,
+  spec: Spec,
+  { packed, specAt, payloadAt, to }: Own,
   fencingToken: number,
   other: Task,
 ): Task {
-  const specAt = from + headBytes;
-  const payloadAt = specAt + view.getUint32(from + at.specBytes);
-  const groupBytes = view.getUint16(from + at.groupBytes);
-  const spec = readSpec(packed, specAt, payloadAt, groupBytes);
   const { contentType } = spec;
   return {
     id,
@@ -283,12 +288,7 @@ export function readAlike(
     type: spec.type,
     priority: other.priority,
     payload:
-      contentType === undefined
-        ? undefined
-        : {
-            contentType,
-            data: packed.subarray(payloadAt, payloadAt + view.getUint16(from + at.payloadBytes)),
-          },
+      contentType === undefined ? undefined : { contentType, data: packed.subarray(payloadAt, to) },
     maxRetries: spec.maxRetries,
     retry: spec.retry,
     runAt: spec.runAt,
@@ -300,7 +300,7 @@ export function readAlike(
     retentionMs: spec.retentionMs,
     traceContext: spec.traceContext,
     durability: other.durability,
-    createdAt: readCreatedAt(packed, specAt + groupBytes, id),
+    createdAt: readCreatedAt(packed, specAt, id),
     terms: spec.terms,
     status: other.status,
     version: other.version,

@@ -83,7 +83,8 @@ export function createRedisBroker(options: RedisBrokerOptions): Broker {
     events: options.events,
     testStoreId: options.testStoreId,
   });
-  return compose(createStore({ prefix, partitions, nodes, clock, random }));
+  const { bundleTasks: together } = sources.bounds;
+  return compose(createStore({ prefix, partitions, nodes, clock, random, bundleTasks: together }));
 }
 
 function compose(store: Store): Broker {

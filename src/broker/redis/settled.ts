@@ -63,20 +63,21 @@ class ToldReader {
   readonly #told: Buffer;
   readonly #payloads: ReadonlyMap<number, Buffer>;
   readonly #accepted: number;
-  readonly #items: readonly Reply[];
+  /** By turns the ids and the bodies of those told as one. */
+  readonly #beside: readonly Reply[];
   /** At what stands behind the one that `#about` is the start of. */
   readonly #strings: PackedStrings;
   #about = 0;
   #parts: readonly ToldPart[] | undefined;
   #place = 0;
 
-  constructor(settled: Settled, [entry, time, verdicts, packed, aparts, items]: readonly Reply[]) {
+  constructor(settled: Settled, [entry, time, verdicts, packed, aparts, beside]: readonly Reply[]) {
     this.#settled = settled;
     this.#entry = asText(entry);
     this.#at = asNumber(time);
     this.#told = asBytes(packed);
     this.#payloads = payloadsByPlace(asList(aparts));
-    this.#items = asList(items);
+    this.#beside = asList(beside);
     this.#accepted = asBytes(verdicts).reduce(
       (n, code) => n + (code === codes.accepted ? 1 : 0),
       0,
@@ -141,7 +142,7 @@ class ToldReader {
       stringsOf(this.#told),
       this.#accepted,
       this.#at,
-      this.#items.map(asBytes),
+      this.#beside.map(asBytes),
     );
     const { id, payloadOmitted, snapshot } = this.#parts[this.#place]!;
     return transitionOf({

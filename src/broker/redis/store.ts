@@ -19,6 +19,8 @@ export interface Store {
   readonly scripts: Scripts;
   readonly clock: Clock;
   readonly random: Random;
+  /** Fewer tasks of a call do not stand together. */
+  readonly bundleTasks: number;
   /** What the keys of a partition start with. */
   base(partition: number): string;
   partitionOf(taskId: string): number;
@@ -37,7 +39,7 @@ export const basesOf = (prefix: string, partitions: number): string[] =>
   Array.from({ length: partitions }, (_, partition) => partitionKey(prefix, partition));
 
 export function createStore(
-  parts: Pick<Store, "prefix" | "partitions" | "nodes" | "clock" | "random">,
+  parts: Pick<Store, "prefix" | "partitions" | "nodes" | "clock" | "random" | "bundleTasks">,
 ): Store {
   const bases = basesOf(parts.prefix, parts.partitions);
   const highest = new Float64Array(parts.partitions);

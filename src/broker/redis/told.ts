@@ -1,16 +1,16 @@
 import { uuidText } from "../../task/uuid.js";
-import { bundledRecord, itemsIn } from "./bundle.js";
+import { bundledRecord, recordsOf } from "./bundle.js";
 import { at as place, completedCode, flag } from "./record.js";
 
 /*
  * What scripts tell history about transitions, by turns: outcome, whether the payload is omitted,
  * task id; and the task's record after the transition. Of a completion that leaves no record in the
  * store it is the one before, as changing it there would cost more than all else: what changes is
- * known, but for the result, which stands behind the id. Of one that stood in a bundle it is the
- * item as it came; behind the id stand the number of its slice and its place there. Several that
- * follow one another are told as one: number and place of the first, how many, their results if any
- * has one; and the id of the first. Their items stand beside all this, in the same order. The
- * header and tail of each such slice follow all that is told.
+ * known, but for the result, which stands behind the id. Of one that stood in a bundle it is its
+ * body; behind the id stand the number of its slice and its place there. Several that follow one
+ * another are told as one: number and place of the first, how many, their results if any has one;
+ * and the id of the first. Their ids and their bodies stand beside all this, in the same order. The
+ * head and the mould of each such slice follow all that is told.
  */
 
 /** Marks the outcome of an end that leaves no record: the snapshot is of the moment before it. */
@@ -41,8 +41,8 @@ export interface ToldPart {
 }
 
 /**
- * All that one script told at `at`, as a list of strings; they may be changed. `beside`: the items
- * of those told as one; where there are none, they are left out.
+ * All that one script told at `at`, as a list of strings; they may be changed. `beside`: by turns
+ * the ids and the bodies of those told as one; where these are empty, they are left out.
  */
 export function partsTold(
   strings: readonly Buffer[],
@@ -60,7 +60,10 @@ export function partsTold(
   for (let n = 0; n < next; n += 2) {
     const about = strings[n]!;
     if (!isOfRun(about[0]!)) addPart(parts, about, strings[n + 1]!, at, heads);
-    else addRun(parts, about, beside[runs++]!, at, heads);
+    else {
+      addRun(parts, about, beside.slice(runs, runs + 2), at, heads);
+      runs += 2;
+    }
   }
   return parts;
 }
@@ -83,11 +86,11 @@ function addPart(
 function addRun(
   parts: ToldPart[],
   about: Buffer,
-  items: Buffer,
+  [ids, bodies]: readonly Buffer[],
   at: number,
   heads: readonly Buffer[],
 ): void {
-  if (items.length === 0) {
+  if (!ids || !bodies || ids.length === 0) {
     parts.length += countTold(about);
     return;
   }
@@ -95,16 +98,19 @@ function addRun(
   const payloadOmitted = about[1] === 1;
   const results = about.subarray(aboutRunBytes);
   let resultAt = 0;
-  let nth = about[3]!;
-  for (const { id, item } of itemsIn(items)) {
+  const [head, mould] = headAndMould(heads, about[2]!);
+  for (const { id, record } of recordsOf({ mould, ids, bodies }, head, about[3]!)) {
     const from = resultAt + 4;
     if (results.length > 0) resultAt = from + results.readUInt32BE(resultAt);
-    const record = bundledRecord(heads[about[2]!]!, item, nth);
     const after = completed(record, at, payloadOmitted, results.subarray(from, resultAt));
     parts.push({ id, outcome, payloadOmitted, snapshot: after });
-    nth += 1;
   }
 }
+
+const headAndMould = (heads: readonly Buffer[], slice: number): [Buffer, Buffer] => [
+  heads[slice * 2]!,
+  heads[slice * 2 + 1]!,
+];
 
 function snapshotTold(
   about: Buffer,
@@ -113,7 +119,7 @@ function snapshotTold(
   heads: readonly Buffer[],
 ): Buffer {
   if (isFromBundle(about[0]!)) {
-    const record = bundledRecord(heads[about[18]!]!, snapshot, about[19]!);
+    const record = bundledRecord(...headAndMould(heads, about[18]!), snapshot, about[19]!);
     return completed(record, at, about[1] === 1, about.subarray(aboutBundledBytes));
   }
   if (!isBefore(about[0]!)) return snapshot;

@@ -6,9 +6,9 @@
 --       then the items, packed one after another: bits (1 restore, 2 claims its key, 4 a payload
 --       apart, 8 in history, 16 plain), lane index, id; unless it is plain also run, time read
 --       before history was, time it waits for, idempotency key; then the record, which says in
---       its bytes 22 to 25 how many follow them
---       then, if all are plain and of one kind, where each starts, four bytes a place, and where
---       they end; then payloads apart, and their number before them
+--       its bytes 22 to 25 how many follow them. Or plain tasks of one kind, as parts/bundle.lua
+--       keeps them; then where the body of each starts, four bytes a place, and where they end
+--       then payloads apart, and their number before them
 --       then, for the eager half, as lease.lua's ARGV from 1; nothing without it
 -- Returns { outbox entry, refusals: place (from 0), outcome, holder's id; lease.lua's reply or nil
 -- }
@@ -61,14 +61,24 @@ local function next_plain(n, from)
   record_version = version
   return to
 end
--- Of those that are all of one kind the first says all but the ids.
+local mould
 local function read_together()
-  local n = #places / 4 - 1
-  if n < BUNDLE_TASKS or n > 256 then return false end
-  local starts = { read('>' .. string.rep('I4', n), places) }
-  next_plain(1, 1)
-  for i = 2, n do ids[i] = sub(packed, starts[i] + 4, starts[i] + 19) end
+  if string.byte(packed) ~= TOGETHER then return false end
+  local lane, many, version, flags, priority = read('>xI2I2xBxBB', packed)
+  local from = read('>I4', places) - many * 16
+  mould, record_version = sub(packed, 1, from), version
+  plain.lane[1], plain.flags[1], plain.priority[1] = lanes[lane + 1], flags, priority
+  for i = 1, many do ids[i] = sub(packed, from + i * 16 - 15, from + i * 16) end
   return true
+end
+-- As if each had come by itself.
+local function part_all()
+  local lane, flags, priority = plain.lane[1], plain.flags[1], plain.priority[1]
+  for n = 1, #ids do
+    local from, to = read('>I4I4', places, n * 4 - 3)
+    plain.lane[n], plain.flags[n], plain.priority[n] = lane, flags, priority
+    plain.rest[n] = bundle.rest(mould, sub(packed, from + 1, to))
+  end
 end
 local function read_each()
   local from, n = 1, 0
@@ -115,12 +125,13 @@ local function fit_together()
     came[id] = true
   end
   local start = pack(PLAIN_RECORD, record_version, PENDING, plain.flags[1], plain.priority[1], 0, 0)
-  together = plain_grant(start .. string.rep('\0', 13) .. plain.rest[1])
+  local header = sub(mould, MOULD_REST_AT, MOULD_SIZES_AT - 1)
+  together = plain_grant(start .. string.rep('\0', 13) .. header)
   return together and find_lane(plain.lane[1], lanes)
 end
 if together and not fit_together() then
   together, came = false, {}
-  read_each()
+  part_all()
 end
 
 local function is_known(item, rec)
@@ -305,7 +316,7 @@ local function admit_together(name_at)
   local shelf = plain_shelf(plain.lane[1], plain.priority[1])
   local start = pack(PLAIN_RECORD, record_version, PENDING, plain.flags[1], plain.priority[1],
     shelf.lane, shelf.queue)
-  bundle.tie(shelf, name_at, start, together, keys, packed, places)
+  bundle.tie(shelf, name_at, start, together, keys, packed, mould, places)
 end
 
 -- Where the outbox could not say by one number where each stands, they stand alone.
@@ -313,7 +324,7 @@ if together and (births_at > 0 or not as_came) then
   admit_together(as_came and births_at or bundle.next_number())
 elseif together then
   together = false
-  read_each()
+  part_all()
 end
 for n = 1, together and 0 or #ids do
   if items[n] and not is_refused[n] then

@@ -34,7 +34,7 @@ end
 -- it learns late, they begin now.
 local LATE_MS = 60000
 
--- The ids of all that an entry tells of; of several that ended together they stand in their items.
+-- The ids of all that an entry tells of; those of several that ended together stand beside it.
 local function ids_told(fields, total)
   local list, ids, at, beside = cmsgpack.unpack(fields[4]), {}, 1, 6
   while #ids < total do
@@ -42,12 +42,9 @@ local function ids_told(fields, total)
     if band(string.byte(about), OF_RUN) == 0 then
       ids[#ids + 1] = sub(about, 3, 18)
     else
-      local items, from = fields[beside], 1
-      while from <= #items do
-        ids[#ids + 1] = sub(items, from + 3, from + 18)
-        from = from + 44 + read('>I4', items, from + 40)
-      end
-      beside = beside + 2
+      local these = fields[beside]
+      for from = 1, #these, 16 do ids[#ids + 1] = sub(these, from, from + 15) end
+      beside = beside + 4
     end
     at = at + 2
   end

@@ -9,11 +9,11 @@
 --       first token, if any has a result all of them, each behind its length; then their ids
 --       2 number of sessions  then sessions
 --       then, to lease behind it, as lease.lua's ARGV from 1; nothing without it
--- Returns { outbox entry, time, verdicts, told, payloads apart, items, lease.lua's reply or nil }:
+-- Returns { outbox entry, time, verdicts, told, payloads apart, tasks, lease.lua's reply or nil }:
 --       a byte per task ('a' accepted, 'd' duplicate, 'r' duplicate that is recorded, 's' stale);
 --       of the accepted ones what the entry tells (see outbox.ts), those of several before all
---       others; by turns the place in it of a payload apart, and that payload; and the items of
---       each several that were accepted as such ('' for kind 8)
+--       others; by turns the place in it of a payload apart, and that payload; and by turns the
+--       ids and the bodies of each several that were accepted as such ('' for kind 8)
 -- @include base
 -- @include record
 -- @include tomb
@@ -44,7 +44,7 @@ end
 local ids, kinds, tokens, sessions, datas, nexts, delays = {}, {}, {}, {}, {}, {}, {}
 local at, first = {}, {}
 -- Where among the verdicts theirs stands.
-local verdicts, nths, runs, asked_items = {}, {}, {}, {}
+local verdicts, nths, runs, asked = {}, {}, {}, {}
 -- Of the tombstones, those of RELAXED tasks: nobody waits to hear that history holds their ends.
 local quiet = 0
 
@@ -61,10 +61,11 @@ end
 local function read_run(packed, from)
   local kind, place, many, counter, secret, results, to = read(SETTLE_RUN, packed, from)
   local session, wanted, result_at = ARGV[place + 2], sub(packed, to, to + many * 16 - 1), 1
-  local run, items = bundle.complete_run(session, many, counter, secret, results, wanted)
+  local run, bodies = bundle.complete_run(session, many, counter, secret, results, wanted)
   if run then
+    local last, is_asked = #asked, kind == UNKNOWN_RUN
     runs[#runs + 1], quiet = run, quiet + run.quiet
-    asked_items[#runs] = kind == UNKNOWN_RUN and items or ''
+    asked[last + 1], asked[last + 2] = is_asked and wanted or '', is_asked and bodies or ''
     for _ = 1, many do verdicts[#verdicts + 1] = 'a' end
   end
   for i = 1, run and 0 or many do
@@ -270,4 +271,4 @@ close_runs(entry)
 close_tombs(now)
 local leased = lease_asked(tonumber(ARGV[2]) + 3, now)
 close_books(now)
-return { entry, digits(now), table.concat(verdicts), told_list, aparts, asked_items, leased }
+return { entry, digits(now), table.concat(verdicts), told_list, aparts, asked, leased }

@@ -1,9 +1,9 @@
 -- Needs base, record, book, shelf, grant, plain. Plain tasks that came by one call stand
--- together as a bundle as long as only the plain way is gone: the bytes they came as, and once for
--- all what they have in common. What a lease call takes of it for a session is a slice, and what a
--- settle call ends of a slice is a mark. Whatever else is asked of one that runs parts it from its
--- slice first, and of one that waits unties the bundle: from then on each has the record and the
--- places it would have had.
+-- together as a bundle as long as only the plain way is gone: the bytes they came as, which say
+-- once for all what they have in common. What a lease call takes of it for a session is a slice,
+-- and what a settle call ends of a slice is a mark. Whatever else is asked of one that runs parts
+-- it from its slice first, and of one that waits unties the bundle: from then on each has the
+-- record and the places it would have had.
 --
 -- Its name is the birth of its first without the last byte, which is 0; the last byte of the
 -- others' births is their place. Tasks that history holds already have no births: a number of the
@@ -13,9 +13,18 @@
 -- first byte is above that of any id for long to come), or of the next one, once one has gone
 -- alone. Among the leases of a session a slice by that name and the place of its first.
 --
--- Of its hash: h as HEADER says, o where each starts among the bytes, and by the place of its first
--- each slice: how many, a mark for each, and the header and the tail of the first as records.
+-- Of its hash: h as HEADER says, m the mould, o where the body of each starts among the bytes and
+-- where they end, and by the place of its first each slice: how many, a mark for each, and the
+-- header and the tail of the first as records.
+--
+-- The bytes, as together.ts packs them: the mould, then the ids, then the bodies. In a mould stand
+-- a byte that begins no item, the lane, how many they are, how many bytes of the spec come before
+-- those that each has of its own; and of a record what all have in common: the header and the spec.
+-- In a body: how many bytes the payload has, and how many of the spec are its own (LONG: said by
+-- four bytes more); these, and the payload.
 local HEADER = '>I2I2I4c12I6I7'
+local TOGETHER, LONG = 32, 255
+local SPLIT_AT, MOULD_REST_AT, MOULD_SIZES_AT, MOULD_SPEC_AT = 6, 32, 123, 129
 local NAMES_FROM = 2 ^ 44
 each_call(function() bundle.known, bundle.heads, bundle.wanted = {}, {}, {} end)
 do
@@ -47,6 +56,8 @@ do
         b.count, b.next, b.timeout, b.start, b.order, b.birth = read(HEADER, value)
       elseif field == 'o' then
         b.offsets = value
+      elseif field == 'm' then
+        b.mould = value
       else
         local from, count = read('>I2', field), read('>I2', value)
         b.slices[#b.slices + 1] = slice_from(from, sub(value, 3, 2 + count), sub(value, 3 + count))
@@ -80,23 +91,41 @@ do
     return pack('>I6I7', b.order + place, has_births(b) and b.birth + place or 0)
   end
 
-  -- The record that the task at this place would have alone.
-  local function record_at(b, place, item, slice)
-    local numbers = numbers_at(b, place)
-    if not slice then return b.start .. numbers .. sub(item, 45) end
-    local head, counter = slice.head, slice.counter + place - slice.from
-    return sub(head, 1, 12) .. numbers .. sub(head, 26, 34) .. pack('>d', counter) ..
-      sub(head, 43, 78) .. sub(item, 98) .. sub(head, 79)
+  -- What follows the birth in a new record.
+  function bundle.rest(mould, body)
+    local payload_bytes, own_bytes, at = read('>I2B', body)
+    if own_bytes == LONG then own_bytes, at = read('>I4', body, at) end
+    local own_at = MOULD_SPEC_AT + string.byte(mould, SPLIT_AT)
+    local spec_bytes = #mould - MOULD_SPEC_AT + 1 + own_bytes
+    return sub(mould, MOULD_REST_AT, MOULD_SIZES_AT - 1) ..
+      pack('>I4I2', spec_bytes, payload_bytes) .. sub(mould, MOULD_SPEC_AT, own_at - 1) ..
+      sub(body, at, at + own_bytes - 1) .. sub(mould, own_at) .. sub(body, at + own_bytes)
   end
 
-  local function items_of(b, from, to)
+  -- The record that the task at this place would have alone.
+  local function record_at(b, place, body, slice)
+    local numbers, rest = numbers_at(b, place), bundle.rest(b.mould, body)
+    if not slice then return b.start .. numbers .. rest end
+    local head, counter = slice.head, slice.counter + place - slice.from
+    return sub(head, 1, 12) .. numbers .. sub(head, 26, 34) .. pack('>d', counter) ..
+      sub(head, 43, 78) .. sub(rest, 54) .. sub(head, 79)
+  end
+
+  -- Among all bytes.
+  local function id_at(b, place) return offset(b, 0) - (b.count - place) * 16 end
+
+  local function ids_of(b, from, to)
+    return call('GETRANGE', items_key(b.name), id_at(b, from), id_at(b, to) - 1)
+  end
+
+  local function bodies_of(b, from, to)
     return call('GETRANGE', items_key(b.name), offset(b, from), offset(b, to) - 1)
   end
 
   -- Of a task that has `ref` in its record's place.
   function bundle.record(ref)
     local b, place = bundle.find(ref)
-    return b and record_at(b, place, items_of(b, place, place + 1), slice_of(b, place))
+    return b and record_at(b, place, bodies_of(b, place, place + 1), slice_of(b, place))
   end
 
   -- A lane knows how many tasks stand in its flows beyond their members.
@@ -108,16 +137,16 @@ do
   -- What stands for the birth of the first where there are none.
   function bundle.next_number() return (NAMES_FROM + call('HINCRBY', META, 'bn', 1)) * 256 end
 
-  -- Tasks that came plain and of one kind; `offsets`: where each starts among the bytes, and where
-  -- they end.
-  function bundle.tie(shelf, birth, start, timeout, keys, packed, offsets)
+  -- Tasks that came together; `offsets`: where each body starts among the bytes, and where they
+  -- end.
+  function bundle.tie(shelf, birth, start, timeout, keys, packed, mould, offsets)
     local n, name = #keys, sub(pack('>I7', birth), 1, 6)
     local ref, refs, order = '\255' .. name, {}, shelf.clock.n + 1
     for i = 1, n do refs[i * 2 - 1], refs[i * 2] = keys[i], ref .. string.char(i - 1) end
     set_all(refs)
     call('SET', items_key(name), packed)
     local header = pack(HEADER, n, 0, timeout, start, order, birth)
-    call('HSET', key_of(name), 'h', header, 'o', offsets)
+    call('HSET', key_of(name), 'h', header, 'm', mould, 'o', offsets)
     shelf.clock.n, shelf.came = order + n - 1, n
     local list = shelf_of(shelf.lane, shelf.level, shelf.level .. 'u')
     list[#list + 1], list[#list + 2] = order, name
@@ -125,7 +154,7 @@ do
     count_beyond({ start = start }, n - 1)
   end
 
-  -- What a call has ended of them is told of with their bytes.
+  -- What a call has ended of them is told of with their bodies.
   local function tell_first()
     if bundle.fill then bundle.fill() end
   end
@@ -168,11 +197,11 @@ do
     local b = bundle.of(name)
     if not b then return end
     tell_first()
-    local items, writes, lane = call('GET', items_key(name)), {}, lane_of(b)
+    local packed, writes, lane = call('GET', items_key(name)), {}, lane_of(b)
     local function put(list, score, place, slice)
-      local item = sub(items, offset(b, place) + 1, offset(b, place + 1))
-      local id, n = sub(item, 4, 19), #writes
-      writes[n + 1], writes[n + 2] = record_key(id), record_at(b, place, item, slice)
+      local body = sub(packed, offset(b, place) + 1, offset(b, place + 1))
+      local id, n = sub(packed, id_at(b, place) + 1, id_at(b, place + 1)), #writes
+      writes[n + 1], writes[n + 2] = record_key(id), record_at(b, place, body, slice)
       list[#list + 1], list[#list + 2] = score, id
     end
     local waiting, flow = {}, flow_key(lane, level_of(b) .. 'u')
@@ -211,7 +240,7 @@ do
     if string.byte(slice.done, place - slice.from + 1) == 1 then
       return call('DEL', record_key(id))
     end
-    local rec = record_at(b, place, items_of(b, place, place + 1), slice)
+    local rec = record_at(b, place, bodies_of(b, place, place + 1), slice)
     call('SET', record_key(id), rec)
     call('ZADD', held_key(slice.session), digits(slice.started + b.timeout), id)
     bundle.mark(b, slice, place - slice.from, 1)
@@ -261,7 +290,7 @@ do
   -- Whether this task stands where the byte string in its record's place says.
   function bundle.stands(id, ref)
     local b, place = bundle.find(ref)
-    if not b or sub(items_of(b, place, place + 1), 4, 19) ~= id then return false end
+    if not b or ids_of(b, place, place + 1) ~= id then return false end
     if place >= b.next then return waits_in(b) end
     local slice = slice_of(b, place)
     local runs = slice and string.byte(slice.done, place - slice.from + 1) == 0
@@ -269,7 +298,8 @@ do
   end
 
   -- For parts/slice.lua.
-  bundle.offset, bundle.items_of, bundle.record_at = offset, items_of, record_at
+  bundle.offset, bundle.record_at = offset, record_at
+  bundle.ids_of, bundle.bodies_of = ids_of, bodies_of
   bundle.slice_from, bundle.slice_of, bundle.member_of = slice_from, slice_of, member_of
   bundle.count_beyond, bundle.lane_of, bundle.level_of = count_beyond, lane_of, level_of
   bundle.has_births, bundle.numbers_at = has_births, numbers_at

@@ -1,7 +1,8 @@
 -- Needs base, record, book, shelf, grant, plain, bundle, take. The plain way of tasks that stand
 -- together: a slice of a bundle is leased, and its tasks complete, one by one or several at once.
 do
-  local offset, items_of, record_at = bundle.offset, bundle.items_of, bundle.record_at
+  local offset, record_at = bundle.offset, bundle.record_at
+  local ids_of, bodies_of = bundle.ids_of, bundle.bodies_of
   local slice_from, slice_of, member_of = bundle.slice_from, bundle.slice_of, bundle.member_of
   local count_beyond, lane_of, level_of = bundle.count_beyond, bundle.lane_of, bundle.level_of
   local has_births, numbers_at = bundle.has_births, bundle.numbers_at
@@ -9,40 +10,43 @@ do
   -- The next of it, as a task with a record.
   local function give_one(run, b, s)
     local place = b.next
-    local item = items_of(b, place, place + 1)
-    local id, rec = sub(item, 4, 19), record_at(b, place, item)
+    local id = ids_of(b, place, place + 1)
+    local rec = record_at(b, place, bodies_of(b, place, place + 1))
     local timeout, head, state = plain_grant(rec)
     return give(run, id, record_key(id), rec, nil, s, timeout, head, state) and 1 or 0
   end
 
-  local function note_granted(items, b, first, many)
+  local function note_granted(ids)
     if not own().watched then return end
-    local from = offset(b, first)
-    for place = first, first + many - 1 do
-      local at = offset(b, place) - from
-      news[#news + 1] = sub(items, at + 4, at + 19)
-    end
+    for at = 1, #ids, 16 do news[#news + 1] = sub(ids, at, at + 15) end
+  end
+
+  -- Of these tasks as records, with what a grant to this session puts behind each.
+  local function bytes_granted(b, s, first, many)
+    return offset(b, first + many) - offset(b, first) + many * (#b.mould + #s.tail)
   end
 
   local function give_slice(run, b, s, many)
     local first = b.next
-    local items = items_of(b, first, first + many)
+    local ids, bodies = ids_of(b, first, first + many), bodies_of(b, first, first + many)
     if not b.after then
-      local item = sub(items, 1, offset(b, first + 1) - offset(b, first))
-      b.timeout, b.after, b.state = plain_grant(record_at(b, first, item))
+      local header = sub(b.mould, MOULD_REST_AT, MOULD_SIZES_AT - 1)
+      b.timeout, b.after, b.state = plain_grant(b.start .. numbers_at(b, first) .. header)
     end
     local secret = sub(run.secrets, run.used * 8 + 1, run.used * 8 + 8)
     local head = b.after .. numbers_at(b, first) .. b.state .. pack('>d', run.counter + 1) ..
       secret .. s.begun .. s.tail
     run.used, run.counter, run.room = run.used + many, run.counter + many, run.room - many
-    run.bytes, s.slots = run.bytes - #items - many * #s.tail, s.slots - many
+    run.bytes, s.slots = run.bytes - bytes_granted(b, s, first, many), s.slots - many
     if run.room <= 0 then run.full = true end
     granted[run.cell] = (granted[run.cell] or 0) + many
     local slice = slice_from(first, string.rep('\0', many), head)
     slice.changed, b.slices[#b.slices + 1] = true, slice
     hold_until(s.id, s.now + b.timeout, member_of(b, slice))
-    note_granted(items, b, first, many)
-    run.slices[#run.slices + 1], run.slices[#run.slices + 2] = head, items
+    note_granted(ids)
+    local n = #run.slices
+    run.slices[n + 1], run.slices[n + 2] = head, b.mould
+    run.slices[n + 3], run.slices[n + 4] = ids, bodies
     return many
   end
 
@@ -57,8 +61,7 @@ do
     local left = math.min(most, b.count - b.next)
     b.share = b.share or math.ceil(left / #run.sessions)
     local many = math.min(left, b.share, s.slots)
-    local from, tail = offset(b, b.next), #s.tail
-    while many >= BUNDLE_TASKS and offset(b, b.next + many) - from + many * tail > run.bytes do
+    while many >= BUNDLE_TASKS and bytes_granted(b, s, b.next, many) > run.bytes do
       many = math.floor(many / 2)
     end
     local is_alone = many < BUNDLE_TASKS
@@ -76,10 +79,11 @@ do
   end
 
   -- What the tasks of this slice have in common stands once behind what is told.
-  local function number_of(slice)
+  local function number_of(b, slice)
     if not slice.number then
-      bundle.heads[#bundle.heads + 1] = slice.head
-      slice.number = string.char(#bundle.heads - 1)
+      local heads = bundle.heads
+      heads[#heads + 1], heads[#heads + 2] = slice.head, b.mould
+      slice.number = string.char(#heads / 2 - 1)
     end
     return slice.number
   end
@@ -105,17 +109,9 @@ do
     return first
   end
 
-  local function ids_among(b, items, place, many)
-    local ids = {}
-    local starts = { read('>' .. string.rep('I4', many), b.offsets, place * 4 + 1) }
-    local before = starts[1] - 4
-    for i = 1, many do ids[i] = sub(items, starts[i] - before, starts[i] - before + 15) end
-    return ids
-  end
-
   -- Ends tasks that stand one behind another in a slice, all or none of them; nil: none.
   -- `counter`, `secret`: of the first token; `wanted`: the ids of all of them, as whoever ended
-  -- them says. Answers their items as well.
+  -- them says. Answers their bodies as well.
   function bundle.complete_run(session, many, counter, secret, results, wanted)
     local ref = call('GET', RECORDS .. sub(wanted, 1, 16))
     if not ref or not is_bundled(ref) then return nil end
@@ -125,17 +121,20 @@ do
     local nth = place - slice.from
     if counter ~= slice.counter + nth or nth + many > slice.count then return nil end
     if sub(slice.done, nth + 1, nth + many) ~= string.rep('\0', many) then return nil end
-    local items, born = items_of(b, place, place + many), are_born(b, place, many)
-    local ids = ids_among(b, items, place, many)
-    if born == nil or table.concat(ids) ~= wanted then return nil end
+    local born = are_born(b, place, many)
+    if born == nil or ids_of(b, place, place + many) ~= wanted then return nil end
     end_some(b, slice, nth, many)
-    local n, keys = #told, {}
-    local about = (born and '\225\1' or '\225\0') .. number_of(slice)
+    local n, ids, keys = #told, {}, {}
+    for i = 1, many do
+      ids[i] = sub(wanted, i * 16 - 15, i * 16)
+      keys[i] = RECORDS .. ids[i]
+    end
+    local about = (born and '\225\1' or '\225\0') .. number_of(b, slice)
     told[n + 1], told[n + 2] = about .. pack('>BI2', nth, many) .. results, ids[1]
-    local beside = bundle.beside
-    beside[#beside + 1], beside[#beside + 2] = 'i', items
-    told_bytes = told_bytes + #items + #slice.head + #results + many * 128
-    for i = 1, many do keys[i] = RECORDS .. ids[i] end
+    local bodies, beside, last = bodies_of(b, place, place + many), bundle.beside, #bundle.beside
+    beside[last + 1], beside[last + 2] = 'i', wanted
+    beside[last + 3], beside[last + 4] = 'b', bodies
+    told_bytes = told_bytes + #bodies + #b.mould + #slice.head + #results + many * 144
     local relaxed = is_relaxed(b)
     if relaxed and own().watched then
       for i = 1, many do news[#news + 1] = ids[i] end
@@ -145,7 +144,7 @@ do
       token = pack('>d', counter) .. secret, quiet = relaxed and many or 0,
     }
     bundle.more = bundle.more + many - 1
-    return run, items
+    return run, bodies
   end
 
   -- Nil: the plain way is none here.
@@ -159,8 +158,9 @@ do
     if string.byte(slice.done, nth + 1) == 1 then return 'd' end
     end_some(b, slice, nth, 1)
     local n, about = #told, are_born(b, place, 1) and '\193\1' or '\193\0'
-    told[n + 1], told[n + 2] = about .. id .. number_of(slice) .. string.char(nth) .. data, false
-    told_bytes = told_bytes + offset(b, place + 1) - offset(b, place) + #slice.head + #data + 128
+    told[n + 1], told[n + 2] = about .. id .. number_of(b, slice) .. string.char(nth) .. data, false
+    local bytes = offset(b, place + 1) - offset(b, place) + #b.mould + #slice.head + #data + 128
+    told_bytes = told_bytes + bytes
     local wanted = bundle.wanted[slice] or { b = b }
     bundle.wanted[slice] = wanted
     wanted[#wanted + 1], wanted[#wanted + 2] = n + 2, place
@@ -169,19 +169,19 @@ do
     return 'a', n / 2 + bundle.more, relaxed and 1 or 0
   end
 
-  -- Puts the bytes of those that ended behind what is told of each.
+  -- Puts the bodies of those that ended behind what is told of each.
   function bundle.fill()
     for slice, wanted in pairs(bundle.wanted) do
       local b, most = wanted.b, #wanted >= slice.count
       local from = offset(b, slice.from)
-      local items = most and items_of(b, slice.from, slice.from + slice.count)
+      local bodies = most and bodies_of(b, slice.from, slice.from + slice.count)
       for i = 1, #wanted, 2 do
         local place = wanted[i + 1]
-        if items then
+        if bodies then
           local first, last = offset(b, place) - from, offset(b, place + 1) - from
-          told[wanted[i]] = sub(items, first + 1, last)
+          told[wanted[i]] = sub(bodies, first + 1, last)
         else
-          told[wanted[i]] = items_of(b, place, place + 1)
+          told[wanted[i]] = bodies_of(b, place, place + 1)
         end
       end
     end

@@ -1,0 +1,35 @@
+import { expect } from "vitest";
+import type { Lease, Settlement } from "../../src/broker/broker.js";
+import { partitionKey } from "../../src/broker/redis/keys.js";
+import { systemClock } from "../../src/clock.js";
+import { Kit } from "../conformance/broker/kit.js";
+import { makeRedisBroker, type RedisHarness } from "../support/redis-harness.js";
+
+export const result = { contentType: "application/json", data: Buffer.from('{"sum":5}') };
+
+/** On a Redis whose time stands still; what is there afterwards must not contradict itself. */
+export async function withKit(
+  run: (kit: Kit, harness: RedisHarness) => Promise<void>,
+): Promise<void> {
+  const harness = await makeRedisBroker({ frozen: true });
+  try {
+    const kit = new Kit(harness, systemClock.now());
+    await kit.openAll();
+    await run(kit, harness);
+    await kit.assertCounts();
+    expect(await harness.audit!()).toEqual([]);
+  } finally {
+    await harness.stop();
+  }
+}
+
+export const keysOf = async ({ redis, prefix }: RedisHarness, kind: string): Promise<number> =>
+  (await redis.keysBuffer(`${partitionKey(prefix, 0)}${kind}:*`)).length;
+
+export const completions = (leases: readonly Lease[], withResult = false): Settlement[] =>
+  leases.map(({ token, sessionId }) => ({
+    kind: "complete",
+    token,
+    sessionId,
+    result: withResult ? result : undefined,
+  }));
