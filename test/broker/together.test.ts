@@ -90,7 +90,7 @@ describe.each(kinds)("Tasks that differ in %s", (_, change) => {
 });
 
 async function submitAll(kit: Kit, change: (nth: number) => Partial<Task>): Promise<Task[]> {
-  const tasks = some(change);
+  const tasks = Array.from({ length: 20 }, (_, nth) => kit.task(change(nth)));
   const items = tasks.map((task) => itemOf(kit.note(task)));
   const { births } = await kit.broker.enqueue(items);
   expect(births.map((born) => ids(tasks).map((_, nth) => born.transitionOf(nth).task))).toEqual([
@@ -113,6 +113,29 @@ const askedOf = ({ id, type, queue, payload, tags, traceContext, createdAt, time
 
 const byId = (a: { id: string }, b: { id: string }): number => (a.id < b.id ? -1 : 1);
 const byOutboxId = (a: Transition, b: Transition): number => (a.outboxId! < b.outboxId! ? -1 : 1);
+
+describe("Tasks of two bundles", () => {
+  it("are told of each by its own where they end in one call, as runs and alone", async () => {
+    await withKit(async (kit) => {
+      const first = await submitAll(kit, () => relaxed);
+      const second = await submitAll(kit, (nth) => ({ ...relaxed, tags: ["t"], maxRetries: nth }));
+      const one = await kit.lease(await kit.session(), 20);
+      const other = await kit.lease(await kit.session(), 20);
+      expect(ids([...one, ...other])).toEqual(ids([...first, ...second]));
+      const ended = [...one.slice(0, 9), ...other.slice(0, 9), one[15]!, other[15]!];
+      await kit.broker.settle(completions(ended));
+      const told = (await kit.outbox()).slice(40).map(({ task }) => task);
+      expect(told.map(grantOf)).toEqual(ended.map(({ task }) => grantOf(task)));
+    });
+  });
+});
+
+const grantOf = (task: Task) => ({
+  asked: askedOf(task),
+  maxRetries: task.maxRetries,
+  sessionId: task.sessionId,
+  fencingToken: task.fencingToken,
+});
 
 describe("Tasks that are not all alike", () => {
   it.each<[string, Partial<Task>]>([
