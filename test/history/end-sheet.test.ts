@@ -4,6 +4,7 @@ import type { EndSheet, History, Told } from "../../src/history/history.js";
 import { createMemoryHistory } from "../../src/history/memory-history.js";
 import { EarlyRow } from "../../src/history/postgres/early-rows.js";
 import { createPostgresHistory } from "../../src/history/postgres/postgres-history.js";
+import { defaultSpec, specColumn } from "../../src/history/postgres/spec-column.js";
 import type { Durability, Task } from "../../src/task/task.js";
 import { freshSchema, sharedPostgres } from "../support/stores.js";
 import { attemptThatTold, changes, factory, json, plain, toldOf } from "../support/told-tasks.js";
@@ -47,6 +48,15 @@ function sheetOf(list: readonly Told[]): EndSheet {
   return sheet;
 }
 
+/** As many as they need. */
+function sheetsOf(list: readonly Told[]): EndSheet[] {
+  const sheets: EndSheet[] = [];
+  for (const told of list) {
+    if (sheets.at(-1)?.take(told) !== "taken") sheets.push(sheetOf([told]));
+  }
+  return sheets;
+}
+
 const shown = async (history: History, list: readonly Told[]) => {
   const tasks = await history.get(
     undefined,
@@ -57,6 +67,7 @@ const shown = async (history: History, list: readonly Told[]) => {
 
 test("takes what is plain, whole and completed, and tells it as it came", () => {
   let taken = 0;
+  let full = 0;
   const completed = changes.map((change) => ({
     ...change,
     status: "completed" as const,
@@ -65,11 +76,21 @@ test("takes what is plain, whole and completed, and tells it as it came", () => 
   }));
   const some = fc.array(fc.oneof(changes, completed), { maxLength: 12 });
   const property = fc.property(some, durabilities, (list, durability) => {
-    const sheet = real.sheets!.create(durability);
-    const kept: Told[] = [];
+    let sheet = real.sheets!.create(durability);
+    let kept: Told[] = [];
     for (const change of list) {
       const told = toldOf(factory.task(change), change.attempt % 3 === 0);
-      const judged = sheet.take(told);
+      let judged = sheet.take(told);
+      // Rows that name no spec, and one that has its own.
+      if (judged === "full") {
+        expect(new Set(kept.map(({ task }) => specColumn(task)))).toEqual(new Set([defaultSpec]));
+        expect(specColumn(told.task)).not.toBe(defaultSpec);
+        sheet = real.sheets!.create(durability);
+        kept = [];
+        full += 1;
+        judged = sheet.take(told);
+        expect(judged).toBe("taken");
+      }
       if (judged === "taken") expect(told.task.durability).toBe(durability);
       if (judged === "taken") kept.push(told);
       else expect(judged).toBe("refused");
@@ -88,6 +109,7 @@ test("takes what is plain, whole and completed, and tells it as it came", () => 
   });
   fc.assert(property, { numRuns: 100 });
   expect(taken).toBeGreaterThan(30);
+  expect(full).toBeGreaterThan(3);
 });
 
 test("refuses an end that is no row of its own, or not all of it", () => {
@@ -102,6 +124,9 @@ test("refuses an end that is no row of its own, or not all of it", () => {
     ended({ durability: "durable" }),
     ended({ idempotencyKey: "k" }),
     ended({ payload: json(Buffer.alloc(4_097)) }),
+    ended({ traceContext: { tracestate: "t".repeat(1_024) } }),
+    ended({ tags: ["a"] }),
+    ended({ terms: { batchId: "0192f0c1-2345-7abc-8def-0123456789ab" } as Task["terms"] }),
     ended({ status: "pending" }),
     toldOf(factory.task({ ...told.task, status: "failed" })),
   ];
@@ -123,12 +148,14 @@ test.each(both)(
       sessionId: `s-${Math.floor(n / 5)}`,
       retentionMs: n % 4 === 0 ? 60_000 : 7 * 86_400_000,
       result: n % 2 === 0 ? json(Buffer.from(`${n}`)) : undefined,
+      maxRetries: n % 6 === 0 ? 9 : 3,
+      traceContext: n % 8 === 0 ? { traceparent: `${n}` } : {},
       readyAt: n % 5 === 0 ? 1_700_000_000_000 : undefined,
     });
     // The second round stands in the buffers of the first.
     for (let round = 0; round < 2; round += 1) {
       const list = Array.from({ length: 400 }, (_, n) => ended(named(n + round))).toReversed();
-      const sheets = [sheetOf(list.slice(0, 150)), sheetOf(list.slice(150))];
+      const sheets = sheetsOf(list);
       expect(await real.sheets!.record(sheets)).toBe(true);
       await model.record(list);
       expect(await shown(real, list)).toEqual(await shown(model, list));

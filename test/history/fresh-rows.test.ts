@@ -7,7 +7,7 @@ import { createPostgresHistory } from "../../src/history/postgres/postgres-histo
 import { FreshTask, type NewTask, wholeOf } from "../../src/task/fresh-task.js";
 import type { Priority, TaskSpec } from "../../src/task/task.js";
 import { freshSchema, sharedPostgres } from "../support/stores.js";
-import { factory, plain } from "../support/told-tasks.js";
+import { factory, plain, said } from "../support/told-tasks.js";
 
 let real: History;
 let model: History;
@@ -57,6 +57,7 @@ const specs = fc
     priority: fc.constantFrom<Priority>(0, 1, 3),
     retentionMs: fc.integer({ min: 0, max: 2 ** 40 }),
     createdAt: fc.integer({ min: 1, max: 2 ** 45 }),
+    ...said,
     // What has columns of its own is no plain row.
     tags: fc.constantFrom<string[]>([], [], [], [], ["a"]),
     payload: fc.constantFrom(json, json, json, json, { ...json, contentType: "text/plain" }),

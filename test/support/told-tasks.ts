@@ -15,6 +15,25 @@ const names = fc.oneof(
   fc.constantFrom("default", "mail", "a.b-c_d"),
   fc.string({ unit: "binary", maxLength: 40 }),
 );
+const often = <T>(usual: T, others: fc.Arbitrary<T>): fc.Arbitrary<T> =>
+  fc.oneof({ weight: 5, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: others });
+const pairs = fc.dictionary(fc.string({ unit: "binary", maxLength: 9 }), names, { maxKeys: 2 });
+/** What a task says beside its columns, mostly as nearly all do. */
+export const said = {
+  maxRetries: often(3, fc.integer({ min: 0, max: 1_000 })),
+  retry: often(
+    factory.task().retry,
+    fc.integer({ min: 1, max: 5_000 }).map((initialBackoffMs) => ({
+      ...factory.task().retry,
+      initialBackoffMs,
+      nonRetryableCodes: ["bad\\\0"],
+    })),
+  ),
+  timeoutMs: often(900_000, fc.integer({ min: 1, max: 2 ** 31 })),
+  groupKey: often("", names),
+  requiredLabels: often<Record<string, string>>({}, pairs),
+  traceContext: often<Record<string, string>>({}, pairs),
+};
 const times = fc.option(fc.integer({ min: 0, max: 2 ** 45 }), { nil: undefined });
 /** Of nearly all kinds that get a row early, and some that must not. */
 export const changes = fc.record({
@@ -36,7 +55,7 @@ export const changes = fc.record({
   readyAt: times,
   startedAt: times,
   completedAt: times,
-  maxRetries: fc.constantFrom(3, 3, 3, 3, 4),
+  ...said,
   tags: fc.constantFrom<string[]>([], [], [], ["a"]),
   retryCount: fc.constantFrom(0, 0, 0, 1),
 });

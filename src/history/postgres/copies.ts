@@ -1,7 +1,7 @@
-import { type Durability, isFinal, type Task } from "../../task/task.js";
+import { isFinal, type Payload, type Task } from "../../task/task.js";
 import type { Copy } from "./copy.js";
 import { bigint, int, optionalBigint } from "./literals.js";
-import { plainSpecs, specColumn } from "./spec-column.js";
+import { defaultSpec, specColumn } from "./spec-column.js";
 import { sql, type Statement } from "./sql.js";
 import { RowWriter } from "./wire.js";
 import {
@@ -13,27 +13,20 @@ import {
   type Written,
 } from "./written.js";
 
-/** Which columns a row needs; a column that is left out has its default. */
+/** Which columns a row names; a column that is left out has its default. */
 type Shape = PlainShape | "whole";
 export type PlainShape = Written["shape"];
 
 const plainColumns = 22;
 
 const shapes: Readonly<Record<Shape, { statement: Statement; columns: number }>> = {
-  relaxed: { statement: sql("copy_relaxed_tasks"), columns: plainColumns },
+  default: { statement: sql("copy_default_tasks"), columns: plainColumns },
   plain: { statement: sql("copy_plain_tasks"), columns: plainColumns + 1 },
   whole: { statement: sql("copy_tasks"), columns: wholeTaskColumns + 2 },
 };
 
-/** Of rows that are written by `writePlain`, and what stands behind their times. */
-export const plainShapes = {
-  relaxed: { ...shapes.relaxed, spec: undefined },
-  plain: { ...shapes.plain, spec: plainSpecs.durable },
-} as const;
-
-/** Of a task about which nothing is special. */
-export const plainShapeOf = (durability: Durability): PlainShape =>
-  durability === "relaxed" ? "relaxed" : "plain";
+/** Of rows that are written by `writePlain`. */
+export const plainShapes = { default: shapes.default, plain: shapes.plain };
 
 /**
  * Rows of one COPY at most. The server holds a place for each until their end, and finding it takes
@@ -47,9 +40,9 @@ export const copyRows = 250;
  * store's clock.
  */
 export function copiesOf(rows: readonly Born[], now: number): Copy[] {
-  const sorted: Record<Shape, Born[]> = { relaxed: [], plain: [], whole: [] };
+  const sorted: Record<Shape, Born[]> = { default: [], plain: [], whole: [] };
   for (const row of rows) sorted[row.early?.shape ?? shapeOf(row)].push(row);
-  return (["relaxed", "plain", "whole"] as const).flatMap((shape) => {
+  return (["default", "plain", "whole"] as const).flatMap((shape) => {
     const alike = sorted[shape];
     return inPieces(alike.length, (from, to) => copyOf(shape, alike, from, to, now));
   });
@@ -62,23 +55,31 @@ export function inPieces(rows: number, copyOf: (from: number, to: number) => Cop
   return Array.from({ length: pieces }, (_, nth) => copyOf(start(nth), start(nth + 1)));
 }
 
-/** See the defaults of the table `tasks`. */
-export function shapeOf({ task, payload }: Born): Shape {
-  const plain =
-    payload?.contentType === "application/json" &&
-    task.run === 1 &&
-    task.retryCount === 0 &&
-    task.leaseLosses === 0 &&
-    task.releases === 0 &&
-    task.cancelRequestedAt === undefined &&
-    task.idempotencyKey === "" &&
-    task.error === undefined &&
-    task.progress === undefined &&
-    task.cancellation === undefined &&
-    task.checkpoint === undefined &&
-    specColumn(task) === plainSpecs[task.durability];
-  return plain ? plainShapeOf(task.durability) : "whole";
-}
+const shapeOf = ({ task, payload }: Born): Shape =>
+  isPlain(task, payload) ? plainShapeOf(specColumn(task)) : "whole";
+
+/** By its spec; the other columns have what `isPlain` asks of them. */
+export const plainShapeOf = (spec: string): PlainShape =>
+  spec === defaultSpec ? "default" : "plain";
+
+/**
+ * Whether what has a column of its own, but seldom anything to say, says nothing: see the defaults
+ * of the table `tasks`.
+ */
+export const isPlain = (task: Task, payload: Payload | undefined): boolean =>
+  payload?.contentType === "application/json" &&
+  task.run === 1 &&
+  task.retryCount === 0 &&
+  task.leaseLosses === 0 &&
+  task.releases === 0 &&
+  task.cancelRequestedAt === undefined &&
+  task.idempotencyKey === "" &&
+  task.error === undefined &&
+  task.progress === undefined &&
+  task.cancellation === undefined &&
+  task.checkpoint === undefined &&
+  task.tags.length === 0 &&
+  task.terms === undefined;
 
 function copyOf(shape: Shape, rows: readonly Born[], from: number, to: number, now: number): Copy {
   const { statement, columns } = shapes[shape];
@@ -94,25 +95,26 @@ function copyOf(shape: Shape, rows: readonly Born[], from: number, to: number, n
       const before = last && !last.early ? last.task : undefined;
       writer.begin();
       if (shape === "whole") writeWhole(writer, row, before);
-      else writePlain(writer, row, before);
+      else writePlain(writer, row, shape, before);
     }
     writer.int8(endedAt);
     writer.int8(endedAt && endedAt + bigint(retentionMs));
-    if (shape === "plain") writer.json(plainShapes.plain.spec);
     writer.end();
   }
   return { statement, rows: writer.finish() };
 }
 
-/** The columns of sql/parts/plain_columns.sql, but for the last two. */
+/** All but the times of its end. */
 export function writePlain(
   writer: RowWriter,
   { task, payload }: Born,
+  shape: PlainShape,
   before: Task | undefined,
 ): void {
   writeUpToPayload(writer, task, before);
   writer.bytes(payload?.data);
   writePayload(writer, task.result);
+  if (shape === "plain") writer.json(specColumn(task));
 }
 
 /** The id first. */

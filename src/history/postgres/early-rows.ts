@@ -3,9 +3,9 @@ import type { Attempt, Payload, Priority, Status, Task } from "../../task/task.j
 import { uuidText } from "../../task/uuid.js";
 import type { Told } from "../history.js";
 import { isToldByTask } from "../rules.js";
-import { type PlainShape, plainShapes, shapeOf, writePlain } from "./copies.js";
+import { isPlain, type PlainShape, plainShapeOf, plainShapes, writePlain } from "./copies.js";
 import { restored } from "./literals.js";
-import { unsaid } from "./spec-column.js";
+import { defaultSpec, saidIn, type SpecColumn, specColumn } from "./spec-column.js";
 import { RowWriter } from "./wire.js";
 import type { Written } from "./written.js";
 
@@ -13,8 +13,10 @@ import type { Written } from "./written.js";
 const slabBytes = 64 * 1024;
 /** Of payload and result together. */
 const dataMost = 4 * 1024;
+/** Letters of a spec, of up to three bytes. */
+const specMost = 1_024;
 /** Of a row, beside them its names, which take 128 letters each at most, of up to three bytes. */
-export const rowMost = dataMost + 4 * 1024;
+export const rowMost = dataMost + 3 * specMost + 4 * 1024;
 /** What the object around a row takes. */
 const overheadBytes = 256;
 
@@ -87,47 +89,55 @@ export class EarlyRow implements Told, Written {
   }
 }
 
+interface Slab {
+  readonly rows: RowWriter;
+  before: Task | undefined;
+}
+
 /** Writes rows as they are told. */
 export class EarlyRows {
-  #slab = newSlab();
-  #before: Task | undefined;
+  readonly #slabs: Partial<Record<PlainShape, Slab>> = {};
 
   /** The same, if it has to be looked at when it is recorded. */
   write(told: Told): Told {
     const { task } = told;
     const { payload } = task;
-    if (!payload || !isEarly(told, payload, "relaxed")) return told;
-    if (this.#slab.length > slabBytes - rowMost) {
-      this.#slab = newSlab();
-      this.#before = undefined;
-    }
-    const slab = this.#slab;
-    const from = slab.length;
-    slab.begin();
-    writePlain(slab, { task, payload }, this.#before);
-    slab.end();
-    this.#before = task;
-    return new EarlyRow(told, task, "relaxed", slab, from, slab.length);
+    const shape =
+      payload && task.durability === "relaxed" ? earlyShapeOf(told, payload) : undefined;
+    if (!shape) return told;
+    const slab = this.#slabOf(shape);
+    const { rows, before } = slab;
+    const from = rows.length;
+    rows.begin();
+    writePlain(rows, { task, payload }, shape, before);
+    rows.end();
+    slab.before = task;
+    return new EarlyRow(told, task, shape, rows, from, rows.length);
+  }
+
+  #slabOf(shape: PlainShape): Slab {
+    const slab = this.#slabs[shape];
+    if (slab && slab.rows.length <= slabBytes - rowMost) return slab;
+    const { columns } = plainShapes[shape];
+    const rows = new RowWriter(undefined, columns, Buffer.allocUnsafe(slabBytes));
+    return (this.#slabs[shape] = { rows, before: undefined });
   }
 }
 
-const newSlab = (): RowWriter =>
-  new RowWriter(undefined, plainShapes.relaxed.columns, Buffer.allocUnsafe(slabBytes));
-
 /**
- * Whole, and new or completed: then the row says all there is, and needs no second look unless
- * history stands otherwise.
+ * Of what is whole, and new or completed: then the row says all there is, and needs no second look
+ * unless history stands otherwise. Undefined: it is not.
  */
-export function isEarly(
+export function earlyShapeOf(
   { task, payloadOmitted, attempt, successor }: Told,
   payload: Payload,
-  shape: PlainShape,
-): boolean {
-  if (successor || dataBytes(task) > dataMost) return false;
+): PlainShape | undefined {
+  if (successor || dataBytes(task) > dataMost || !isPlain(task, payload)) return undefined;
   if (attempt ? !isToldByTask(attempt, task) : payloadOmitted || task.status === "completed") {
-    return false;
+    return undefined;
   }
-  return shapeOf({ task, payload }) === shape;
+  const spec = specColumn(task);
+  return spec.length > specMost ? undefined : plainShapeOf(spec);
 }
 
 const dataBytes = ({ payload, result }: Task): number =>
@@ -173,7 +183,7 @@ class RowReader {
   }
 }
 
-/** The other columns have what `shapeOf` asks of them. */
+/** The other columns have what `isPlain` asks of them. */
 function taskOfRow(row: Buffer, shape: PlainShape): Task {
   const from = new RowReader(row);
   const id = uuidText(from.bytes()!);
@@ -188,6 +198,8 @@ function taskOfRow(row: Buffer, shape: PlainShape): Task {
   const data = from.bytes()!;
   const contentType = from.bytes();
   const result = from.bytes();
+  const spec = shape === "default" ? defaultSpec : from.bytes()!.toString("utf8");
+  const said = saidIn(JSON.parse(spec) as SpecColumn);
   return {
     id,
     namespace,
@@ -195,19 +207,19 @@ function taskOfRow(row: Buffer, shape: PlainShape): Task {
     type,
     priority,
     payload: { contentType: "application/json", data },
-    maxRetries: unsaid.maxRetries,
-    retry: unsaid.retry,
-    runAt: undefined,
-    timeoutMs: unsaid.timeoutMs,
-    groupKey: "",
-    requiredLabels: {},
-    tags: [],
+    maxRetries: said.maxRetries,
+    retry: said.retry,
+    runAt: said.runAt,
+    timeoutMs: said.timeoutMs,
+    groupKey: said.groupKey,
+    requiredLabels: said.requiredLabels,
+    tags: said.tags,
     idempotencyKey: "",
     retentionMs,
-    traceContext: {},
-    durability: shape === "relaxed" ? "relaxed" : "durable",
+    traceContext: said.traceContext,
+    durability: said.durability,
     createdAt,
-    terms: undefined,
+    terms: said.terms,
     status,
     version,
     run: 1,

@@ -2,10 +2,10 @@ import type { RecordedItem } from "../../broker/broker.js";
 import type { Durability, Task } from "../../task/task.js";
 import type { EndSheet, EndSheets, Told } from "../history.js";
 import { copyAll } from "./copied.js";
-import { copyRows, type PlainShape, plainShapeOf, plainShapes, writePlain } from "./copies.js";
+import { copyRows, type PlainShape, plainShapes, writePlain } from "./copies.js";
 import type { Copy } from "./copy.js";
 import { type CountChange, endedParameters } from "./counts.js";
-import { EarlyRow, isEarly, rowMost } from "./early-rows.js";
+import { EarlyRow, earlyShapeOf, rowMost } from "./early-rows.js";
 import { type Replaced, replacing } from "./guessed.js";
 import { bigint } from "./literals.js";
 import type { Database } from "./pool.js";
@@ -37,9 +37,11 @@ interface Kind {
  * copying objects costs more than making them.
  */
 class PostgresSheet implements EndSheet {
-  readonly #shape: PlainShape;
+  readonly #durability: Durability;
   readonly #buffer = spares.pop() ?? Buffer.allocUnsafe(sheetBytes);
-  readonly #rows: RowWriter;
+  /** The first row decides, by its spec. */
+  #shape: PlainShape = "default";
+  #rows = rowsIn(this.#buffer, this.#shape);
   readonly #ids: string[] = [];
   readonly #outboxIds: string[] = [];
   readonly #versions: number[] = [];
@@ -54,8 +56,7 @@ class PostgresSheet implements EndSheet {
   #tries = 0;
 
   constructor(durability: Durability) {
-    this.#shape = plainShapeOf(durability);
-    this.#rows = new RowWriter(undefined, plainShapes[this.#shape].columns, this.#buffer);
+    this.#durability = durability;
   }
 
   get size(): number {
@@ -79,17 +80,17 @@ class PostgresSheet implements EndSheet {
   take(told: Told): "taken" | "full" | "refused" {
     const { task, outboxId } = told;
     const { payload } = task;
-    if (task.status !== "completed" || outboxId === undefined) return "refused";
-    if (!payload || !told.attempt || !isEarly(told, payload, this.#shape)) return "refused";
+    if (task.status !== "completed" || task.durability !== this.#durability) return "refused";
+    if (outboxId === undefined || !payload || !told.attempt) return "refused";
+    const shape = earlyShapeOf(told, payload);
+    if (!shape) return "refused";
+    if (!this.#hasRoomFor(shape)) return "full";
     const rows = this.#rows;
-    if (this.size >= copyRows || rows.length > sheetBytes - rowMost) return "full";
     if (told.payloadOmitted) this.#standing.push(this.size);
     this.#from.push(rows.length);
     rows.begin();
-    writePlain(rows, { task, payload }, this.#before);
+    writePlain(rows, { task, payload }, this.#shape, this.#before);
     this.#to.push(rows.later(2));
-    const { spec } = plainShapes[this.#shape];
-    if (spec !== undefined) rows.json(spec);
     rows.end();
     this.#before = task;
     this.#ids.push(task.id);
@@ -97,6 +98,16 @@ class PostgresSheet implements EndSheet {
     this.#versions.push(task.version);
     this.#kinds.push(this.#kindOf(told.partition, task));
     return "taken";
+  }
+
+  /** A row of another shape than the first one's has room where that names its spec as well. */
+  #hasRoomFor(shape: PlainShape): boolean {
+    if (this.size === 0 && shape !== this.#shape) {
+      this.#shape = shape;
+      this.#rows = rowsIn(this.#buffer, shape);
+    }
+    if (this.size >= copyRows || this.#rows.length > sheetBytes - rowMost) return false;
+    return shape === this.#shape || this.#shape === "plain";
   }
 
   #kindOf(partition: number, { namespace, queue, retentionMs }: Task): Kind {
@@ -148,6 +159,9 @@ class PostgresSheet implements EndSheet {
     if (this.#tries === 1 && spares.length < sparesMost) spares.push(this.#buffer);
   }
 }
+
+const rowsIn = (buffer: Buffer, shape: PlainShape): RowWriter =>
+  new RowWriter(undefined, plainShapes[shape].columns, buffer);
 
 /** Rows are locked in this order everywhere. */
 const byId = (a: RecordedItem, b: RecordedItem): number => (a.taskId < b.taskId ? -1 : 1);

@@ -1,11 +1,12 @@
 import { FreshTask, type NewTask } from "../../task/fresh-task.js";
 import type { TaskSpec } from "../../task/task.js";
-import { inPieces, plainShapes, shapeOf, writeUpToPayload } from "./copies.js";
+import { inPieces, isPlain, plainShapes, writeUpToPayload } from "./copies.js";
 import type { Copy } from "./copy.js";
+import { specColumn } from "./spec-column.js";
 import { RowWriter, uuidColumnBytes } from "./wire.js";
 import { writePayload } from "./written.js";
 
-const { statement, columns, spec: specText } = plainShapes.plain;
+const { statement, columns } = plainShapes.plain;
 
 /** Where in a writer the columns stand that all tasks of a spec share. */
 interface Mould {
@@ -25,7 +26,7 @@ export function areFresh(tasks: readonly NewTask[]): tasks is readonly FreshTask
     if (task.spec === last) continue;
     last = task.spec;
     const { task: whole } = task;
-    if (shapeOf({ task: whole, payload: whole.payload }) !== "plain") return false;
+    if (whole.durability !== "durable" || !isPlain(whole, whole.payload)) return false;
   }
   return true;
 }
@@ -55,10 +56,10 @@ function write(writer: RowWriter, { task, frame, from, to }: FreshTask): Mould {
   writer.stretch(frame, from, to);
   const rest = writer.length;
   writePayload(writer, undefined);
+  writer.json(specColumn(task));
   // It has not ended.
   writer.int8(undefined);
   writer.int8(undefined);
-  writer.json(specText);
   return { asked, data, rest, end: writer.length };
 }
 

@@ -15,7 +15,7 @@ import type {
 import { defaultQueueSettings } from "../../task/validate.js";
 import { asRead } from "../rules.js";
 import { restored } from "./literals.js";
-import { checkpointOf, type ExtraColumn, type SpecColumn, unsaid } from "./spec-column.js";
+import { checkpointOf, type ExtraColumn, saidIn, type SpecColumn } from "./spec-column.js";
 
 /** What `{task}` selects; big integers come as numbers. */
 export interface TaskRow {
@@ -55,31 +55,21 @@ export interface TaskRow {
 /** Never throws: a column that cannot be decoded is shown as if it had not been given (H6). */
 export function taskOf(row: TaskRow): Task {
   // Not spread into a literal: so wide an object made that way costs 90 us.
-  const task: Task = Object.assign({ id: row.id }, specOf(row), stateOf(row));
+  const said = saidIn(objectOf<SpecColumn>(row.spec) ?? {});
+  const task: Task = Object.assign({ id: row.id }, askedOf(row), said, stateOf(row));
   return asRead(task, row.now);
 }
 
-function specOf(row: TaskRow): Omit<Task, keyof ReturnType<typeof stateOf> | "id"> {
-  const spec = objectOf<SpecColumn>(row.spec) ?? {};
+function askedOf(row: TaskRow) {
   return {
     namespace: shown(row.namespace),
     queue: shown(row.queue),
     type: shown(row.type),
     priority: row.priority as Priority,
     payload: payloadOf(row.payload_type, row.payload),
-    maxRetries: spec.maxRetries ?? unsaid.maxRetries,
-    retry: { ...unsaid.retry, ...objectOr(spec.retry) },
-    runAt: spec.runAt,
-    timeoutMs: spec.timeoutMs ?? unsaid.timeoutMs,
-    groupKey: spec.groupKey ?? "",
-    requiredLabels: objectOr(spec.requiredLabels),
-    tags: Array.isArray(spec.tags) ? spec.tags : [],
     idempotencyKey: shown(row.idempotency_key ?? ""),
     retentionMs: row.retention_ms,
-    traceContext: objectOr(spec.traceContext),
-    durability: spec.durability ?? "durable",
     createdAt: row.created_at,
-    terms: spec.terms,
   };
 }
 
@@ -107,9 +97,6 @@ function stateOf(row: TaskRow) {
     checkpoint: checkpointOf(extra),
   };
 }
-
-const objectOr = <T extends object>(value: T | undefined): T =>
-  (typeof value === "object" && value !== null && !Array.isArray(value) ? value : {}) as T;
 
 const payloadOf = (contentType: string | null, data: Buffer | null): Payload | undefined =>
   data ? { contentType: shown(contentType ?? ""), data } : undefined;

@@ -39,39 +39,94 @@ export const unsaid = {
   timeoutMs: 900_000,
 } as const;
 
-/**
- * Of a task that says nothing but its durability; migration 0014 has one of them as the default.
- */
-export const plainSpecs = { durable: "{}", relaxed: '{"durability":"relaxed"}' } as const;
+/** Of a RELAXED task that says nothing else: the default of migration 0014. */
+export const defaultSpec = '{"durability":"relaxed"}';
+
+/** What tasks of a kind say alike: all but the trace. */
+type Said = Pick<
+  Task,
+  | "maxRetries"
+  | "retry"
+  | "runAt"
+  | "timeoutMs"
+  | "groupKey"
+  | "requiredLabels"
+  | "tags"
+  | "durability"
+  | "terms"
+>;
+
+/** Of the task asked about last: the next one is mostly of its kind. */
+let last: { readonly said: Said; readonly text: string } | undefined;
 
 export function specColumn(task: Task): string {
-  const { requiredLabels, tags, traceContext, durability, terms } = task;
-  const retry = isUnsaid(task.retry) ? undefined : task.retry;
-  const plain =
-    task.maxRetries === unsaid.maxRetries &&
-    retry === undefined &&
-    task.runAt === undefined &&
-    task.timeoutMs === unsaid.timeoutMs &&
-    task.groupKey === "" &&
-    tags.length === 0 &&
-    terms === undefined;
-  if (plain && isEmpty(requiredLabels) && isEmpty(traceContext)) {
-    return plainSpecs[durability];
-  }
+  const { traceContext } = task;
+  if (!last || !isSaidAlike(last.said, task)) last = { said: saidOf(task), text: textOf(task) };
+  return isEmpty(traceContext) ? last.text : withTrace(last.text, traceContext);
+}
+
+const saidOf = (task: Task): Said => ({
+  maxRetries: task.maxRetries,
+  retry: task.retry,
+  runAt: task.runAt,
+  timeoutMs: task.timeoutMs,
+  groupKey: task.groupKey,
+  requiredLabels: task.requiredLabels,
+  tags: task.tags,
+  durability: task.durability,
+  terms: task.terms,
+});
+
+/** False says nothing. */
+const isSaidAlike = (one: Said, other: Said): boolean =>
+  one.maxRetries === other.maxRetries &&
+  one.retry === other.retry &&
+  one.runAt === other.runAt &&
+  one.timeoutMs === other.timeoutMs &&
+  one.groupKey === other.groupKey &&
+  one.requiredLabels === other.requiredLabels &&
+  one.tags === other.tags &&
+  one.durability === other.durability &&
+  one.terms === other.terms;
+
+function textOf({ requiredLabels, tags, durability, ...said }: Said): string {
   const spec: SpecColumn = {
-    maxRetries: task.maxRetries === unsaid.maxRetries ? undefined : task.maxRetries,
-    retry,
-    runAt: task.runAt,
-    timeoutMs: task.timeoutMs === unsaid.timeoutMs ? undefined : task.timeoutMs,
-    groupKey: task.groupKey || undefined,
+    maxRetries: said.maxRetries === unsaid.maxRetries ? undefined : said.maxRetries,
+    retry: isUnsaid(said.retry) ? undefined : said.retry,
+    runAt: said.runAt,
+    timeoutMs: said.timeoutMs === unsaid.timeoutMs ? undefined : said.timeoutMs,
+    groupKey: said.groupKey || undefined,
     requiredLabels: isEmpty(requiredLabels) ? undefined : requiredLabels,
     tags: tags.length === 0 ? undefined : tags,
-    traceContext: isEmpty(traceContext) ? undefined : traceContext,
     durability: durability === "durable" ? undefined : durability,
-    terms,
+    terms: said.terms,
   };
   return JSON.stringify(spec);
 }
+
+function withTrace(text: string, traceContext: Task["traceContext"]): string {
+  const trace = `{"traceContext":${JSON.stringify(traceContext)}`;
+  return text === "{}" ? `${trace}}` : `${trace},${text.slice(1)}`;
+}
+
+/** What such a text says; what it does not say is as in `unsaid`. */
+export function saidIn(spec: SpecColumn): Said & Pick<Task, "traceContext"> {
+  return {
+    maxRetries: spec.maxRetries ?? unsaid.maxRetries,
+    retry: { ...unsaid.retry, ...objectOr(spec.retry) },
+    runAt: spec.runAt,
+    timeoutMs: spec.timeoutMs ?? unsaid.timeoutMs,
+    groupKey: spec.groupKey ?? "",
+    requiredLabels: objectOr(spec.requiredLabels),
+    tags: Array.isArray(spec.tags) ? spec.tags : [],
+    traceContext: objectOr(spec.traceContext),
+    durability: spec.durability ?? "durable",
+    terms: spec.terms,
+  };
+}
+
+const objectOr = <T extends object>(value: T | undefined): T =>
+  (typeof value === "object" && value !== null && !Array.isArray(value) ? value : {}) as T;
 
 const isUnsaid = (retry: RetryPolicy): boolean =>
   retry.initialBackoffMs === unsaid.retry.initialBackoffMs &&

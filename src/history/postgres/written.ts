@@ -35,7 +35,7 @@ export interface Written extends Pick<
   "id" | "namespace" | "queue" | "status" | "run" | "retentionMs"
 > {
   /** Which columns it has. */
-  readonly shape: "relaxed" | "plain";
+  readonly shape: "default" | "plain";
   readonly slab: RowWriter;
   readonly from: number;
   readonly to: number;
