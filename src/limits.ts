@@ -91,7 +91,11 @@ export const limits = Object.freeze({
   purgeBatch: 500,
   slotsMax: 10_000,
   subscriptionsMax: 256,
-  unackedResultsMin: 1_000,
+  /**
+   * So many results of a worker may wait for history, or more of one with many slots: what it ends
+   * while its last acks are on their way, at 20,000 a second and 200 ms.
+   */
+  unackedResultsMin: 4_000,
   unackedResultsPerSlot: 4,
   unackedBytes: 16 * 1024 * 1024,
   outboundBytes: 1024 * 1024,
@@ -202,6 +206,7 @@ const relations: readonly [string, boolean][] = [
   ["an SDK stops retrying before its tombstone ends", limits.submitRetryMs < limits.tombstoneMs],
   ["a submit id is refused before its tombstone ends", limits.submitIdAgeMs < limits.tombstoneMs],
   ["a re-enqueue is refused before its tombstone ends", limits.restoreStaleMs < limits.tombstoneMs],
+  ["one worker's results do not fill the outbox", limits.unackedResultsMin < limits.outboxEntries],
   ["a payload fits a frame", limits.payloadBytes < limits.frameBytes],
   ["a frame fits a message", limits.frameBytes <= limits.messageBytes],
 ];

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { ResultStatus } from "../../gen/drover/v1/task_pb.js";
+import { limits } from "../../src/limits.js";
 import { tokenKey } from "../../src/worker/lease-table.js";
 import type { Outcome } from "../../src/worker/outcome.js";
 import { UnackedResults } from "../../src/worker/results.js";
@@ -26,17 +27,17 @@ describe("results without an ack", () => {
     expect(results.unsent).toBe(253);
   });
 
-  it("fill up at 1,000 or 4 for each slot, or at 16 MiB", () => {
+  it("fill up at 4,000 or 4 for each slot, or at 16 MiB", () => {
     const few = new UnackedResults(10);
-    for (let n = 0; n < 999; n += 1) few.add("id", outcomeOf(`${n}`, 10));
+    for (let n = 0; n < 3_999; n += 1) few.add("id", outcomeOf(`${n}`, 10));
     expect(few.full).toBe(false);
     few.add("id", outcomeOf("last", 10));
     expect(few.full).toBe(true);
     few.ack(ackOf("last", ResultStatus.ACCEPTED), 1);
     expect(few.full).toBe(false);
 
-    const many = new UnackedResults(500);
-    for (let n = 0; n < 1_999; n += 1) many.add("id", outcomeOf(`${n}`, 10));
+    const many = new UnackedResults(1_500);
+    for (let n = 0; n < 5_999; n += 1) many.add("id", outcomeOf(`${n}`, 10));
     expect(many.full).toBe(false);
     many.add("id", outcomeOf("last", 10));
     expect(many.full).toBe(true);
@@ -89,7 +90,7 @@ describe("results without an ack", () => {
     worker.handle("task", () => null);
     await worker.start();
     const stream = await coordinator.nextStream();
-    const names = Array.from({ length: 1_000 }, (_, n) => `${n}`);
+    const names = Array.from({ length: limits.unackedResultsMin }, (_, n) => `${n}`);
     const tokens: Uint8Array[] = [];
     for (let at = 0; at < names.length; at += 200) {
       stream.lease(...names.slice(at, at + 200).map((name) => jsonLease(name, "task")));
@@ -103,7 +104,7 @@ describe("results without an ack", () => {
       await stream.frames.next("offer", (frame) => frame.offer !== undefined);
     }
     expect(lastOffer()).toBe(0);
-    expect(new Set(tokens.map(nameOf)).size).toBe(1_000);
+    expect(new Set(tokens.map(nameOf)).size).toBe(names.length);
     const status = ResultStatus.ACCEPTED;
     stream.send({ acks: tokens.map((leaseToken) => ({ leaseToken, status })) });
     await stream.frames.next("offer", (frame) => frame.offer?.slots === 200);
