@@ -190,11 +190,11 @@ describe("a submit frame is read as protobuf-es and toDraft read it", () => {
       it instanceof AlikeSubmission ? it.shared : undefined,
     );
 
-  it("a stream remembers the last four kinds, however many it has had", () => {
+  it("a stream remembers the last sixteen kinds, however many it has had", () => {
     const kinds = new Kinds();
     const [first] = sharedOf(frameOf("a"), kinds);
     expect(sharedOf(frameOf("b", "a"), kinds)[1]).toBe(first);
-    sharedOf(frameOf("c", "d", "e", "f"), kinds);
+    sharedOf(frameOf(...Array.from({ length: 16 }, (_, n) => `c${n}`)), kinds);
     const [again] = sharedOf(frameOf("a"), kinds);
     expect(again).toBeDefined();
     expect(again).not.toBe(first);

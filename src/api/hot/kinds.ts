@@ -18,7 +18,7 @@ const blobStart = Buffer.from([bytesTag(1), json.length, ...Buffer.from(json), b
 const noBytes = new Uint8Array(0);
 
 /** Beyond so many in a frame, tasks are rather all different. */
-const kindsMax = 4;
+const kindsMax = 16;
 /** What kinds that outlive their frame may take together. */
 const keptBytes = 4 * 1024;
 

@@ -117,6 +117,8 @@ export interface CallSize<T> {
   /** Default: no bound. */
   readonly bytes?: number;
   readonly bytesOf?: (placed: Placed<T>) => number;
+  /** What goes by calls of its own. Default: all of a partition goes together. */
+  readonly parts?: (placed: readonly Placed<T>[]) => readonly (readonly Placed<T>[])[];
 }
 
 /**
@@ -137,11 +139,11 @@ export function inCalls<T>(
     return partition === undefined ? Promise.all(calls) : call(partition, [{ item, index: 0 }], 0);
   }
   for (const [partition, group] of byPartition(items, partitionOf)) {
-    let nth = 0;
-    for (const chunk of inChunks(group, size.items, size.bytesOf, size.bytes)) {
-      calls.push(call(partition, chunk, nth));
-      nth += 1;
-    }
+    const parts = size.parts?.(group) ?? [group];
+    const chunks = parts.flatMap((part) => [
+      ...inChunks(part, size.items, size.bytesOf, size.bytes),
+    ]);
+    for (const [nth, chunk] of chunks.entries()) calls.push(call(partition, chunk, nth));
   }
   return Promise.all(calls);
 }
