@@ -1,10 +1,11 @@
 import { describe, expect, it } from "vitest";
 import type { Transition } from "../../src/broker/broker.js";
 import { recordsOf, togetherIn, TogetherTasks } from "../../src/broker/redis/bundle.js";
+import { outboxKey, partitionKey } from "../../src/broker/redis/keys.js";
 import { packTask, unpackTask } from "../../src/broker/redis/record.js";
 import { packTogether } from "../../src/broker/redis/together.js";
 import type { Task } from "../../src/task/task.js";
-import { failed, ids, type Kit } from "../conformance/broker/kit.js";
+import { done, failed, ids, type Kit } from "../conformance/broker/kit.js";
 import { createSeededRandom } from "../support/seeded-random.js";
 import { createTaskFactory } from "../support/task-factory.js";
 import { completions, keysOf, withKit } from "./bundle-kit.js";
@@ -113,6 +114,47 @@ const askedOf = ({ id, type, queue, payload, tags, traceContext, createdAt, time
 
 const byId = (a: { id: string }, b: { id: string }): number => (a.id < b.id ? -1 : 1);
 const byOutboxId = (a: Transition, b: Transition): number => (a.outboxId! < b.outboxId! ? -1 : 1);
+
+describe("Tasks that come together", () => {
+  it("stand each by itself where their entry of the outbox has too high a number", async () => {
+    await withKit(async (kit, harness) => {
+      const base = partitionKey(harness.prefix, 0);
+      await kit.submitOne(relaxed);
+      // From now on entries count on within a millisecond that is far away.
+      await harness.redis.call("XSETID", outboxKey(base), `${2 ** 42}-40`);
+      const tasks = await kit.submitMany(20, relaxed);
+      expect(await keysOf(harness, "b")).toBe(0);
+      expect(await kit.broker.get(ids(tasks))).toEqual(tasks);
+      expect((await kit.outbox()).slice(1).map(({ task }) => task)).toEqual(tasks);
+      const leases = (await kit.lease(await kit.session(), 21)).slice(1);
+      expect(ids(leases)).toEqual(ids(tasks));
+      const replies = await kit.broker.settle(completions(leases));
+      expect(new Set(replies.map(({ verdict }) => verdict))).toEqual(new Set(["accepted"]));
+    });
+  });
+
+  it("are each refused that comes twice in a call, ended before, or stands there", async () => {
+    await withKit(async (kit, harness) => {
+      const [ended, there, ...fresh] = some(() => relaxed);
+      await kit.submit(ended!);
+      const [lease] = await kit.lease(await kit.session(), 1);
+      await kit.end(lease!, done);
+      await kit.submit(there!);
+      for (const known of [ended!, there!, fresh[7]!]) {
+        const tasks = fresh.map((task) => ({ ...task, id: kit.task().id }));
+        const call = [
+          ...tasks.slice(0, 9),
+          known === fresh[7] ? tasks[3]! : known,
+          ...tasks.slice(9),
+        ];
+        const kinds = (await kit.enqueue(...call)).map(({ kind }) => kind);
+        expect(kinds).toEqual(call.map((_, nth) => (nth === 9 ? "known" : "enqueued")));
+        expect(await keysOf(harness, "b")).toBe(0);
+        expect(await kit.broker.get(ids(tasks))).toEqual(tasks);
+      }
+    });
+  });
+});
 
 describe("Tasks of two bundles", () => {
   it("are told of each by its own where they end in one call, as runs and alone", async () => {

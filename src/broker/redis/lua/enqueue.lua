@@ -107,31 +107,39 @@ local function key_holder(item)
   return expires > now and id
 end
 
-local together = read_together()
+local together, name = read_together(), nil
 if not together then read_each() end
-local recs, keys = read_records(ids)
-local buried = tombs_of(ids, now)
 local refused, is_refused = {}, {}
 -- Where all are plain and told, the outbox gets them as they came.
 local as_came = next(items) == nil
 
--- Looked at once for all; where anything is the matter with one, each is judged alone.
+-- Looked at once for all; where anything is the matter with one, each is judged alone. Their keys
+-- are taken last: nothing is written before that all the rest is known to fit.
+local keys, recs, buried = {}, nil, nil
 local function fit_together()
   as_came = is_told(1)
   if as_came and (room < #ids or room_bytes <= #packed + #ids * 128) then return false end
+  local oldest = times_in(packed, #mould + 1, #ids)
+  if next(tombs_of(ids, now, nil, oldest)) then return false end
   for n = 1, #ids do
     local id = ids[n]
-    if recs[n] or came[id] or buried[id] then return false end
-    came[id] = true
+    if came[id] then return false end
+    came[id], keys[n] = true, RECORDS .. id
   end
   local start = pack(PLAIN_RECORD, record_version, PENDING, plain.flags[1], plain.priority[1], 0, 0)
   local header = sub(mould, MOULD_REST_AT, MOULD_SIZES_AT - 1)
   together = plain_grant(start .. string.rep('\0', 13) .. header)
-  return together and find_lane(plain.lane[1], lanes)
+  if not together or not find_lane(plain.lane[1], lanes) then return false end
+  name = bundle.claim(keys)
+  return name
 end
 if together and not fit_together() then
   together, came = false, {}
   part_all()
+end
+if not together then
+  recs, keys = read_records(ids)
+  buried = tombs_of(ids, now)
 end
 
 local function is_known(item, rec)
@@ -312,16 +320,16 @@ local function admit(item, key, known)
   if item.told then tell(id, rec, t, 0, #item.apart) end
 end
 
-local function admit_together(name_at)
+local function admit_together()
   local shelf = plain_shelf(plain.lane[1], plain.priority[1])
   local start = pack(PLAIN_RECORD, record_version, PENDING, plain.flags[1], plain.priority[1],
     shelf.lane, shelf.queue)
-  bundle.tie(shelf, name_at, start, together, keys, packed, mould, places)
+  bundle.tie(shelf, name, #ids, births_at, start, together, packed, mould, places)
 end
 
 -- Where the outbox could not say by one number where each stands, they stand alone.
 if together and (births_at > 0 or not as_came) then
-  admit_together(as_came and births_at or bundle.next_number())
+  admit_together()
 elseif together then
   together = false
   part_all()

@@ -66,7 +66,7 @@ local function read_run(packed, from)
     local last, is_asked = #asked, kind == UNKNOWN_RUN
     runs[#runs + 1], quiet = run, quiet + run.quiet
     asked[last + 1], asked[last + 2] = is_asked and wanted or '', is_asked and bodies or ''
-    for _ = 1, many do verdicts[#verdicts + 1] = 'a' end
+    verdicts[#verdicts + 1] = string.rep('a', many)
   end
   for i = 1, run and 0 or many do
     local data = ''

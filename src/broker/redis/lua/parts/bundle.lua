@@ -5,13 +5,11 @@
 -- it from its slice first, and of one that waits unties the bundle: from then on each has the
 -- record and the places it would have had.
 --
--- Its name is the birth of its first without the last byte, which is 0; the last byte of the
--- others' births is their place. Tasks that history holds already have no births: a number of the
--- partition's own, smaller than any birth of this time, stands for that of the first. In place of a
--- record each task has a byte that begins none, and its birth or what stands for it.
--- In a flow it stands by its name, at the order of its first, which would stand before it (a name's
--- first byte is above that of any id for long to come), or of the next one, once one has gone
--- alone. Among the leases of a session a slice by that name and the place of its first.
+-- Its name is a number of the partition's own. In place of a record each task has a byte that
+-- begins none, that name, and its place. In a flow it stands by its name, at the order of its
+-- first, which would stand before it (a name's first byte is above that of any id for long to
+-- come), or of the next one, once one has gone alone. Among the leases of a session a slice by that
+-- name and the place of its first.
 --
 -- Of its hash: h as HEADER says, m the mould, o where the body of each starts among the bytes and
 -- where they end, and by the place of its first each slice: how many, a mark for each, and the
@@ -23,6 +21,7 @@
 -- In a body: how many bytes the payload has, and how many of the spec are its own (LONG: said by
 -- four bytes more); these, and the payload.
 local HEADER = '>I2I2I4c12I6I7'
+local NAME = '>I6'
 local TOGETHER, LONG = 32, 255
 local SPLIT_AT, MOULD_REST_AT, MOULD_SIZES_AT, MOULD_SPEC_AT = 6, 32, 123, 129
 local NAMES_FROM = 2 ^ 44
@@ -134,16 +133,19 @@ do
     if by ~= 0 then call('HINCRBY', clock_key(lane), 'b' .. level_of(b), by) end
   end
 
-  -- What stands for the birth of the first where there are none.
-  function bundle.next_number() return (NAMES_FROM + call('HINCRBY', META, 'bn', 1)) * 256 end
+  -- The name of a new bundle of the tasks that have these keys, which say so from now on; false,
+  -- with nothing written, where any of them is there already.
+  function bundle.claim(keys)
+    local name = pack(NAME, NAMES_FROM + call('HINCRBY', META, 'bn', 1))
+    local ref, refs = '\255' .. name, {}
+    for i = 1, #keys do refs[i * 2 - 1], refs[i * 2] = keys[i], ref .. string.char(i - 1) end
+    return call('MSETNX', unpack(refs)) == 1 and name
+  end
 
-  -- Tasks that came together; `offsets`: where each body starts among the bytes, and where they
-  -- end.
-  function bundle.tie(shelf, birth, start, timeout, keys, packed, mould, offsets)
-    local n, name = #keys, sub(pack('>I7', birth), 1, 6)
-    local ref, refs, order = '\255' .. name, {}, shelf.clock.n + 1
-    for i = 1, n do refs[i * 2 - 1], refs[i * 2] = keys[i], ref .. string.char(i - 1) end
-    set_all(refs)
+  -- Tasks that came together; `birth`: of the first, 0: history held them before; `offsets`: where
+  -- each body starts among the bytes, and where they end.
+  function bundle.tie(shelf, name, n, birth, start, timeout, packed, mould, offsets)
+    local order = shelf.clock.n + 1
     call('SET', items_key(name), packed)
     local header = pack(HEADER, n, 0, timeout, start, order, birth)
     call('HSET', key_of(name), 'h', header, 'm', mould, 'o', offsets)

@@ -141,7 +141,7 @@ do
     end
     local run = {
       place = n / 2 + bundle.more, ids = ids, keys = keys, session = session,
-      token = pack('>d', counter) .. secret, quiet = relaxed and many or 0,
+      token = pack('>d', counter) .. secret, quiet = relaxed and many or 0, packed_ids = wanted,
     }
     bundle.more = bundle.more + many - 1
     return run, bodies

@@ -11,18 +11,12 @@ each_call(function() tombs, newest_tomb, marks_of, run_tombs = {}, 0, {}, {} end
 
 local function time_of(id) return (read('>I6', id)) end
 
--- The oldest and the newest time of all these; each read alone would cost more.
-local function times_of(ids)
-  local oldest, newest = 2 ^ 48, 0
-  for from = 1, #ids, 250 do
-    local to = math.min(from + 249, #ids)
-    local many = to - from + 1
-    local times = { read('>' .. string.rep('I6xxxxxxxxxx', many), table.concat(ids, '', from, to)) }
-    times[many + 1] = nil
-    oldest = math.min(oldest, unpack(times))
-    newest = math.max(newest, unpack(times))
-  end
-  return oldest, newest
+-- The oldest and the newest time of some ids that stand one behind another, at most 256; each read
+-- alone would cost more.
+local function times_in(packed, from, many)
+  local times = { read('>' .. string.rep('I6xxxxxxxxxx', many), packed, from) }
+  times[many + 1] = nil
+  return math.min(unpack(times)), math.max(unpack(times))
 end
 
 local function tomb_bucket(now) return math.floor(now / TOMB_BUCKET_MS) end
@@ -86,7 +80,7 @@ local function entomb_run(entry, settled_by, run, now)
   for n, id in ipairs(run.ids) do
     tombs[last + n * 2 - 1], tombs[last + n * 2] = id, name .. string.char(n - 1)
   end
-  local _, newest = times_of(run.ids)
+  local _, newest = times_in(run.packed_ids, 1, #run.ids)
   newest_tomb = math.max(newest_tomb, newest)
   call('HSET', K .. 'oe', ms .. '-' .. number, tomb_bucket(now))
 end
@@ -160,22 +154,35 @@ local function read_tombstone(key, packed, now)
   return (expires > now or is_owed(tomb)) and tomb or nil
 end
 
--- Tombstones by id that are not over at `since`, or else now; the newest of each counts.
-local function tombs_of(ids, now, since)
-  local found, oldest = {}, times_of(ids)
-  local all = own().newest_tomb
-  if all and oldest > all then return found end
-  for _, bucket in ipairs(buckets(now)) do
-    local key = tomb_key(bucket)
-    local may_hold = oldest <= newest_in(bucket)
-    for from = 1, may_hold and #ids or 0, 1000 do
-      local to = math.min(from + 999, #ids)
-      for i, tomb in ipairs(call('HMGET', key, unpack(ids, from, to))) do
-        if tomb then found[ids[from + i - 1]] = read_tombstone(key, tomb, since or now) end
+-- Tombstones by id that are not over at `since`, or else now; the newest of each counts. `oldest`:
+-- the time of the oldest id, where it is known.
+local tombs_of
+do
+  local function oldest_of(ids)
+    local oldest = 2 ^ 48
+    for from = 1, #ids, 250 do
+      local to = math.min(from + 249, #ids)
+      oldest = math.min(oldest, (times_in(table.concat(ids, '', from, to), 1, to - from + 1)))
+    end
+    return oldest
+  end
+
+  function tombs_of(ids, now, since, oldest)
+    local found, all = {}, own().newest_tomb
+    oldest = oldest or oldest_of(ids)
+    if all and oldest > all then return found end
+    for _, bucket in ipairs(buckets(now)) do
+      local key = tomb_key(bucket)
+      local may_hold = oldest <= newest_in(bucket)
+      for from = 1, may_hold and #ids or 0, 1000 do
+        local to = math.min(from + 999, #ids)
+        for i, tomb in ipairs(call('HMGET', key, unpack(ids, from, to))) do
+          if tomb then found[ids[from + i - 1]] = read_tombstone(key, tomb, since or now) end
+        end
       end
     end
+    return found
   end
-  return found
 end
 
 local function tombstone_of(id, now) return tombs_of({ id }, now)[id] end
