@@ -10,16 +10,29 @@ export interface TaskFactory {
   readonly task: (change?: Partial<Task>) => Task;
 }
 
+/** Of tasks of a queue made one behind another, so many are of one millisecond, as in a bulk. */
+const perMs = 16;
+
 /** Ids rise with every task, whatever `now` says. */
 export function createTaskFactory(random: Random, now: () => number): TaskFactory {
   let made = 0;
+  let ms = -1;
+  let last = -1;
   return {
     task(change = {}) {
       const namespace = change.namespace ?? "default";
       const queue = change.queue ?? "default";
       const createdAt = change.createdAt ?? now();
       const readyAt = change.readyAt ?? change.runAt;
-      const id = formTaskId(createdAt + made, slotOfQueue(namespace, queue), random.bytes(8));
+      const slot = slotOfQueue(namespace, queue);
+      if (slot !== last || made === perMs) {
+        ms += 1;
+        made = 0;
+        last = slot;
+      }
+      const bytes = random.bytes(8);
+      bytes[0] = (made << 2) | (bytes[0]! & 3);
+      const id = formTaskId(createdAt + ms, slot, bytes);
       made += 1;
       return {
         ...blank,

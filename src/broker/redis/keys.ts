@@ -14,8 +14,9 @@ import type { Lane } from "../broker.js";
  *                          common, where the body of each starts, what is leased of them
  *   i:name          string these tasks, as they came
  *   p:id  r:id      string payload, result too large for the record;  h:id  checkpoint
- *   x:number        hash   tombstones planted in one stretch of 5 minutes; of tasks that left no
- *                          record they name the entry of the outbox that tells of the end
+ *   x:number        hash   tombstones planted in one stretch of 5 minutes (lua/parts/tomb.lua); of
+ *                          tasks that left no record they name the entry of the outbox that tells
+ *                          of the end
  *   k:name          string holder of an idempotency key
  *   L:lane          zset   references to the lane's flows
  *   W:lane:flow     zset   ready tasks of a flow;  F:lane:flow  its finish tag

@@ -119,8 +119,7 @@ local keys, recs, buried = {}, nil, nil
 local function fit_together()
   as_came = is_told(1)
   if as_came and (room < #ids or room_bytes <= #packed + #ids * 128) then return false end
-  local oldest = times_in(packed, #mould + 1, #ids)
-  if next(tombs_of(ids, now, nil, oldest)) then return false end
+  if next(tombs_of(ids, now, nil, times_in(packed, #mould + 1, #ids))) then return false end
   for n = 1, #ids do
     local id = ids[n]
     if came[id] then return false end

@@ -70,7 +70,7 @@ end
 local function tell_as_came(ids, packed, now)
   local n = #ids
   told_bytes = #packed + n * 128
-  for i = 1, own().watched and n or 0 do news[i] = ids[i] end
+  for i = 1, n do news[i] = ids[i] end
   local entry = write_outbox(n, 'p', packed, now)
   local birth = n > 1 and n <= 256 and birth_of(entry) or 0
   if birth > 0 then told_entry = told_entry .. '/p' end

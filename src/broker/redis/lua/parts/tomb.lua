@@ -2,21 +2,19 @@
 -- a time to live of its own for each would cost more than all else, and forgetting them is one
 -- UNLINK this way. id -> run, when it is forgotten, how the last grant was settled, its token, and
 -- of a task that left no record the place in the outbox that tells of its end; its session. Of
--- those that ended together that stands once, and each says only where, and its place among them.
--- Beside them, and among the partition's numbers that of them all, stands the newest time that an
--- id among them carries: only an older id has to be looked for, and a task that comes for the first
--- time is younger than those that ended.
+-- those that ended together all that stands once. Beside them, and among the partition's numbers
+-- that of them all, stands the newest time that an id among them carries: only an older id has to
+-- be looked for, and a task that comes for the first time is younger than those that ended.
 local tombs, newest_tomb, marks_of, run_tombs
 each_call(function() tombs, newest_tomb, marks_of, run_tombs = {}, 0, {}, {} end)
 
 local function time_of(id) return (read('>I6', id)) end
 
--- The oldest and the newest time of some ids that stand one behind another, at most 256; each read
--- alone would cost more.
+-- Those of some ids that stand one behind another, at most 256; each read alone would cost more.
 local function times_in(packed, from, many)
   local times = { read('>' .. string.rep('I6xxxxxxxxxx', many), packed, from) }
   times[many + 1] = nil
-  return math.min(unpack(times)), math.max(unpack(times))
+  return times
 end
 
 local function tomb_bucket(now) return math.floor(now / TOMB_BUCKET_MS) end
@@ -47,9 +45,13 @@ end
 local IN_OUTBOX = 128
 local FORGET_BUCKETS = 1000
 local PLACE = '>I6I4I2I2'
--- Of one of some whose leases and ends stand one behind another: the name of what they have in
--- common, which the fencing number of the first gives it, and how many it is behind that one.
-local RUN_REF_BYTES = 10
+-- A run: some whose leases and ends stand one behind another. What their tombstones have in common
+-- and their ids stand under a name that the fencing number of the first gives it. By the time that
+-- ids carry stand the names of the runs among which to look for them; where that would be many of
+-- either, by each id the name of its run, and its place there.
+local RUN_NAME_BYTES, RUN_REF_BYTES = 9, 10
+local IDS_PER_TIME, RUNS_PER_TIME = 2, 64
+local function field_of(time) return 't' .. pack('>I6', time) end
 
 -- Those of tasks that ended by one call in the same way, which the entry of this name tells of.
 local function entomb_told(entry, settled_by, ids, runs, tokens, sessions, places, now)
@@ -70,19 +72,45 @@ local function entomb_told(entry, settled_by, ids, runs, tokens, sessions, place
   call('HSET', K .. 'oe', ms .. '-' .. number, tomb_bucket(now))
 end
 
--- Those of tasks of a slice that ended one behind another.
-local function entomb_run(entry, settled_by, run, now)
-  local ms, number, total = string.match(entry, '^(%d+)-(%d+)/(%d+)')
-  local about = pack('>I6I4I2I2', ms, number, total, run.place)
-  local start = pack('>I4dB', 1, now + TOMBSTONE_MS, settled_by + IN_OUTBOX)
-  local name, last = 'r' .. sub(run.token, 1, 8), #tombs + 2
-  tombs[last - 1], tombs[last] = name, start .. run.token .. about .. run.session
-  for n, id in ipairs(run.ids) do
-    tombs[last + n * 2 - 1], tombs[last + n * 2] = id, name .. string.char(n - 1)
+local entomb_run
+do
+  -- Adds this name to those under the times of these ids; nil: they are too many.
+  local function name_run(name, times, key)
+    local fields, seen = {}, {}
+    for _, time in ipairs(times) do
+      if not seen[time] then seen[time], fields[#fields + 1] = true, field_of(time) end
+    end
+    if #fields * IDS_PER_TIME > #times then return nil end
+    local names = call('HMGET', key, unpack(fields))
+    for n, field in ipairs(fields) do
+      names[n] = (tombs[field] or names[n] or '') .. name
+      if #names[n] > RUNS_PER_TIME * RUN_NAME_BYTES then return nil end
+    end
+    for n, field in ipairs(fields) do
+      local last = #tombs
+      tombs[last + 1], tombs[last + 2], tombs[field] = field, names[n], names[n]
+    end
+    tombs.newest_run = math.max(tombs.newest_run or 0, unpack(times))
+    return true
   end
-  local _, newest = times_in(run.packed_ids, 1, #run.ids)
-  newest_tomb = math.max(newest_tomb, newest)
-  call('HSET', K .. 'oe', ms .. '-' .. number, tomb_bucket(now))
+
+  -- Those of tasks of a slice that ended one behind another.
+  function entomb_run(entry, settled_by, run, now)
+    local ms, number, total = string.match(entry, '^(%d+)-(%d+)/(%d+)')
+    local about = pack('>I6I4I2I2', ms, number, total, run.place)
+    local start = pack('>I4dB', 1, now + TOMBSTONE_MS, settled_by + IN_OUTBOX)
+    local tomb = start .. run.token .. about .. run.session
+    local name, packed = 'r' .. sub(run.token, 1, 8), run.packed_ids
+    local times = times_in(packed, 1, #run.ids)
+    local named, last = name_run(name, times, tomb_key(tomb_bucket(now))), #tombs + 2
+    tombs[last - 1] = name
+    tombs[last] = pack('>I4c0', #tomb, tomb) .. (named and packed or '')
+    for n = 1, named and 0 or #run.ids do
+      tombs[last + n * 2 - 1], tombs[last + n * 2] = run.ids[n], name .. string.char(n - 1)
+    end
+    if not named then newest_tomb = math.max(newest_tomb, unpack(times)) end
+    call('HSET', K .. 'oe', ms .. '-' .. number, tomb_bucket(now))
+  end
 end
 
 -- Whether history has yet to learn the end that this place tells of.
@@ -101,12 +129,16 @@ local function is_owed(tomb)
   return marks and string.byte(marks, tomb.place + 1) == 48
 end
 
-local function newest_in(bucket) return tonumber(call('HGET', tomb_key(bucket), 'newest') or -1) end
+-- The newest times that ids carry: of those that stand by themselves, and of those in runs.
+local function newest_in(bucket)
+  local row = call('HMGET', tomb_key(bucket), 'newest', 'newest_run')
+  return tonumber(row[1] or 0), tonumber(row[2] or 0)
+end
 
 -- Of all buckets; they say it themselves where no call has noted it yet.
 local function newest_of_all(now)
   if own().newest_tomb then return own().newest_tomb end
-  local all = -1
+  local all = 0
   for _, bucket in ipairs(buckets(now)) do all = math.max(all, newest_in(bucket)) end
   return all
 end
@@ -114,74 +146,144 @@ end
 -- Before close_numbers.
 local function close_tombs(now)
   if #tombs == 0 then return end
-  local key = tomb_key(tomb_bucket(now))
-  local all = newest_of_all(now)
-  if newest_tomb > all or not own().newest_tomb then
-    own().newest_tomb, own().entombed = math.max(newest_tomb, all), true
+  local key, newest_run = tomb_key(tomb_bucket(now)), tombs.newest_run or 0
+  local all, newest = newest_of_all(now), math.max(newest_tomb, newest_run)
+  if newest > all or not own().newest_tomb then
+    own().newest_tomb, own().entombed = math.max(newest, all), true
   end
   -- Newer than all is newer than those beside it.
-  if newest_tomb > all or newest_tomb > newest_in(tomb_bucket(now)) then
+  local there, run_there = all, all
+  local function needs_look(time) return time > 0 and time <= all end
+  if needs_look(newest_tomb) or needs_look(newest_run) then
+    there, run_there = newest_in(tomb_bucket(now))
+  end
+  if newest_tomb > there then
     tombs[#tombs + 1], tombs[#tombs + 2] = 'newest', digits(newest_tomb)
+  end
+  if newest_run > run_there then
+    tombs[#tombs + 1], tombs[#tombs + 2] = 'newest_run', digits(newest_run)
   end
   call_sliced('HSET', key, tombs)
 end
 
-local function run_tomb(key, name)
-  local known = run_tombs[name] or call('HGET', key, name)
-  run_tombs[name] = known
-  return known
-end
-
--- Nil where it is over: never while history has yet to learn of the end.
-local function read_tombstone(key, packed, now)
-  local nth
-  if #packed == RUN_REF_BYTES then
-    nth = string.byte(packed, RUN_REF_BYTES)
-    packed = run_tomb(key, sub(packed, 1, RUN_REF_BYTES - 1))
-  end
-  local run, expires, settled_by, token, at = read('>I4dBc16', packed)
-  local tomb = { run = run, settled_by = settled_by, token = token }
-  if settled_by >= IN_OUTBOX then
-    local ms, number, total, place, to = read(PLACE, packed, at)
-    tomb.settled_by, tomb.entry = settled_by - IN_OUTBOX, digits(ms) .. '-' .. digits(number)
-    tomb.total, tomb.place, at = total, place, to
-  end
-  if nth then
-    tomb.place = tomb.place + nth
-    tomb.token = pack('>d', read('>d', token) + nth) .. sub(token, 9)
-  end
-  tomb.session = sub(packed, at)
-  return (expires > now or is_owed(tomb)) and tomb or nil
-end
-
--- Tombstones by id that are not over at `since`, or else now; the newest of each counts. `oldest`:
--- the time of the oldest id, where it is known.
-local tombs_of
+local tombs_of, exhume
 do
-  local function oldest_of(ids)
-    local oldest = 2 ^ 48
+  -- False: there is none of this name.
+  local function run_of(key, name)
+    local run = run_tombs[name]
+    if run ~= nil then return run end
+    local row = call('HGET', key, name)
+    if row then
+      local tomb, at = read('>I4c0', row)
+      run = { tomb = tomb, ids = sub(row, at) }
+    end
+    run_tombs[name] = run or false
+    return run_tombs[name]
+  end
+
+  -- The last bytes of an id are those that others do not share.
+  local function place_among(ids, id)
+    local rest, at = sub(id, 9), 0
+    repeat
+      at = string.find(ids, rest, at + 1, true)
+    until not at or (at % 16 == 9 and sub(ids, at - 8, at - 1) == sub(id, 1, 8))
+    return at and (at - 9) / 16
+  end
+
+  -- `nth`: of a run. Nil where it is over: never while history has yet to learn of the end.
+  local function read_tombstone(packed, nth, now)
+    local run, expires, settled_by, token, at = read('>I4dBc16', packed)
+    local tomb = { run = run, settled_by = settled_by, token = token }
+    if settled_by >= IN_OUTBOX then
+      local ms, number, total, place, to = read(PLACE, packed, at)
+      tomb.settled_by, tomb.entry = settled_by - IN_OUTBOX, digits(ms) .. '-' .. digits(number)
+      tomb.total, tomb.place, at = total, place, to
+    end
+    if nth then
+      tomb.place = tomb.place + nth
+      tomb.token = pack('>d', read('>d', token) + nth) .. sub(token, 9)
+    end
+    tomb.session = sub(packed, at)
+    return (expires > now or is_owed(tomb)) and tomb or nil
+  end
+
+  local function read_by_id(key, packed, now)
+    if #packed > RUN_REF_BYTES then return read_tombstone(packed, nil, now) end
+    local run = run_of(key, sub(packed, 1, RUN_NAME_BYTES))
+    return read_tombstone(run.tomb, string.byte(packed, RUN_REF_BYTES), now)
+  end
+
+  -- Calls `take` with each run of these names that has this id, and the place there.
+  local function find_among(key, names, id, take)
+    for at = 1, #names, RUN_NAME_BYTES do
+      local name = sub(names, at, at + RUN_NAME_BYTES - 1)
+      local run = run_of(key, name)
+      local place = run and place_among(run.ids, id)
+      if place then take(run, place, name) end
+    end
+  end
+
+  local function find_in_runs(found, key, ids, times, now)
+    local fields, nth = {}, {}
+    for _, time in ipairs(times) do
+      if not nth[time] then fields[#fields + 1], nth[time] = field_of(time), #fields + 1 end
+    end
+    for from = 1, #fields, 1000 do
+      local to = math.min(from + 999, #fields)
+      for n, names in ipairs(call('HMGET', key, unpack(fields, from, to))) do
+        fields[from + n - 1] = names
+      end
+    end
+    for i, id in ipairs(ids) do
+      find_among(key, fields[nth[times[i]]] or '', id, function(run, place)
+        found[id] = read_tombstone(run.tomb, place, now)
+      end)
+    end
+  end
+
+  local function times_of(ids)
+    local times = {}
     for from = 1, #ids, 250 do
       local to = math.min(from + 249, #ids)
-      oldest = math.min(oldest, (times_in(table.concat(ids, '', from, to), 1, to - from + 1)))
+      local some = times_in(table.concat(ids, '', from, to), 1, to - from + 1)
+      for n = 1, #some do times[from + n - 1] = some[n] end
     end
-    return oldest
+    return times
   end
 
-  function tombs_of(ids, now, since, oldest)
-    local found, all = {}, own().newest_tomb
-    oldest = oldest or oldest_of(ids)
+  -- Tombstones by id that are not over at `since`, or else now; the newest of each counts. `times`:
+  -- those of the ids, where they are known.
+  function tombs_of(ids, now, since, times)
+    local found, all, oldest = {}, own().newest_tomb, 2 ^ 48
+    times = times or times_of(ids)
+    for n = 1, #ids do oldest = math.min(oldest, times[n]) end
     if all and oldest > all then return found end
     for _, bucket in ipairs(buckets(now)) do
       local key = tomb_key(bucket)
-      local may_hold = oldest <= newest_in(bucket)
-      for from = 1, may_hold and #ids or 0, 1000 do
+      local newest, newest_run = newest_in(bucket)
+      if oldest <= newest_run then find_in_runs(found, key, ids, times, since or now) end
+      for from = 1, oldest <= newest and #ids or 0, 1000 do
         local to = math.min(from + 999, #ids)
         for i, tomb in ipairs(call('HMGET', key, unpack(ids, from, to))) do
-          if tomb then found[ids[from + i - 1]] = read_tombstone(key, tomb, since or now) end
+          if tomb then found[ids[from + i - 1]] = read_by_id(key, tomb, since or now) end
         end
       end
     end
     return found
+  end
+
+  -- A task of a later run takes the place of one that ended.
+  function exhume(id, now)
+    for _, bucket in ipairs(buckets(now)) do
+      local key = tomb_key(bucket)
+      call('HDEL', key, id)
+      local names = call('HGET', key, field_of(time_of(id))) or ''
+      find_among(key, names, id, function(run, place, name)
+        local none = string.rep('\0', 16)
+        run.ids = sub(run.ids, 1, place * 16) .. none .. sub(run.ids, place * 16 + 17)
+        call('HSET', key, name, pack('>I4c0', #run.tomb, run.tomb) .. run.ids)
+      end)
+    end
   end
 end
 
@@ -192,11 +294,6 @@ local function plant(id, run, now)
   local known = tombstone_of(id, now)
   if known and known.run >= run then return end
   entomb_as(id, pack(TOMB, run, now + TOMBSTONE_MS, string.rep('\0', 17), ''))
-end
-
--- A task of a later run takes the place of one that ended.
-local function exhume(id, now)
-  for _, bucket in ipairs(buckets(now)) do call('HDEL', tomb_key(bucket), id) end
 end
 
 -- History has learned late of the ends that this entry of the outbox told of: the time of these
