@@ -21,6 +21,15 @@ export interface BulkOrder {
   groups: number;
   /** The group key that they all get instead. */
   group?: string;
+  /** Default: one type, and nothing of their own. */
+  mix?: Mix;
+}
+
+export interface Mix {
+  /** In turns. */
+  types: number;
+  /** What each says of itself beside its payload. */
+  own: "nothing" | "options" | "trace";
 }
 
 /** Starts SDK workers, one for each address; counts begin anew. */
@@ -31,6 +40,8 @@ export interface WorkOrder {
   /** Of each worker. */
   concurrency: number;
   handlerMs: number;
+  /** Those of a mix. Default 1. */
+  types?: number;
   /** Starts of tasks of this group are told apart. */
   group?: string;
 }

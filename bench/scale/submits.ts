@@ -3,11 +3,11 @@ import { systemClock } from "../../src/clock.js";
 import { loadClient } from "../build.js";
 import { percentile } from "../summary.js";
 import { type BulkOrder, nothingSeen, type Order, type Seen } from "./orders.js";
+import { ownOptions, typesOf } from "./mix.js";
 import { now, stamped } from "./stamp.js";
 
 const batch = 500;
 const batchesInFlight = 4;
-const type = "noop";
 const retryMs = 50;
 const retriesMost = 2_000;
 
@@ -36,10 +36,14 @@ export function seenOf(count: number, startedAt: number, us: readonly number[]):
  * A full outbox refuses what comes too fast for history: the producer comes again, as it is told.
  */
 async function submitBatch(client: Client, order: BulkOrder, from: number, count: number) {
+  const { queue, mix } = order;
+  const types = typesOf(mix?.types);
   let items = Array.from({ length: count }, (_, n) => {
     const key = order.group ?? (order.groups > 0 ? `g${(from + n) % order.groups}` : "");
     const grouped = key === "" ? {} : { groupKey: key };
-    return { type, payload: stamped(key), options: { queue: order.queue, ...grouped } };
+    const type = types[(from + n) % types.length]!;
+    const own = mix ? ownOptions(mix.own) : {};
+    return { type, payload: stamped(key), options: { queue, ...grouped, ...own } };
   });
   for (let tries = 0; ; tries += 1) {
     const outcomes = await client.submitMany(items);
@@ -79,7 +83,7 @@ export async function pace(order: Extract<Order, { do: "pace" }>): Promise<Seen>
   const took: number[] = [];
   const one = async (): Promise<void> => {
     const at = now();
-    await client.submit(type, stamped(), { queue: order.queue });
+    await client.submit(typesOf()[0]!, stamped(), { queue: order.queue });
     took.push(now() - at);
   };
   const startedAt = now();

@@ -3,6 +3,7 @@ import { loadWorker } from "../build.js";
 import { percentile } from "../summary.js";
 import { nothingSeen, type Seen, type WorkOrder } from "./orders.js";
 import { markOf, now, type Payload, stampOf } from "./stamp.js";
+import { typesOf } from "./mix.js";
 
 /** Counts what workers start; several may share it. */
 export class Tally {
@@ -82,7 +83,7 @@ export async function startWorkers(order: WorkOrder): Promise<Crew> {
       if (handlerMs > 0) await systemClock.sleep(handlerMs);
       if (concurrency === 1) tally.end();
     };
-    worker.handle("noop", handle, { queue });
+    for (const type of typesOf(order.types)) worker.handle(type, handle, { queue });
     return worker;
   });
   await Promise.all(workers.map((worker) => worker.start()));
