@@ -1,4 +1,11 @@
-import type { EnqueueItem, EnqueueOutcome, Lane, Lease, LeaseRequest } from "../broker/broker.js";
+import type {
+  EnqueueItem,
+  EnqueueOutcome,
+  EnqueueReply,
+  Lane,
+  Lease,
+  LeaseRequest,
+} from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 import { newSpecOf, FreshTask, idOf, type NewTask } from "../task/fresh-task.js";
@@ -91,20 +98,18 @@ export class Enqueuer {
     const lanes = lanesOf(items);
     const only = lanes.length === 1 ? lanes[0] : undefined;
     const eager = only && this.#demand.reserve(only, items.length);
-    let leases: readonly Lease[] | undefined;
-    let outcomes: EnqueueOutcome[];
+    let reply: EnqueueReply | undefined;
     try {
-      const reply = await this.#parts.broker.enqueue(items, eager);
-      for (const births of reply.births) this.#parts.recorder.born(births);
-      leases = reply.leases;
-      outcomes = reply.outcomes;
+      reply = await this.#parts.broker.enqueue(items, eager);
     } finally {
-      if (eager) this.#demand.took(eager, leases);
-      if ((leases?.length ?? 0) < items.length) this.#demand.nudge(lanes);
+      if (eager) this.#demand.took(eager, reply?.leases);
+      if ((reply?.leases.length ?? 0) < items.length) this.#demand.nudge(lanes);
     }
-    // The worker's frame leaves at the end of the turn: the producer's answer is made after that.
-    if (leases.length > 0) await endOfTurn();
-    return outcomes;
+    // The worker's frame leaves at the end of the turn: whoever else is told hears of it after
+    // that.
+    if (reply.leases.length > 0) await endOfTurn();
+    for (const births of reply.births) this.#parts.recorder.born(births);
+    return reply.outcomes;
   }
 }
 

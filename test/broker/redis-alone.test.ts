@@ -96,6 +96,35 @@ describe("a task that comes alone", () => {
     });
   });
 
+  it.each([0, 1, 2, 3] as const)("is counted among those of priority %i", async (priority) => {
+    await withBroker(async ({ broker, submit }) => {
+      const running = async () =>
+        (await broker.counts("default"))
+          .filter(({ status, tasks }) => status === "running" && tasks > 0)
+          .map((count) => [count.priority, count.tasks]);
+      const reply = await submit(factory.task({ priority }));
+      expect(await running()).toEqual([[priority, 1]]);
+      expect(await end(broker, reply)).toBe("accepted");
+      expect(await running()).toEqual([]);
+    });
+  });
+
+  it("is told of by the outbox entry that its answer names", async () => {
+    await withBroker(async ({ broker, redis, submit }) => {
+      const outbox = (await redis.keys("*:ob"))[0]!;
+      const before = await redis.xlen(outbox);
+      const durable = await submit(factory.task({ durability: "durable" }));
+      expect(durable).toMatchObject({ births: [], outcomes: [{ outboxId: undefined }] });
+      const task = factory.task({ durability: "relaxed" });
+      const { births, leases } = await submit(task);
+      expect(leases).toMatchObject([{ task: { id: task.id, payload: task.payload } }]);
+      expect(await redis.xlen(outbox)).toBe(before + 1);
+      const { partition, outboxId } = births[0]!.transitionOf(0);
+      await broker.recorded([{ partition, outboxId: outboxId!, taskId: task.id, version: 1 }]);
+      expect(await redis.xlen(outbox)).toBe(before);
+    });
+  });
+
   it("is granted with the next fencing number, and keeps its place behind those before it", async () => {
     await withBroker(async ({ broker, submit }) => {
       const [first, second, waiting, last] = [1, 2, 3, 4].map(() => factory.task());

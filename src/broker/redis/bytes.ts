@@ -237,10 +237,10 @@ export interface Stretch {
   readonly to: number;
 }
 
-export const stretchOf = (packed: Buffer): Stretch => ({
+export const stretchOf = (packed: Buffer, from = 0): Stretch => ({
   packed,
   view: viewOf(packed),
-  from: 0,
+  from,
   to: packed.length,
 });
 

@@ -9,7 +9,7 @@ import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
 import { isInHistory, ItemPacker, ItemTasks } from "./items.js";
 import { laneText, placeIn } from "./keys.js";
-import { leaseArguments, readLeases } from "./lease.js";
+import { leaseArguments, readAlone, readLeases } from "./lease.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { noBytes } from "./sections.js";
 import { type CallSize, inCalls, type Placed, type Store } from "./store.js";
@@ -51,9 +51,11 @@ async function enqueueChunk(
 ): Promise<void> {
   const { args, births } = enqueueArguments(chunk, store.bundleTasks);
   if (eager) args.push(...leaseArguments(store, eager));
-  const [entry, refused, leased] = asList(
-    await store.scripts.run("enqueue", store.base(partition), args),
-  );
+  const answer = await store.scripts.run("enqueue", store.base(partition), args);
+  // One that was granted alone; see enqueue.lua.
+  const alone = Buffer.isBuffer(answer) ? answer : undefined;
+  const idAt = alone ? 1 + alone[0]! : 0;
+  const [entry, refused, leased] = alone ? [alone.subarray(1, idAt)] : asList(answer);
   const told = asText(entry);
   const born = births && asList(refused).length === 0 ? births : undefined;
   if (born) {
@@ -61,7 +63,8 @@ async function enqueueChunk(
     reply.births.push(new PackedBirths(partition, told, ids, born));
   }
   readOutcomes(chunk, told, asList(refused), born !== undefined, reply.outcomes);
-  if (eager && leased) reply.leases.push(...readLeases(store, eager, leased).leases);
+  if (alone) reply.leases.push(readAlone(store, partition, alone, idAt));
+  else if (eager && leased) reply.leases.push(...readLeases(store, eager, leased).leases);
 }
 
 /**

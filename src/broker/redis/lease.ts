@@ -4,7 +4,7 @@ import type { Task } from "../../task/task.js";
 import { runEnd } from "../../task/times.js";
 import type { Lease, LeaseReply, LeaseRequest } from "../broker.js";
 import { readSlice } from "./bundle.js";
-import { PackedStrings, stretchOf } from "./bytes.js";
+import { PackedStrings, type Stretch, stretchOf } from "./bytes.js";
 import { type Argument, ownStoreId } from "./connection.js";
 import { laneText } from "./keys.js";
 import { readTask, tokenOf } from "./record.js";
@@ -77,11 +77,30 @@ function readGranted(
     const idAt = strings.from;
     strings.step();
     const apart = payloads.size > 0 ? { payload: payloads.get(nth) } : nothingApart;
-    const task = readTask(uuidText(packed, idAt), strings, apart);
-    leases.push(leaseOf(tokenOf(packed, idAt, strings), task, task.startedAt ?? 0));
-    store.fencing.saw(partition, task.fencingToken);
+    leases.push(readGrant(store, partition, idAt, strings, apart));
   }
   return leases;
+}
+
+const idBytes = 16;
+
+/** Of a task that was granted alone: its id stands there, and its record from there to the end. */
+export function readAlone(store: Store, partition: number, packed: Buffer, idAt: number): Lease {
+  return readGrant(store, partition, idAt, stretchOf(packed, idAt + idBytes), nothingApart);
+}
+
+/** Its id stands among the same bytes as its record. */
+function readGrant(
+  store: Store,
+  partition: number,
+  idAt: number,
+  record: Stretch,
+  apart: Apart,
+): Lease {
+  const { packed } = record;
+  const task = readTask(uuidText(packed, idAt), record, apart);
+  store.fencing.saw(partition, task.fencingToken);
+  return leaseOf(tokenOf(packed, idAt, record), task, task.startedAt ?? 0);
 }
 
 /** By turns the head, the mould, the ids and the bodies of a slice. */

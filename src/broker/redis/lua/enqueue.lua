@@ -11,7 +11,7 @@
 --       then payloads apart, and their number before them
 --       then, for the eager half, as lease.lua's ARGV from 1; nothing without it
 -- Returns { outbox entry, refusals: place (from 0), outcome, holder's id; lease.lua's reply or nil
--- }
+-- }, or of a task that was granted alone: length of the outbox entry, entry, id, record
 -- @include base
 -- @include record
 -- @include tomb

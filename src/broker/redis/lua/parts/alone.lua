@@ -29,7 +29,12 @@ local function read_session_alone(at, now)
   return row[2], row[4] and tonumber(row[4])
 end
 
+-- How many of a priority run, among what is noted of a queue.
+local running_cells = { [0] = '0:3', '1:3', '2:3', '3:3' }
+
 -- A new plain task that comes into an empty lane and is granted before it ever stands there.
+-- Answers all in one string, as Redis takes longer over lists in lists than over half of the
+-- commands here.
 local function enqueue_alone()
   local packed, name = ARGV[5], ARGV[2]
   if ARGV[1] ~= '1' or not ARGV[13] or string.byte(packed) < 16 then return nil end
@@ -42,7 +47,7 @@ local function enqueue_alone()
   local mine, place = own(), call('HGET', K .. 'lid', name)
   if not place or not mine.newest_tomb or time_of(id) <= mine.newest_tomb then return nil end
   local lane, queue = string.match(place, '^(%d+):(%d+)$')
-  local now, running = now_ms(), priority .. ':3'
+  local now, running = now_ms(), running_cells[priority]
   local worker, first_end = read_session_alone(at, now)
   local about = call('HMGET', queue_key(queue), 'paused', 'served', running)
   if not worker or about[1] == '1' or call('EXISTS', lane_key(lane)) == 1 then return nil end
@@ -62,14 +67,15 @@ local function enqueue_alone()
     write_outbox(1, 'p', packed, now)
     entry = told_entry
   end
-  call('HSET', queue_key(queue), 'served', (about[2] or 0) + 1, running, (about[3] or 0) + 1)
-  call('HSET', clock_key(lane), 'n', digits(order), 'live', (clock[2] or 0) + 1)
+  call('HSET', queue_key(queue), 'served', digits((about[2] or 0) + 1), running,
+    digits((about[3] or 0) + 1))
+  call('HSET', clock_key(lane), 'n', digits(order), 'live', digits((clock[2] or 0) + 1))
   call('ZADD', held_key(session), digits(deadline), id)
   if not first_end or first_end > deadline then note_first_end(session, deadline) end
   news[1] = id
   close_numbers()
   tell_watchers('t')
-  return { entry, {}, { 'ok', 0, {}, cmsgpack.pack({ id, rec }), {} } }
+  return string.char(#entry) .. entry .. id .. rec
 end
 
 -- A plain task that completes.
@@ -92,8 +98,8 @@ local function settle_alone()
   entomb_told(told_entry, kind, { id }, { run }, { token }, { session }, { 0 }, now)
   close_tombs(now)
   call('DEL', key)
-  call('HINCRBY', queue_key(queue), priority .. ':3', -1)
-  call('HINCRBY', clock_key(lane), 'live', -1)
+  call('HINCRBY', queue_key(queue), running_cells[priority], '-1')
+  call('HINCRBY', clock_key(lane), 'live', '-1')
   close_numbers()
   tell_watchers('t')
   return { told_entry, digits(now), 'a', told_list, {} }
