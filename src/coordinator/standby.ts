@@ -35,11 +35,15 @@ class Pace {
     this.#now += results;
   }
 
-  /** Leases that such a session has room for in no time. */
+  /**
+   * Leases that such a session has room for in no time: of more than its slots, what it ends in a
+   * span at most.
+   */
   most(slots: number, now: number): number {
     if (this.#fast < slots) return 0;
     this.#turnTo(now);
-    return Math.min(slots, this.#now + this.#before);
+    const ended = this.#now + this.#before;
+    return Math.min(ended, 2 * slots, Math.max(slots, Math.floor(ended / 2)));
   }
 
   #turnTo(now: number): void {
@@ -54,9 +58,9 @@ class Pace {
 /**
  * Leases of a session that its worker does not know of: they leave in the turn in which results
  * make room for them, so that it runs them while the store settles those results and grants the
- * next ones. At most as many as the session has slots, of at most a frame's bytes, for at most
- * 50 ms, and only while it ends its tasks so fast that none waits longer than it would have waited
- * for a lease call.
+ * next ones. At most twice as many as the session has slots, of at most a frame's bytes, for at
+ * most 50 ms, and only while it ends its tasks so fast that none waits longer than it would have
+ * waited for a lease call.
  */
 export class Standby {
   readonly #clock: Pick<Clock, "monotonic" | "after">;

@@ -126,7 +126,10 @@ export class WorkerSession implements Session {
    */
   get room(): number {
     if (!this.#takesLeases) return 0;
-    return Math.max(0, this.#left + this.standby.most(this.offer.slots, this.#maxBytes));
+    const { slots } = this.offer;
+    // Those that follow its next results are there: rather few calls for many leases each.
+    if (this.standby.size >= slots) return 0;
+    return Math.max(0, this.#left + this.standby.most(slots, this.#maxBytes));
   }
 
   /** Payload and record bytes that it may be given now. */

@@ -142,7 +142,26 @@ it("keeps nothing while a slow task is among the last ones that ended", async ()
   fellow.finish();
   await world.clock.advance(5);
   expect(fellow.done.has(slow!)).toBe(true);
+  // What stood by before the slow one ended leaves with the next ones that end; nothing follows it.
+  const before = (await running(node)) - slots;
+  fellow.finish(fellow.held.slice(0, slots - 1));
+  await world.clock.advance(5);
+  expect(before).toBeLessThan(slots);
   expect(await running(node)).toBe(slots);
+});
+
+it("keeps twice as many for a worker that ends more in 10 ms, and asks half as often", async () => {
+  const { node, fellow } = await fast(800);
+  let calls: number[] = [];
+  let most = 0;
+  for (let round = 0; round < 20; round += 1) {
+    if (round === 10) calls = asked(node);
+    expect(fellow.finish()).toBe(slots);
+    await world.clock.advance(1);
+    most = Math.max(most, await running(node));
+  }
+  expect(most).toBe(3 * slots);
+  expect(calls).toEqual(Array(5).fill(2 * slots));
 });
 
 it("keeps no more for a worker that is nearly stuck than what it has just ended", async () => {
@@ -156,6 +175,18 @@ it("keeps no more for a worker that is nearly stuck than what it has just ended"
   }
   expect(await running(node)).toBeGreaterThan(slots);
   expect(await running(node)).toBeLessThanOrEqual(slots + 4);
+});
+
+it("keeps no more than its slots for a worker that ends them once in 10 ms", async () => {
+  const { node, fellow } = await fast(400);
+  let most = 0;
+  for (let round = 0; round < 20; round += 1) {
+    expect(fellow.finish()).toBe(slots);
+    await world.clock.advance(10);
+    // It was faster before.
+    if (round >= 5) most = Math.max(most, await running(node));
+  }
+  expect(most).toBe(2 * slots);
 });
 
 it("asks for no more than the free slots where nothing is left to stand by", async () => {
