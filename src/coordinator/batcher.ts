@@ -1,4 +1,4 @@
-import type { Clock } from "../clock.js";
+import type { Clock, Timer } from "../clock.js";
 import { DroverError } from "../errors.js";
 
 export interface BatcherOptions<Item, Reply> {
@@ -12,7 +12,16 @@ export interface BatcherOptions<Item, Reply> {
    */
   maxWaiting: number;
   /** The first one waits for others for so long; left out: for none. */
-  gather?: { readonly clock: Clock; readonly ms: number };
+  gather?: Gather;
+}
+
+export interface Gather {
+  readonly clock: Clock;
+  readonly ms: number;
+  /** So many wait no longer. Default: any number does. */
+  readonly enough?: number;
+  /** Whether there is time for it. Default: always. */
+  readonly may?: () => boolean;
 }
 
 /** Stands in the place of a reply when the batch of that item failed. */
@@ -50,6 +59,7 @@ export class Batcher<Item, Reply> {
   #waiting = 0;
   #inFlight = 0;
   #scheduled = false;
+  #gathering: Timer | undefined;
   #idle: (() => void)[] = [];
 
   constructor(options: BatcherOptions<Item, Reply>) {
@@ -87,6 +97,11 @@ export class Batcher<Item, Reply> {
     return this.#waiting;
   }
 
+  /** What waits does so for company. */
+  get gathering(): boolean {
+    return this.#gathering !== undefined;
+  }
+
   get inFlight(): number {
     return this.#inFlight;
   }
@@ -104,16 +119,29 @@ export class Batcher<Item, Reply> {
   }
 
   #schedule(): void {
+    const gathers = this.#gathers;
+    if (this.#gathering && !gathers) {
+      this.#gathering.cancel();
+      this.#gathering = undefined;
+      this.#scheduled = false;
+    }
     if (this.#scheduled || !this.#mayRun) return;
     this.#scheduled = true;
     const flush = (): void => {
+      this.#gathering = undefined;
       this.#scheduled = false;
       this.#flush();
     };
     const { gather } = this.#options;
-    if (gather) gather.clock.after(gather.ms, flush);
+    if (gather && gathers) this.#gathering = gather.clock.after(gather.ms, flush);
     else if (this.#inFlight === 0) process.nextTick(flush);
     else setImmediate(flush);
+  }
+
+  get #gathers(): boolean {
+    const { gather } = this.#options;
+    if (!gather || this.#waiting >= (gather.enough ?? Infinity)) return false;
+    return gather.may?.() ?? true;
   }
 
   #flush(): void {

@@ -180,6 +180,15 @@ export class Crew {
     return this.sessions.size === 1 || !this.hasFree;
   }
 
+  /** Whether a session has leases standing by for all its slots. */
+  get stocked(): boolean {
+    if (this.sessions.size > standbySessions) return false;
+    for (const { standby, offer } of this.sessions) {
+      if (standby.size > 0 && standby.size >= offer.slots) return true;
+    }
+    return false;
+  }
+
   /** Whether there is reason to ask on behalf of this session. */
   wants(session: WorkerSession): boolean {
     if (session.free > 0) return true;

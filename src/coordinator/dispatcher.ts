@@ -197,6 +197,11 @@ export class Dispatcher implements Demand, NextLeases {
     if (asked) this.#leased(asked, reply, true);
   }
 
+  get stocked(): boolean {
+    for (const crew of this.#crews.values()) if (crew.stocked) return true;
+    return false;
+  }
+
   walk(): void {
     if (this.#riders.size === 0) return;
     const riders = [...this.#riders];

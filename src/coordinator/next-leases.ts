@@ -16,4 +16,6 @@ export interface NextLeases {
   rode(request: LeaseRequest, reply: LeaseReply | undefined): void;
   /** Those that have found no room to ride ask by themselves. */
   walk(): void;
+  /** Whether a session has leases standing by for all its slots, so that no call is urgent. */
+  readonly stocked: boolean;
 }

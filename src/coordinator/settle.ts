@@ -17,6 +17,13 @@ export type OnVerdict = (indexes: readonly number[], verdict: Verdict | undefine
 
 type Outcome = "complete" | "fail" | "timeout" | "release" | "cancel" | "lose";
 
+/**
+ * While no worker is kept waiting by it, results wait so long for others, or for so many: a call of
+ * ten costs the store what one of a hundred does.
+ */
+const gatherMs = 2;
+const gatherMost = 64;
+
 /** Pauses between tries while a store is away, in ms. */
 const retryFirstMs = 100;
 const retryMaxMs = 1_000;
@@ -47,12 +54,14 @@ export class Settler implements SettleDesk {
       maxItems: limits.leaseBatch,
       maxInFlight: (waiting) => (waiting > few ? 2 : 1),
       maxWaiting: limits.pendingSubmits,
+      gather: { clock: parts.clock, ms: gatherMs, enough: gatherMost, may: () => next.stocked },
     });
   }
 
   /** Settlements that are about to be sent, or will be once short calls are answered; or 0. */
   get soon(): number {
-    const { waiting, inFlight } = this.#batch;
+    const { waiting, inFlight, gathering } = this.#batch;
+    if (gathering) return 0;
     const answering = this.#parts.broker.partitions === 1 ? this.#short : 0;
     return inFlight === answering ? waiting : 0;
   }

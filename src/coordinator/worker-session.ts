@@ -127,9 +127,10 @@ export class WorkerSession implements Session {
   get room(): number {
     if (!this.#takesLeases) return 0;
     const { slots } = this.offer;
+    const most = this.standby.most(slots, this.#maxBytes);
     // Those that follow its next results are there: rather few calls for many leases each.
-    if (this.standby.size >= slots) return 0;
-    return Math.max(0, this.#left + this.standby.most(slots, this.#maxBytes));
+    if (this.standby.size >= Math.max(slots, most / 2)) return 0;
+    return Math.max(0, this.#left + most);
   }
 
   /** Payload and record bytes that it may be given now. */

@@ -55,6 +55,35 @@ describe("what is pushed", () => {
     expect(gathered).toEqual([[1, 2]]);
   });
 
+  it("waits for company no longer than there is time for it, or until there is enough", async () => {
+    const clock = createManualClock();
+    const gathered: number[][] = [];
+    let may = true;
+    const batcher = new Batcher<number, number>({
+      run: async (items) => (gathered.push(items), items),
+      maxItems: 10,
+      maxInFlight: 2,
+      maxWaiting: 100,
+      gather: { clock, ms: 25, enough: 3, may: () => may },
+    });
+    const few = batcher.pushAll([1, 2]);
+    await clock.advance(10);
+    expect(batcher.gathering).toBe(true);
+    const enough = batcher.push(3);
+    expect(batcher.gathering).toBe(false);
+    await Promise.all([few, enough]);
+    expect(gathered).toEqual([[1, 2, 3]]);
+
+    const first = batcher.push(4);
+    may = false;
+    const hurried = batcher.push(5);
+    await Promise.all([first, hurried, batcher.push(6)]);
+    expect(gathered.slice(1).flat()).toEqual([4, 5, 6]);
+    await clock.advance(25);
+    expect(gathered.flat()).toHaveLength(6);
+    await batcher.drained();
+  });
+
   it("in groups larger than a call is split, and still answered as a whole", async () => {
     const { batcher, batches } = doubler(3);
     const [first, second] = await Promise.all([

@@ -72,6 +72,38 @@ function asked(node: Node): number[] {
   return calls;
 }
 
+/** Leases granted from now on. */
+function granted(node: Node): () => number {
+  const { broker } = node;
+  let sum = 0;
+  const lease = broker.lease.bind(broker);
+  const settleAndLease = broker.settleAndLease.bind(broker);
+  broker.lease = async (request) => {
+    const reply = await lease(request);
+    sum += reply.leases.length;
+    return reply;
+  };
+  broker.settleAndLease = async (settlements, request) => {
+    const both = await settleAndLease(settlements, request);
+    sum += both.leased?.leases.length ?? 0;
+    return both;
+  };
+  return () => sum;
+}
+
+/** Settlements of each call from now on. */
+function settledAt({ broker }: Node): number[] {
+  const calls: number[] = [];
+  const settle = broker.settle.bind(broker);
+  const settleAndLease = broker.settleAndLease.bind(broker);
+  broker.settle = (settlements) => (calls.push(settlements.length), settle(settlements));
+  broker.settleAndLease = (settlements, request) => {
+    calls.push(settlements.length);
+    return settleAndLease(settlements, request);
+  };
+  return calls;
+}
+
 async function openAt(
   node: Node,
   worker = world.worker(),
@@ -94,6 +126,13 @@ async function fast(tasks: number): Promise<{ node: Node; ids: string[]; fellow:
   await world.until("leased", () => fellow.held.length === slots);
   while ((await running(node)) < 2 * slots) await world.clock.advance(1);
   return { node, ids, fellow };
+}
+
+/** How many stand by for one that `fast` has made. */
+function standingAt(node: Node, fellow: Watched): () => number {
+  const more = granted(node);
+  const before = fellow.worker.leases.length - slots;
+  return () => more() - (fellow.worker.leases.length - before);
 }
 
 const idsOf = (leases: readonly Lease[]): string[] => leases.map(({ task }) => task.id);
@@ -150,18 +189,72 @@ it("keeps nothing while a slow task is among the last ones that ended", async ()
   expect(await running(node)).toBe(slots);
 });
 
-it("keeps twice as many for a worker that ends more in 10 ms, and asks half as often", async () => {
+it("keeps what a worker ends in 10 ms, and asks seldom for many", async () => {
   const { node, fellow } = await fast(800);
+  const standing = standingAt(node, fellow);
   let calls: number[] = [];
   let most = 0;
-  for (let round = 0; round < 20; round += 1) {
-    if (round === 10) calls = asked(node);
+  for (let round = 0; round < 60; round += 1) {
+    if (round === 20) calls = asked(node);
     expect(fellow.finish()).toBe(slots);
     await world.clock.advance(1);
-    most = Math.max(most, await running(node));
+    most = Math.max(most, standing());
   }
-  expect(most).toBe(3 * slots);
-  expect(calls).toEqual(Array(5).fill(2 * slots));
+  expect(most).toBeGreaterThan(5 * slots);
+  expect(most).toBeLessThanOrEqual(10 * slots);
+  expect(calls.length).toBeLessThanOrEqual(16);
+  expect(Math.min(...calls)).toBeGreaterThanOrEqual(2 * slots);
+});
+
+it("keeps no more than 128, however many a worker of few slots ends", async () => {
+  const { node, fellow } = await fast(3_000);
+  const standing = standingAt(node, fellow);
+  let most = 0;
+  for (let round = 0; round < 40; round += 1) {
+    for (let n = 0; n < 6; n += 1) expect(fellow.finish()).toBeLessThanOrEqual(slots);
+    await world.clock.advance(1);
+    most = Math.max(most, standing());
+  }
+  expect(most).toBeGreaterThan(64);
+  expect(most).toBeLessThanOrEqual(128);
+});
+
+it("keeps some for a worker of one slot, once eight results in a row came soon", async () => {
+  const node = await world.node();
+  await world.submit(node, ...Array.from({ length: 100 }, () => draft()));
+  const fellow = new Watched(world.worker());
+  await world.open(node, fellow.worker, { offer: offer(1) });
+  for (let ended = 0; ended < 8; ended += 1) {
+    await world.until("leased", () => fellow.held.length === 1);
+    expect(await running(node)).toBe(1);
+    expect(fellow.finish()).toBe(0);
+  }
+  await world.until("leased", () => fellow.held.length === 1);
+  for (let round = 0; round < 30; round += 1) {
+    fellow.finish();
+    await world.clock.advance(1);
+  }
+  expect(await running(node)).toBeGreaterThan(5);
+  expect(fellow.finish()).toBe(1);
+  expect(fellow.mostHeld).toBe(1);
+});
+
+it("settles results together while nobody waits for more, and at once where somebody does", async () => {
+  const { node, fellow } = await fast(800);
+  const settled = settledAt(node);
+  for (let round = 0; round < 40; round += 1) {
+    expect(fellow.finish()).toBe(slots);
+    await world.clock.advance(1);
+  }
+  expect(Math.max(...settled)).toBeGreaterThanOrEqual(2 * slots);
+  expect(Math.max(...settled)).toBeLessThanOrEqual(4 * slots);
+  await world.clock.advance(2 * standbyMs);
+  // What stood by went back, and none follows for a while.
+  expect(await running(node)).toBe(slots);
+  settled.length = 0;
+  expect(fellow.finish(fellow.held.slice(0, 3))).toBe(0);
+  await world.clock.advance(1);
+  expect(settled).toEqual([3]);
 });
 
 it("keeps no more for a worker that is nearly stuck than what it has just ended", async () => {
