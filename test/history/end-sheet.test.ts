@@ -67,7 +67,6 @@ const shown = async (history: History, list: readonly Told[]) => {
 
 test("takes what is plain, whole and completed, and tells it as it came", () => {
   let taken = 0;
-  let full = 0;
   const completed = changes.map((change) => ({
     ...change,
     status: "completed" as const,
@@ -87,7 +86,6 @@ test("takes what is plain, whole and completed, and tells it as it came", () => 
         expect(specColumn(told.task)).not.toBe(defaultSpec);
         sheet = real.sheets!.create(durability);
         kept = [];
-        full += 1;
         judged = sheet.take(told);
         expect(judged).toBe("taken");
       }
@@ -109,7 +107,20 @@ test("takes what is plain, whole and completed, and tells it as it came", () => 
   });
   fc.assert(property, { numRuns: 100 });
   expect(taken).toBeGreaterThan(30);
-  expect(full).toBeGreaterThan(3);
+});
+
+test("takes tasks with specs of their own, and after one of them those without", () => {
+  const own: Partial<Task> = { maxRetries: 9, traceContext: { traceparent: "t" } };
+  const sheet = real.sheets!.create("relaxed");
+  expect(sheet.take(ended())).toBe("taken");
+  expect(sheet.take(ended(own))).toBe("full");
+  expect(sheet.take(ended())).toBe("taken");
+  const next = real.sheets!.create("relaxed");
+  const list = [ended(own), ended(), ended(own)];
+  expect(list.map((told) => next.take(told))).toEqual(["taken", "taken", "taken"]);
+  expect(list.map((_, nth) => plain(next.toldOf(nth).task))).toEqual(
+    list.map(({ task }) => plain(task)),
+  );
 });
 
 test("refuses an end that is no row of its own, or not all of it", () => {

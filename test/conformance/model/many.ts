@@ -3,7 +3,7 @@ import { expect } from "vitest";
 import type { Settlement } from "../../../src/broker/broker.js";
 import { command, indexes, pick, sessionIds, type Step } from "./command.js";
 import { runningOf } from "./grants.js";
-import type { ReferenceBroker } from "./reference.js";
+import { followOutbox } from "./outbox-order.js";
 
 const shown = Buffer.from('{"ok":true}');
 
@@ -81,18 +81,3 @@ const oddOnes: Record<string, (items: Item[], odd: Item) => void> = {
     odd.settlement = { kind: "release", token, sessionId, delayMs: 0 };
   },
 };
-
-/** A call may tell of what it settled in another order than it was asked. */
-function followOutbox(
-  model: ReferenceBroker,
-  before: number,
-  outboxIds: readonly (string | undefined)[],
-): void {
-  const placeOf = (id: string): number => Number(id.slice(id.lastIndexOf("/") + 1));
-  const places = outboxIds.filter((id) => id !== undefined).map(placeOf);
-  const told = model.outbox.splice(before);
-  expect(told).toHaveLength(places.length);
-  const inOrder = told.map((entry, nth) => ({ entry, place: places[nth]! }));
-  inOrder.sort((a, b) => a.place - b.place);
-  model.outbox.push(...inOrder.map(({ entry }) => entry));
-}
