@@ -189,5 +189,5 @@ function tooLong(holder: string): DroverError {
 
 export const outboxFull = (): DroverError =>
   new DroverError("outbox_full", "history is behind and the outbox is full", {
-    retryAfterMs: 2_000,
+    retryAfterMs: 250,
   });
