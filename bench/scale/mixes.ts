@@ -6,7 +6,7 @@ import { type Measured, rateRow, Stack } from "./stack.js";
 const figure = "submit in bulk to last ack";
 const limitMs = 120_000;
 const alike = "all alike";
-const mixes: Readonly<Record<string, Mix>> = {
+const loads: Readonly<Record<string, Mix>> = {
   [alike]: { types: 1, own: "nothing" },
   "4 types in turns": { types: 4, own: "nothing" },
   "16 types in turns": { types: 16, own: "nothing" },
@@ -22,7 +22,7 @@ const bounds: Readonly<Record<string, number>> = {
 };
 
 /** What an application submits is seldom as alike as what a benchmark does. */
-export const mixed: ScaleRun = {
+export const mixes: ScaleRun = {
   name: "mixes",
   about: "What do tasks cost that are not all alike?",
 
@@ -53,13 +53,13 @@ export const mixed: ScaleRun = {
       };
       // The first round shows the code to the compilers.
       for (let round = 0; round <= rounds; round += 1) {
-        for (const [load, mix] of Object.entries(mixes)) {
+        for (const [load, mix] of Object.entries(loads)) {
           const row = rateRow(load, figure, await endToEnd(mix));
           if (round > 0) rows.push(row);
         }
         say(`mixes: round ${round} of ${rounds}`);
       }
-      await stack.verify(queue, tasks * (rounds + 1) * Object.keys(mixes).length);
+      await stack.verify(queue, tasks * (rounds + 1) * Object.keys(loads).length);
     } finally {
       await stack.stop();
     }

@@ -10,13 +10,13 @@ import { backlog } from "./backlog.js";
 import { coordinators } from "./coordinators.js";
 import { groups } from "./groups.js";
 import { handlers } from "./handlers.js";
-import { mixed } from "./mixes.js";
+import { mixes } from "./mixes.js";
 import { formatNumber, type RunResult, type ScaleResults, scaleReport } from "./report.js";
 import type { ScaleRun } from "./scale-run.js";
 import { streams } from "./streams-run.js";
 import { unary } from "./unary.js";
 
-const all: readonly ScaleRun[] = [backlog, groups, streams, coordinators, handlers, unary, mixed];
+const all: readonly ScaleRun[] = [backlog, groups, streams, coordinators, handlers, unary, mixes];
 
 interface Flags {
   runs: string;

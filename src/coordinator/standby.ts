@@ -6,8 +6,8 @@ import type { Held } from "./worker-session.js";
 const fastMin = 8;
 /**
  * So many may stand by, or twice a session's slots. A worker of few slots runs little between two
- * frames, and the store's calls would be for as little: with one slot it ends 4.7 times as many
- * tasks of no duration so, with 10 slots 3 times.
+ * frames, and the store's calls would be for as little: with one slot it ends 4 times as many
+ * tasks of no duration so, with 10 slots 2.4 times.
  */
 const standbyMost = 128;
 /** A result that comes so soon after the delivery of its lease, in ms, is of a fast task. */

@@ -25,7 +25,8 @@ it("tells lanes and priorities apart, and keeps the order of each", () => {
   ];
   const all = placed(mixed(enough, ...kinds, { type: "a" }).map(task));
   const parts = byFlow(all, enough);
-  expect(parts.map(({ length }) => length)).toEqual([2 * enough, enough, enough, enough]);
+  expect(parts.map(({ length }) => length)).toEqual([enough, 2 * enough, enough, enough]);
+  expect(parts[0]![0]!.item.task.priority).toBe(3);
   expect(parts.flat().toSorted((a, b) => a.index - b.index)).toEqual(all);
   for (const part of parts) {
     const places = part.map(({ index }) => index);
@@ -40,6 +41,11 @@ it("leaves those of few together, and all where there is one lane", () => {
   expect(byFlow(one, enough)).toEqual([one]);
   const some = placed([...mixed(enough, { type: "a" }), { type: "b" }, { type: "c" }].map(task));
   expect(byFlow(some, enough)).toEqual([some.slice(0, enough), some.slice(enough)]);
+  // One of a higher priority among the few is not kept waiting by the many.
+  const urgent = placed(
+    [...mixed(enough, { type: "a" }), { type: "b", priority: 3 as const }].map(task),
+  );
+  expect(byFlow(urgent, enough)).toEqual([urgent.slice(enough), urgent.slice(0, enough)]);
 });
 
 it("tasks of several lanes that come by turns stand in a bundle for each", async () => {

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, expect, it } from "vitest";
-import type { Lease, LeaseRequest } from "../../src/broker/broker.js";
+import type { Lease } from "../../src/broker/broker.js";
 import { restMs, standbyMs } from "../../src/coordinator/standby.js";
 import { limits } from "../../src/limits.js";
-import { bytesKey } from "../../src/short-text.js";
 import { type SessionOwner, WorkerSession } from "../../src/coordinator/worker-session.js";
+import { callsOf, fast, openAt, running, slots, type Watched } from "./fellow.js";
 import { createWorld, draft, FakeWorker, type Node, offer, type World } from "./world.js";
 
 let world: World;
@@ -14,131 +14,10 @@ afterEach(async () => {
   await world.stop();
 });
 
-const slots = 10;
-
-/** What runs at this worker, and what stands by for anybody. */
-class Watched {
-  readonly done = new Set<Lease>();
-  readonly worker: FakeWorker;
-  mostHeld = 0;
-
-  constructor(worker: FakeWorker) {
-    this.worker = worker;
-    const send = worker.send.bind(worker);
-    worker.send = (frame) => {
-      send(frame);
-      this.mostHeld = Math.max(this.mostHeld, this.held.length);
-    };
-  }
-
-  get held(): Lease[] {
-    return this.worker.leases.filter((lease) => !this.done.has(lease));
-  }
-
-  /** These, or all that it holds, in one frame; says how many came in the same turn. */
-  finish(leases = this.held): number {
-    const { worker } = this;
-    const before = worker.leases.length;
-    for (const lease of leases) this.done.add(lease);
-    const outcome = { kind: "success", result: undefined } as const;
-    worker.frame({ results: leases.map(({ token }) => ({ key: bytesKey(token), outcome })) });
-    return worker.leases.length - before;
-  }
-}
-
-async function running(node: Node): Promise<number> {
-  const counts = await world.wait("counts", node.broker.counts("default"));
-  return counts
-    .filter(({ status }) => status === "running")
-    .reduce((sum, { tasks }) => sum + tasks, 0);
-}
-
-/** Slots of each lease call from now on. */
-function asked(node: Node): number[] {
-  const { broker } = node;
-  const slotsOf = (request: LeaseRequest) =>
-    request.sessions.reduce((sum, session) => sum + session.slots, 0);
-  const calls: number[] = [];
-  const lease = broker.lease.bind(broker);
-  const settleAndLease = broker.settleAndLease.bind(broker);
-  broker.lease = (request) => {
-    calls.push(slotsOf(request));
-    return lease(request);
-  };
-  broker.settleAndLease = (settlements, request) => {
-    calls.push(slotsOf(request));
-    return settleAndLease(settlements, request);
-  };
-  return calls;
-}
-
-/** Leases granted from now on. */
-function granted(node: Node): () => number {
-  const { broker } = node;
-  let sum = 0;
-  const lease = broker.lease.bind(broker);
-  const settleAndLease = broker.settleAndLease.bind(broker);
-  broker.lease = async (request) => {
-    const reply = await lease(request);
-    sum += reply.leases.length;
-    return reply;
-  };
-  broker.settleAndLease = async (settlements, request) => {
-    const both = await settleAndLease(settlements, request);
-    sum += both.leased?.leases.length ?? 0;
-    return both;
-  };
-  return () => sum;
-}
-
-/** Settlements of each call from now on. */
-function settledAt({ broker }: Node): number[] {
-  const calls: number[] = [];
-  const settle = broker.settle.bind(broker);
-  const settleAndLease = broker.settleAndLease.bind(broker);
-  broker.settle = (settlements) => (calls.push(settlements.length), settle(settlements));
-  broker.settleAndLease = (settlements, request) => {
-    calls.push(settlements.length);
-    return settleAndLease(settlements, request);
-  };
-  return calls;
-}
-
-async function openAt(
-  node: Node,
-  worker = world.worker(),
-  held: readonly Lease[] = [],
-): Promise<Watched> {
-  const watched = new Watched(worker);
-  const heldTokens = held.map(({ token }) => token);
-  await world.open(node, worker, { offer: offer(slots), heldTokens });
-  return watched;
-}
-
-/** A worker that has been fast, with a full standby behind it. */
-async function fast(tasks: number): Promise<{ node: Node; ids: string[]; fellow: Watched }> {
-  const node = await world.node();
-  const drafts = Array.from({ length: tasks }, () => draft());
-  const ids = await world.submit(node, ...drafts);
-  const fellow = await openAt(node);
-  await world.until("leased", () => fellow.held.length === slots);
-  fellow.finish();
-  await world.until("leased", () => fellow.held.length === slots);
-  while ((await running(node)) < 2 * slots) await world.clock.advance(1);
-  return { node, ids, fellow };
-}
-
-/** How many stand by for one that `fast` has made. */
-function standingAt(node: Node, fellow: Watched): () => number {
-  const more = granted(node);
-  const before = fellow.worker.leases.length - slots;
-  return () => more() - (fellow.worker.leases.length - before);
-}
-
 const idsOf = (leases: readonly Lease[]): string[] => leases.map(({ task }) => task.id);
 
 it("sends the next leases in the turn in which results make room, and never more than slots", async () => {
-  const { node, ids, fellow } = await fast(100);
+  const { node, ids, fellow } = await fast(world, 100);
   while (fellow.done.size < 100) {
     const left = 100 - fellow.worker.leases.length;
     expect(fellow.finish()).toBe(Math.min(left, slots));
@@ -148,11 +27,11 @@ it("sends the next leases in the turn in which results make room, and never more
   expect(idsOf(fellow.worker.leases)).toEqual(ids);
   await world.until("acked", () => fellow.worker.acks.length === 100);
   expect(fellow.worker.acks.every(({ verdict }) => verdict === "accepted")).toBe(true);
-  expect(await running(node)).toBe(0);
+  expect(await running(world, node)).toBe(0);
 });
 
 it("sends only as many as there is room for, in their order", async () => {
-  const { ids, fellow } = await fast(100);
+  const { ids, fellow } = await fast(world, 100);
   expect(fellow.finish(fellow.held.slice(0, 3))).toBe(3);
   expect(fellow.held).toHaveLength(slots);
   expect(idsOf(fellow.worker.leases)).toEqual(ids.slice(0, 2 * slots + 3));
@@ -161,131 +40,38 @@ it("sends only as many as there is room for, in their order", async () => {
 it("keeps nothing for a worker that is slow", async () => {
   const node = await world.node();
   await world.submit(node, ...Array.from({ length: 60 }, () => draft()));
-  const fellow = await openAt(node);
+  const fellow = await openAt(world, node);
   for (let round = 0; round < 4; round += 1) {
     await world.until("leased", () => fellow.held.length === slots);
     await world.clock.advance(30);
-    expect(await running(node)).toBe(slots);
+    expect(await running(world, node)).toBe(slots);
     fellow.finish();
   }
 });
 
 it("keeps nothing while a slow task is among the last ones that ended", async () => {
-  const { node, fellow } = await fast(200);
+  const { node, fellow } = await fast(world, 200);
   const [slow] = fellow.held;
   for (let round = 0; round < 8; round += 1) {
     fellow.finish(fellow.held.filter((lease) => lease !== slow));
     await world.clock.advance(5);
   }
-  expect(await running(node)).toBeGreaterThan(slots);
+  expect(await running(world, node)).toBeGreaterThan(slots);
   fellow.finish();
   await world.clock.advance(5);
   expect(fellow.done.has(slow!)).toBe(true);
   // What stood by before the slow one ended leaves with the next ones that end; nothing follows it.
-  const before = (await running(node)) - slots;
+  const before = (await running(world, node)) - slots;
   fellow.finish(fellow.held.slice(0, slots - 1));
   await world.clock.advance(5);
   expect(before).toBeLessThan(slots);
-  expect(await running(node)).toBe(slots);
-});
-
-it("keeps what a worker ends in 10 ms, and asks seldom for many", async () => {
-  const { node, fellow } = await fast(800);
-  const standing = standingAt(node, fellow);
-  let calls: number[] = [];
-  let most = 0;
-  for (let round = 0; round < 60; round += 1) {
-    if (round === 20) calls = asked(node);
-    expect(fellow.finish()).toBe(slots);
-    await world.clock.advance(1);
-    most = Math.max(most, standing());
-  }
-  expect(most).toBeGreaterThan(5 * slots);
-  expect(most).toBeLessThanOrEqual(10 * slots);
-  expect(calls.length).toBeLessThanOrEqual(16);
-  expect(Math.min(...calls)).toBeGreaterThanOrEqual(2 * slots);
-});
-
-it("keeps no more than 128, however many a worker of few slots ends", async () => {
-  const { node, fellow } = await fast(3_000);
-  const standing = standingAt(node, fellow);
-  let most = 0;
-  for (let round = 0; round < 40; round += 1) {
-    for (let n = 0; n < 6; n += 1) expect(fellow.finish()).toBeLessThanOrEqual(slots);
-    await world.clock.advance(1);
-    most = Math.max(most, standing());
-  }
-  expect(most).toBeGreaterThan(64);
-  expect(most).toBeLessThanOrEqual(128);
-});
-
-it("keeps some for a worker of one slot, once eight results in a row came soon", async () => {
-  const node = await world.node();
-  await world.submit(node, ...Array.from({ length: 100 }, () => draft()));
-  const fellow = new Watched(world.worker());
-  await world.open(node, fellow.worker, { offer: offer(1) });
-  for (let ended = 0; ended < 8; ended += 1) {
-    await world.until("leased", () => fellow.held.length === 1);
-    expect(await running(node)).toBe(1);
-    expect(fellow.finish()).toBe(0);
-  }
-  await world.until("leased", () => fellow.held.length === 1);
-  for (let round = 0; round < 30; round += 1) {
-    fellow.finish();
-    await world.clock.advance(1);
-  }
-  expect(await running(node)).toBeGreaterThan(5);
-  expect(fellow.finish()).toBe(1);
-  expect(fellow.mostHeld).toBe(1);
-});
-
-it("settles results together while nobody waits for more, and at once where somebody does", async () => {
-  const { node, fellow } = await fast(800);
-  const settled = settledAt(node);
-  for (let round = 0; round < 40; round += 1) {
-    expect(fellow.finish()).toBe(slots);
-    await world.clock.advance(1);
-  }
-  expect(Math.max(...settled)).toBeGreaterThanOrEqual(2 * slots);
-  expect(Math.max(...settled)).toBeLessThanOrEqual(4 * slots);
-  await world.clock.advance(2 * standbyMs);
-  // What stood by went back, and none follows for a while.
-  expect(await running(node)).toBe(slots);
-  settled.length = 0;
-  expect(fellow.finish(fellow.held.slice(0, 3))).toBe(0);
-  await world.clock.advance(1);
-  expect(settled).toEqual([3]);
-});
-
-it("keeps no more for a worker that is nearly stuck than what it has just ended", async () => {
-  const { node, fellow } = await fast(200);
-  await world.clock.advance(2 * standbyMs + restMs);
-  expect(await running(node)).toBe(slots);
-  for (let n = 0; n < 3 * slots; n += 1) {
-    // One slot of them moves.
-    fellow.finish(fellow.held.slice(-1));
-    await world.clock.advance(5);
-  }
-  expect(await running(node)).toBeGreaterThan(slots);
-  expect(await running(node)).toBeLessThanOrEqual(slots + 4);
-});
-
-it("keeps no more than its slots for a worker that ends them once in 10 ms", async () => {
-  const { node, fellow } = await fast(400);
-  let most = 0;
-  for (let round = 0; round < 20; round += 1) {
-    expect(fellow.finish()).toBe(slots);
-    await world.clock.advance(10);
-    // It was faster before.
-    if (round >= 5) most = Math.max(most, await running(node));
-  }
-  expect(most).toBe(2 * slots);
+  expect(await running(world, node)).toBe(slots);
 });
 
 it("asks for no more than the free slots where nothing is left to stand by", async () => {
   const node = await world.node();
-  const fellow = await openAt(node);
-  const calls = asked(node);
+  const fellow = await openAt(world, node);
+  const calls = callsOf(node).asked;
   for (let round = 0; round < 10; round += 1) {
     await world.submit(node, draft(), draft());
     await world.until("leased", () => fellow.held.length === 2);
@@ -296,8 +82,8 @@ it("asks for no more than the free slots where nothing is left to stand by", asy
 });
 
 it("gives back what could not be sent in 50 ms: uncharged, at once, in its order, to whoever is idle", async () => {
-  const { node, ids, fellow } = await fast(4 * slots);
-  const idle = await openAt(node);
+  const { node, ids, fellow } = await fast(world, 4 * slots);
+  const idle = await openAt(world, node);
   await world.until("the rest", () => idle.held.length === slots);
   expect(idsOf(idle.held)).toEqual(ids.slice(3 * slots));
   idle.finish();
@@ -312,28 +98,28 @@ it("gives back what could not be sent in 50 ms: uncharged, at once, in its order
 });
 
 it("keeps nothing for a while after leases went back", async () => {
-  const { node, fellow } = await fast(400);
+  const { node, fellow } = await fast(world, 400);
   await world.clock.advance(2 * standbyMs);
-  expect(await running(node)).toBe(slots);
+  expect(await running(world, node)).toBe(slots);
   const restsUntil = world.clock.monotonic() + restMs - 2 * standbyMs;
   let rounds = 0;
   for (; world.clock.monotonic() < restsUntil && fellow.done.size < 300; rounds += 1) {
     fellow.finish();
     await world.clock.advance(20);
     await world.until("leased", () => fellow.held.length === slots);
-    expect(await running(node)).toBe(slots);
+    expect(await running(world, node)).toBe(slots);
   }
   expect(rounds).toBeGreaterThan(10);
 });
 
 it("gives nothing back that a held up process could send in the same turn", async () => {
-  const { fellow } = await fast(100);
+  const { fellow } = await fast(world, 100);
   await world.clock.advance(standbyMs);
   expect(fellow.finish()).toBe(slots);
 });
 
 it("cancels at once what is not sent yet, and says nothing of it to the worker", async () => {
-  const { node, ids, fellow } = await fast(100);
+  const { node, ids, fellow } = await fast(world, 100);
   const id = ids[2 * slots]!;
   await world.wait("cancel", node.coordinator.cancel("default", id, 30_000));
   const ended = async () => (await world.wait("get", node.coordinator.get("default", id))).status;
@@ -348,7 +134,7 @@ it("cancels at once what is not sent yet, and says nothing of it to the worker",
 });
 
 it("takes a lease that is not sent yet for neither lost nor unknown", async () => {
-  const { node, fellow } = await fast(400);
+  const { node, fellow } = await fast(world, 400);
   for (let beat = 1; beat <= 3; beat += 1) {
     fellow.worker.beat(fellow.held);
     fellow.finish();
@@ -360,7 +146,7 @@ it("takes a lease that is not sent yet for neither lost nor unknown", async () =
     await world.clock.advance(5);
   }
   expect(fellow.worker.leases.every(({ task }) => task.attempt === 1)).toBe(true);
-  expect(await running(node)).toBe(0);
+  expect(await running(world, node)).toBe(0);
 });
 
 /** Everything that has a worker get no more: what stood by is at once for another one. */
@@ -373,16 +159,16 @@ const endings: [string, (node: Node, fellow: Watched) => unknown][] = [
   [
     "has a newer stream",
     (node, { worker, held }) =>
-      openAt(node, new FakeWorker(worker.sessionId, 2), held).then(() => undefined),
+      openAt(world, node, new FakeWorker(worker.sessionId, 2), held).then(() => undefined),
   ],
 ];
 
 it.each(endings)("gives back at once what stands by when the worker %s", async (_, end) => {
-  const { ids, node, fellow } = await fast(3 * slots);
+  const { ids, node, fellow } = await fast(world, 3 * slots);
   const other = await world.node();
   const before = world.clock.monotonic();
   const ending = end(node, fellow);
-  const idle = await openAt(other);
+  const idle = await openAt(world, other);
   await world.until("the unsent", () => idle.held.length === slots);
   expect(world.clock.monotonic() - before).toBeLessThan(standbyMs);
   expect(idsOf(idle.held)).toEqual(ids.slice(2 * slots));
@@ -394,7 +180,7 @@ it.each(endings)("gives back at once what stands by when the worker %s", async (
 });
 
 it("sends nothing that stands by to a stream that does not read", async () => {
-  const { fellow } = await fast(100);
+  const { fellow } = await fast(world, 100);
   fellow.worker.writable = false;
   expect(fellow.finish()).toBe(0);
   fellow.worker.writable = true;
@@ -403,7 +189,7 @@ it("sends nothing that stands by to a stream that does not read", async () => {
 });
 
 it("keeps what stood by when the store has forgotten the session and it is opened again", async () => {
-  const { node, ids, fellow } = await fast(100);
+  const { node, ids, fellow } = await fast(world, 100);
   const { broker } = node;
   let listed = 0;
   const openSession = broker.openSession.bind(broker);
@@ -427,7 +213,7 @@ it("keeps what stood by when the store has forgotten the session and it is opene
 });
 
 it("hands back nothing of a call for more that was under way while the session was opened again", async () => {
-  const { node, fellow } = await fast(100);
+  const { node, fellow } = await fast(world, 100);
   const { broker } = node;
   const openSession = broker.openSession.bind(broker);
   broker.openSession = async (open) => {
@@ -451,7 +237,7 @@ it("hands back nothing of a call for more that was under way while the session w
 
 /** A session by itself, with twice as many leases as slots. */
 async function alone() {
-  const { fellow } = await fast(100);
+  const { fellow } = await fast(world, 100);
   const leases = [...fellow.worker.leases];
   const worker = world.worker();
   const back: Lease[] = [];
@@ -500,11 +286,11 @@ it("hands back at once what is granted beyond the slots of a worker that is aske
 });
 
 it("loses nothing, and charges nobody, when a coordinator dies with leases that stand by", async () => {
-  const { node, ids, fellow } = await fast(3 * slots);
+  const { node, ids, fellow } = await fast(world, 3 * slots);
   const elsewhere = await world.node();
   await node.crash();
   const { worker, held } = fellow;
-  const again = await openAt(elsewhere, new FakeWorker(worker.sessionId, 2), held);
+  const again = await openAt(world, elsewhere, new FakeWorker(worker.sessionId, 2), held);
   expect(again.worker.welcome!.resumed).toBe(true);
   again.worker.leases.push(...held);
   for (let n = 0; n < 40 && again.done.size < 2 * slots; n += 1) {
@@ -522,13 +308,13 @@ it("keeps few large payloads", async () => {
   const data = new Uint8Array(200 * 1024);
   const large = draft({ payload: { contentType: "application/json", data } });
   await world.submit(node, ...Array.from({ length: 60 }, () => large));
-  const fellow = await openAt(node);
+  const fellow = await openAt(world, node);
   await world.until("leased", () => fellow.held.length === slots);
   let most = 0;
   while (fellow.done.size < 60) {
     fellow.finish();
     await world.clock.advance(5);
-    most = Math.max(most, (await running(node)) - fellow.held.length);
+    most = Math.max(most, (await running(world, node)) - fellow.held.length);
   }
   expect(most).toBeGreaterThan(0);
   expect(most * data.length).toBeLessThanOrEqual(limits.leaseBatchBytes + data.length);

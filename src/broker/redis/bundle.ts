@@ -26,7 +26,7 @@ const splitAt = 5;
 /** Of the record's header there. */
 export const mouldHeadAt = 6;
 const mouldSpecAt = mouldHeadAt + headBytes;
-const idBytes = 16;
+export const idBytes = 16;
 /** In the place of the bytes of a spec that are a task's own: their number stands behind it. */
 export const longOwn = 0xff;
 /** Where in a record stands what a grant leaves alone. */

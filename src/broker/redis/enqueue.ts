@@ -69,8 +69,9 @@ async function enqueueChunk(
 
 /**
  * Those of one lane and priority for themselves, as they may stand together, where they are at
- * least so many: a call costs Redis what a dozen tasks save it. The others in one call. In order,
- * as only tasks of one lane wait for each other.
+ * least so many: a call costs Redis what a dozen tasks save it. The others in one call. In their
+ * order, as tasks of one lane wait for each other; of the calls, which may lease at once, the one
+ * with the highest priority first.
  */
 export function byFlow(placed: readonly Item[], fewest: number): readonly (readonly Item[])[] {
   const flows = new Map<string, Item[]>();
@@ -89,8 +90,12 @@ export function byFlow(placed: readonly Item[], fewest: number): readonly (reado
   const own = [...flows.values()].filter(({ length }) => length >= fewest);
   if (own.length === 0 || flows.size === 1) return [placed];
   const others = [...flows.values()].filter(({ length }) => length < fewest).flat();
-  return others.length === 0 ? own : [...own, others];
+  const parts = others.length === 0 ? own : [...own, others];
+  return parts.sort((a, b) => highestOf(b) - highestOf(a));
 }
+
+const highestOf = (items: readonly Item[]): number =>
+  items.reduce((highest, { item }) => Math.max(highest, specOf(item).priority), 0);
 
 const packer = new Packer();
 

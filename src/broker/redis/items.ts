@@ -4,14 +4,10 @@ import type { Task } from "../../task/task.js";
 import type { EnqueueItem } from "../broker.js";
 import type { Packer } from "./bytes.js";
 import { laneText, queueText } from "./keys.js";
-import { Moulds } from "./mould.js";
+import { idAt, itemStart, Moulds } from "./mould.js";
 import { appendTask, packedSize, packSize, payloadApart, unpackTask, waitsFor } from "./record.js";
 
 /* Tasks on their way to the store one by one: items, as enqueue.lua reads them. */
-
-const idAt = 3;
-/** Where in a plain item its record starts. */
-export const itemStart = 19;
 
 export const isInHistory = (item: EnqueueItem | FreshTask): boolean =>
   item.origin === "restore" || specOf(item).durability === "durable";

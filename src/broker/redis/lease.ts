@@ -3,7 +3,7 @@ import { uuidText } from "../../task/uuid.js";
 import type { Task } from "../../task/task.js";
 import { runEnd } from "../../task/times.js";
 import type { Lease, LeaseReply, LeaseRequest } from "../broker.js";
-import { readSlice } from "./bundle.js";
+import { idBytes, readSlice } from "./bundle.js";
 import { PackedStrings, type Stretch, stretchOf } from "./bytes.js";
 import { type Argument, ownStoreId } from "./connection.js";
 import { laneText } from "./keys.js";
@@ -81,8 +81,6 @@ function readGranted(
   }
   return leases;
 }
-
-const idBytes = 16;
 
 /** Of a task that was granted alone: its id stands there, and its record from there to the end. */
 export function readAlone(store: Store, partition: number, packed: Buffer, idAt: number): Lease {

@@ -2,13 +2,11 @@ import type { FreshTask } from "../../task/fresh-task.js";
 import type { TaskSpec } from "../../task/task.js";
 import type { Packer } from "./bytes.js";
 import { at, headBytes, inlineBytes, packSize } from "./record.js";
-import { endOfNumber, packAge } from "./spec.js";
+import { ageAt, endOfNumber, packAge } from "./spec.js";
 
-/** Of a plain item before its record: bits, lane, id. */
-const itemBytes = 1 + 2 + 16;
-const idAt = 3;
-/** Of a spec before the number that differs from task to task. */
-const kindBytes = 2;
+/** Where in a plain item its id and its record stand: bits and lane come before them. */
+export const idAt = 3;
+export const itemStart = 19;
 
 /** A plain item of enqueue.lua, of which all others of the same spec are cast. */
 class Mould {
@@ -19,16 +17,16 @@ class Mould {
   /** `from`: where the item starts in what is packed. */
   constructor(packer: Packer, from: number) {
     const packed = packer.since(from);
-    const specAt = itemBytes + headBytes;
-    const specEnd = specAt + packed.readUInt32BE(itemBytes + at.specBytes);
-    this.#start = packed.subarray(0, specAt + kindBytes);
-    this.#rest = packed.subarray(endOfNumber(packed, specAt + kindBytes), specEnd);
+    const specAt = itemStart + headBytes;
+    const specEnd = specAt + packed.readUInt32BE(itemStart + at.specBytes);
+    this.#start = packed.subarray(0, specAt + ageAt);
+    this.#rest = packed.subarray(endOfNumber(packed, specAt + ageAt), specEnd);
   }
 
   /** Returns where the record starts. */
   cast(packer: Packer, { id, spec, frame, from, to }: FreshTask): number {
     const itemAt = packer.length;
-    const start = itemAt + itemBytes;
+    const start = itemAt + itemStart;
     packer.raw(this.#start);
     packer.uuidAt(itemAt + idAt, id);
     packAge(packer, spec.createdAt, id);

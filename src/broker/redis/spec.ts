@@ -216,6 +216,9 @@ export function readSpec(packed: Buffer, from: number, to: number, groupBytes: n
 export const readCreatedAt = (packed: Buffer, specAt: number, id: string): number =>
   timeOfId(id) + unzigzag(new Unpacker(packed, specAt + 2).number());
 
+/** Where in a spec without a group key the age of its task stands. */
+export const ageAt = 2;
+
 /** Behind the number at `at`. */
 export function endOfNumber(packed: Buffer, at: number): number {
   let end = at;

@@ -1,11 +1,12 @@
 import { FreshTask, idOf } from "../../task/fresh-task.js";
 import type { TaskSpec } from "../../task/task.js";
 import type { EnqueueItem } from "../broker.js";
-import { longOwn, mouldHeadAt, togetherMark } from "./bundle.js";
+import { idBytes, longOwn, mouldHeadAt, togetherMark } from "./bundle.js";
 import { Packer } from "./bytes.js";
-import { ItemPacker, itemStart } from "./items.js";
+import { ItemPacker } from "./items.js";
+import { itemStart } from "./mould.js";
 import { at, headBytes, inlineBytes } from "./record.js";
-import { endOfNumber, packAge } from "./spec.js";
+import { ageAt, endOfNumber, packAge } from "./spec.js";
 
 type Item = EnqueueItem | FreshTask;
 
@@ -37,13 +38,13 @@ function packAs(items: readonly Item[], isShared: boolean): PackedTogether | und
   packer.reset();
   kind.packMould(items.length);
   const idsAt = packer.length;
-  packer.skip(items.length * 16);
+  packer.skip(items.length * idBytes);
   const starts: number[] = [];
   let spec: TaskSpec | undefined;
   for (let nth = 0; nth < items.length; nth += 1) {
     const item = items[nth]!;
     starts.push(packer.length);
-    packer.uuidAt(idsAt + nth * 16, idOf(item));
+    packer.uuidAt(idsAt + nth * idBytes, idOf(item));
     if (item instanceof FreshTask && item.spec === spec && fitsIn(item)) {
       castBody(item);
       continue;
@@ -69,8 +70,6 @@ function castBody({ id, spec, frame, from, to }: FreshTask): void {
 }
 
 const specAt = itemStart + headBytes;
-/** Of a spec before the number that differs from task to task. */
-const kindBytes = 2;
 const sizesAt = itemStart + at.specBytes;
 /** Of an item: mark and lane; version to priority; and from the task's version to its spec. */
 const sameParts = [
@@ -98,7 +97,7 @@ class Kind {
   #ownOf(item: Buffer): { from: number; to: number; specEnd: number } {
     const specEnd = specAt + item.readUInt32BE(sizesAt);
     if (!this.#isShared) return { from: specAt, to: specEnd, specEnd };
-    const from = specAt + kindBytes;
+    const from = specAt + ageAt;
     return { from, to: endOfNumber(item, from), specEnd };
   }
 
