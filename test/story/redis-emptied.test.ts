@@ -30,27 +30,36 @@ it(
     const addresses = coordinators.map(({ grpc }) => grpc);
     const workers = await Promise.all(
       [addresses, addresses.toReversed()].map((list) =>
-        startWorker(list, { WORKER_CONCURRENCY: String(running) }),
+        startWorker(list, {
+          WORKER_CONCURRENCY: String(running),
+          STORY_QUEUES: "open,paused",
+        }),
       ),
     );
     const client = storyClient(addresses);
     // What waits is kept waiting by a pause, which must outlive the flush like everything else.
-    await client.queues.update("default", { paused: false });
+    await client.queues.update("paused", { paused: true });
+    const tasks = Array.from({ length: queued }, (_, n) => ({
+      type: "noop",
+      payload: { n },
+      options: { queue: "paused" },
+    }));
+    const acknowledged = new Set<string>();
+    for (const outcome of await client.submitMany(tasks)) {
+      if (!outcome.ok) throw outcome.error;
+      acknowledged.add(outcome.id);
+    }
     const runners = await Promise.all(
-      Array.from({ length: running }, (_, n) => client.submit("sleep", { ms: sleepsMs[n % 2] })),
+      Array.from({ length: running }, (_, n) =>
+        client.submit("sleep", { ms: sleepsMs[n % 2] }, { queue: "open" }),
+      ),
     );
-    const acknowledged = new Set(runners.map(({ id }) => id));
+    for (const { id } of runners) acknowledged.add(id);
     await Promise.all(
       runners.map(({ id }) =>
         Promise.any(workers.map((worker) => worker.started(({ taskId }) => taskId === id))),
       ),
     );
-    await client.queues.update("default", { paused: true });
-    const tasks = Array.from({ length: queued }, (_, n) => ({ type: "noop", payload: { n } }));
-    for (const outcome of await client.submitMany(tasks)) {
-      if (!outcome.ok) throw outcome.error;
-      acknowledged.add(outcome.id);
-    }
 
     const before = await client.stats();
     const redis = new Redis(stores.redisUrl);
@@ -70,9 +79,9 @@ it(
       ),
     );
     expect(rebuilt.time - flushedAt).toBeLessThan(boundMs);
-    // Paused before the first lease: of what was queued, nothing has started.
+    // Of what was paused, nothing has started.
     expect(workers.flatMap(({ starts }) => starts)).toHaveLength(running);
-    await client.queues.update("default", { paused: false });
+    await client.queues.update("paused", { paused: false });
     const ledger = openLedger(stores);
     await drained(ledger, queued + running, 60_000 + queued);
 
