@@ -75,7 +75,8 @@ export class Waiters {
   }
 
   changed(taskId: string): void {
-    this.#tell("changed", taskId);
+    // Most tasks nobody waits for: their ids are not hashed then.
+    if (this.#byTask.size > 0) this.#tell("changed", taskId);
   }
 
   #tell(news: TaskNews, taskId: string, by: NewsBy = "hint"): void {

@@ -1,6 +1,7 @@
 import type { Births, CoveredBirths, RecordedBirths, Transition } from "../broker/broker.js";
 import { ChurnMap } from "../churn.js";
 import { limits } from "../limits.js";
+import { Places } from "./places.js";
 
 /** What came in by one call. */
 interface Held {
@@ -36,12 +37,22 @@ export const birthsMost = 1_024;
  * nearly all. So each is no more than a number here, its call's and its own.
  */
 export class HeldBirths {
-  readonly #places = new ChurnMap<string, number>();
+  readonly #places: Places;
   /** By their numbers, the oldest first. */
   readonly #held = new ChurnMap<number, Held>();
   readonly #calls = new ChurnMap<Births, number>();
   #calledLast = 0;
   #bytes = 0;
+
+  /** `seed`: as of Places. */
+  constructor(seed: number) {
+    this.#places = new Places((place, taskId) => this.#idAt(place) === taskId, seed);
+  }
+
+  #idAt(place: number): string {
+    const nth = place % birthsMost;
+    return this.#held.get((place - nth) / birthsMost)!.births.ids[nth]!;
+  }
 
   get size(): number {
     return this.#places.size;
@@ -61,8 +72,8 @@ export class HeldBirths {
     const { ids } = births;
     const call = this.#calledLast;
     const first = call * birthsMost;
-    for (let nth = 0; nth < ids.length; nth += 1) this.#places.set(ids[nth]!, first + nth);
     this.#held.set(call, { births, givenAt, left: ids.length, ending: undefined, askAt: 0 });
+    for (let nth = 0; nth < ids.length; nth += 1) this.#places.set(ids[nth]!, first + nth);
     this.#calls.set(births, call);
     this.#calledLast += 1;
     this.#bytes += births.bytes;
@@ -79,9 +90,8 @@ export class HeldBirths {
   }
 
   take(taskId: string): Birth | undefined {
-    const place = this.#places.get(taskId);
+    const place = this.#places.take(taskId);
     if (place === undefined) return undefined;
-    this.#places.delete(taskId);
     const nth = place % birthsMost;
     const call = (place - nth) / birthsMost;
     const held = this.#held.get(call)!;
@@ -102,7 +112,7 @@ export class HeldBirths {
       for (const nth of this.#leftOf(call, births)) {
         if (due.length >= most) break;
         if (waiting?.has(nth)) continue;
-        this.#places.delete(births.ids[nth]!);
+        this.#places.delete(births.ids[nth]!, call * birthsMost + nth);
         due.push({ births, nth, givenAt });
       }
       // Of one that was told twice, only the later place is known.
@@ -146,8 +156,7 @@ export class HeldBirths {
     if (call === undefined) return [];
     const held = this.#held.get(call)!;
     const first = call * birthsMost;
-    const over = recorded.filter((nth) => this.#places.get(births.ids[nth]!) === first + nth);
-    for (const nth of over) this.#places.delete(births.ids[nth]!);
+    const over = recorded.filter((nth) => this.#places.delete(births.ids[nth]!, first + nth));
     held.ending = told.length > 0 ? new Set(told) : none;
     held.askAt = askAgainAt;
     this.#let(call, held, over.length);
@@ -165,7 +174,7 @@ export class HeldBirths {
     const left: number[] = [];
     const first = call * birthsMost;
     for (let nth = 0; nth < ids.length; nth += 1) {
-      if (this.#places.get(ids[nth]!) === first + nth) left.push(nth);
+      if (this.#places.stands(ids[nth]!, first + nth)) left.push(nth);
     }
     return left;
   }

@@ -1,9 +1,9 @@
 import type { Births, Transition } from "../broker/broker.js";
-import { ChurnMap } from "../churn.js";
 import type { OnRecorded } from "../coordinator/recorder.js";
 import type { EndSheet, EndSheets, Told } from "../history/history.js";
 import type { Durability } from "../task/task.js";
 import type { Birth } from "./held-births.js";
+import { Places } from "./places.js";
 
 /** Whoever waits for the answers to some ends of a sheet. */
 interface Waiting {
@@ -14,6 +14,8 @@ interface Waiting {
 
 /** A sheet, with the births that its ends cover. */
 export interface HeldSheet {
+  /** Counted from 0. */
+  readonly number: number;
   readonly sheet: EndSheet;
   readonly waiting: Waiting[];
   /** By their places; undefined: told before, or by another coordinator. */
@@ -33,6 +35,9 @@ interface Freed {
   readonly birth: Birth | undefined;
 }
 
+/** Of a sheet, at most. */
+const endsMost = 1_024;
+
 /**
  * Ends in sheets of history: nearly all. None is an object here, and none is looked at again,
  * unless its sheet cannot be written or more is told of its task.
@@ -40,17 +45,28 @@ interface Freed {
 export class HeldEnds {
   readonly #sheets: EndSheets | undefined;
   readonly #durability: Durability;
-  /** By task. */
-  readonly #places = new ChurnMap<string, HeldSheet>();
+  /** By the number of its sheet, and its own there. */
+  readonly #places: Places;
+  /** Waiting or not, by their numbers. */
+  readonly #held = new Map<number, HeldSheet>();
+  #begun = 0;
   /** The oldest first; the last one is being filled. */
   #waiting: HeldSheet[] = [];
   #bytes = 0;
   /** To be filled next. */
   #blank: EndSheet | undefined;
 
-  constructor(sheets: EndSheets | undefined, durability: Durability) {
+  /** `seed`: as of Places. */
+  constructor(sheets: EndSheets | undefined, durability: Durability, seed: number) {
     this.#sheets = sheets;
     this.#durability = durability;
+    const idAt = (place: number): string =>
+      this.#sheetAt(place).sheet.itemOf(place % endsMost).taskId;
+    this.#places = new Places((place, taskId) => idAt(place) === taskId, seed);
+  }
+
+  #sheetAt(place: number): HeldSheet {
+    return this.#held.get(Math.floor(place / endsMost))!;
   }
 
   get size(): number {
@@ -70,15 +86,15 @@ export class HeldEnds {
   take(transition: Transition, givenAt: number): boolean {
     if (!this.#sheets) return false;
     const { id } = transition.task;
-    if (this.#places.has(id)) return false;
+    if (this.#places.get(id) !== undefined) return false;
     const last = this.#waiting.at(-1);
-    const taken = last ? last.sheet.take(transition) : "full";
+    const taken = last && last.sheet.size < endsMost ? last.sheet.take(transition) : "full";
     if (taken === "refused") return false;
     const held = taken === "full" ? this.#begin(this.#sheets, transition, givenAt) : last;
     if (!held) return false;
     held.births.push(undefined);
     held.nths.push(0);
-    this.#places.set(id, held);
+    this.#places.set(id, held.number * endsMost + held.sheet.size - 1);
     this.#grow(held, held.sheet.bytes - held.rowBytes);
     held.rowBytes = held.sheet.bytes;
     return true;
@@ -90,7 +106,11 @@ export class HeldEnds {
     const sheet = (this.#blank ??= sheets.create(this.#durability));
     if (sheet.take(first) !== "taken") return undefined;
     this.#blank = undefined;
-    const held = { sheet, waiting: [], births: [], nths: [], givenAt, bytes: 0, rowBytes: 0 };
+    const number = this.#begun;
+    const none = { waiting: [], births: [], nths: [], bytes: 0, rowBytes: 0 };
+    const held = { number, sheet, givenAt, ...none };
+    this.#begun += 1;
+    this.#held.set(number, held);
     this.#waiting.push(held);
     return held;
   }
@@ -135,11 +155,9 @@ export class HeldEnds {
 
   /** The sheet that this task waits in; to be dissolved. */
   takeSheetOf(taskId: string): HeldSheet | undefined {
-    const held = this.#places.get(taskId);
-    const at = held ? this.#waiting.indexOf(held) : -1;
-    if (at < 0) return undefined;
-    this.#waiting.splice(at, 1);
-    return held;
+    const place = this.#places.get(taskId);
+    const at = place === undefined ? -1 : this.#waiting.indexOf(this.#sheetAt(place));
+    return at < 0 ? undefined : this.#waiting.splice(at, 1)[0];
   }
 
   /** They wait again, before all others. */
@@ -159,14 +177,17 @@ export class HeldEnds {
 
   /** Frees the memory of a sheet that is answered or given up. */
   dismiss(held: HeldSheet): void {
+    const { number, sheet } = held;
     this.#bytes -= held.bytes;
-    for (let nth = 0; nth < held.sheet.size; nth += 1) {
-      this.#places.delete(held.sheet.itemOf(nth).taskId);
+    for (let nth = 0; nth < sheet.size; nth += 1) {
+      this.#places.delete(sheet.itemOf(nth).taskId, number * endsMost + nth);
     }
+    this.#held.delete(number);
   }
 
   clear(): void {
     this.#places.clear();
+    this.#held.clear();
     this.#waiting = [];
     this.#bytes = 0;
   }

@@ -46,17 +46,18 @@ export class RecordQueue {
   readonly #tasks = new ChurnMap<string, TaskEntries>();
   /** Of which something waits. */
   readonly #lines: Record<Line, Set<TaskEntries>> = { awaited: new Set(), gathered: new Set() };
-  readonly births = new HeldBirths();
+  readonly births: HeldBirths;
   /** Those of RELAXED tasks, for which nobody waits, and those of DURABLE ones. */
   readonly ends: HeldEnds;
   readonly awaitedEnds: HeldEnds;
   #bytes = 0;
   #count = 0;
 
-  /** `sheets`: where history holds ends better than this does. */
-  constructor(sheets: EndSheets | undefined) {
-    this.ends = new HeldEnds(sheets, "relaxed");
-    this.awaitedEnds = new HeldEnds(sheets, "durable");
+  /** `sheets`: where history holds ends better than this does. `seed`: as of Places. */
+  constructor(sheets: EndSheets | undefined, seed: number) {
+    this.births = new HeldBirths(seed);
+    this.ends = new HeldEnds(sheets, "relaxed", seed);
+    this.awaitedEnds = new HeldEnds(sheets, "durable", seed);
   }
 
   /** Of all entries not yet dismissed, waiting or not. */
@@ -101,7 +102,7 @@ export class RecordQueue {
    */
   takeEnd(transition: Transition, givenAt: number): boolean {
     const { id } = transition.task;
-    if (this.#tasks.has(id) || !this.ends.take(transition, givenAt)) return false;
+    if (this.#holdsOther(id) || !this.ends.take(transition, givenAt)) return false;
     const birth = this.births.take(id);
     if (birth) this.ends.cover(birth);
     return true;
@@ -115,9 +116,14 @@ export class RecordQueue {
     index: number,
   ): boolean {
     const { id } = transition.task;
-    if (this.#tasks.has(id) || !this.awaitedEnds.take(transition, givenAt)) return false;
+    if (this.#holdsOther(id) || !this.awaitedEnds.take(transition, givenAt)) return false;
     this.awaitedEnds.await(onRecorded, index);
     return true;
+  }
+
+  /** Nearly always nothing does; then the id is not hashed for it. */
+  #holdsOther(taskId: string): boolean {
+    return this.#tasks.size > 0 && this.#tasks.has(taskId);
   }
 
   /** These sheets of `ends` cannot be written as they are: what they hold waits as any other. */

@@ -68,7 +68,8 @@ export class HistoryRecorder implements Recorder, Service {
   constructor(options: RecorderOptions) {
     this.#options = options;
     this.#maxBytes = options.maxBytes ?? limits.unrecordedBytes;
-    this.#queue = new RecordQueue(options.history.sheets);
+    const seed = Math.floor(options.random.next() * 2 ** 32);
+    this.#queue = new RecordQueue(options.history.sheets, seed);
     this.#flight = new RecordFlight(options, this.#queue, () => this.#pump());
     const flownBy = (ends: HeldEnds): SheetFlight =>
       new SheetFlight(options, this.#queue, ends, {
@@ -87,6 +88,7 @@ export class HistoryRecorder implements Recorder, Service {
       delayMs: limits.runningRecordDelayMs,
       maxTasks: runningTasksMax,
       maxBytes: runningBytesMax,
+      seed,
       onDue: (tasks) => this.#addRunning(tasks),
     });
   }

@@ -1,6 +1,6 @@
-import { ChurnMap } from "../churn.js";
 import type { Clock, Timer } from "../clock.js";
 import type { Task } from "../task/task.js";
+import { Places } from "./places.js";
 
 export interface RunningWatchOptions {
   readonly clock: Clock;
@@ -10,78 +10,117 @@ export interface RunningWatchOptions {
   readonly maxTasks: number;
   /** Of the payloads that would be held with them. */
   readonly maxBytes: number;
+  /** As of Places. */
+  readonly seed: number;
   onDue(tasks: readonly Task[]): void;
 }
 
-interface Noted {
-  readonly task: Task;
+/** Grants of one stretch of time, which fall due together. */
+interface Round {
+  /** In their order; undefined: the task went on. */
+  readonly tasks: (Task | undefined)[];
+  /** Monotonic ms. */
   readonly dueAt: number;
 }
 
-/** Those that fall due within so many ms are told together. */
-const sweepMs = 100;
+/** How long a round lasts. */
+const roundMs = 100;
+/** Of a round, at most. */
+const roundMost = 65_536;
 
-/**
- * Remembers grants until they have lasted. One timer for all of them: they fall due in the order
- * they came.
- */
+/** Remembers grants until they have lasted. One timer for all of them, and no object for each. */
 export class RunningWatch {
   readonly #options: RunningWatchOptions;
-  readonly #tasks = new ChurnMap<string, Noted>();
+  /** By the number of its round, and its own there. */
+  readonly #places: Places;
+  /** The oldest first. */
+  #rounds: Round[] = [];
+  /** What is noted stands in it, the last one. */
+  #open: Round | undefined;
+  /** Rounds that were before the first of these. */
+  #over = 0;
   #bytes = 0;
   #timer: Timer | undefined;
 
   constructor(options: RunningWatchOptions) {
     this.#options = options;
+    const isAt = (place: number, taskId: string): boolean => this.#taskAt(place)?.id === taskId;
+    this.#places = new Places(isAt, options.seed);
   }
 
   note(task: Task): void {
-    const { clock, delayMs, maxTasks, maxBytes } = this.#options;
-    // Dropped first, so that the order of the map stays the order of falling due.
-    this.#drop(task.id);
+    const { clock, maxTasks, maxBytes } = this.#options;
+    // It runs since now.
+    this.#take(task.id);
     const bytes = payloadBytes(task);
-    if (this.#tasks.size >= maxTasks || this.#bytes + bytes > maxBytes) return;
+    if (this.#places.size >= maxTasks || this.#bytes + bytes > maxBytes) return;
+    const { tasks } = this.#roundNow();
+    const round = this.#over + this.#rounds.length - 1;
+    this.#places.set(task.id, round * roundMost + tasks.length);
+    tasks.push(task);
     this.#bytes += bytes;
-    this.#tasks.set(task.id, { task, dueAt: clock.monotonic() + delayMs });
-    this.#timer ??= clock.after(delayMs + sweepMs, () => this.#sweep());
+    this.#timer ??= clock.after(roundMs, () => this.#sweep());
+  }
+
+  #roundNow(): Round {
+    if (this.#open && this.#open.tasks.length < roundMost) return this.#open;
+    const { clock, delayMs } = this.#options;
+    this.#open = { tasks: [], dueAt: clock.monotonic() + roundMs + delayMs };
+    this.#rounds.push(this.#open);
+    return this.#open;
   }
 
   /** The task went on to this version. Returns it as it was noted. */
   forget(taskId: string, version: number): Task | undefined {
-    const noted = this.#tasks.get(taskId);
-    if (!noted || noted.task.version > version) return undefined;
-    this.#tasks.delete(taskId);
-    this.#bytes -= payloadBytes(noted.task);
-    return noted.task;
+    const place = this.#places.get(taskId);
+    if (place === undefined || this.#taskAt(place)!.version > version) return undefined;
+    return this.#take(taskId);
   }
 
   clear(): void {
     this.#timer?.cancel();
     this.#timer = undefined;
-    this.#tasks.clear();
+    this.#places.clear();
     this.#bytes = 0;
+    this.#drop(this.#rounds.length);
   }
 
-  #drop(taskId: string): void {
-    const noted = this.#tasks.get(taskId);
-    if (!noted) return;
-    this.#tasks.delete(taskId);
-    this.#bytes -= payloadBytes(noted.task);
+  #taskAt(place: number): Task | undefined {
+    return this.#roundAt(place).tasks[place % roundMost];
+  }
+
+  #roundAt(place: number): Round {
+    return this.#rounds[Math.floor(place / roundMost) - this.#over]!;
+  }
+
+  #take(taskId: string): Task | undefined {
+    const place = this.#places.take(taskId);
+    if (place === undefined) return undefined;
+    const { tasks } = this.#roundAt(place);
+    const task = tasks[place % roundMost]!;
+    tasks[place % roundMost] = undefined;
+    this.#bytes -= payloadBytes(task);
+    return task;
+  }
+
+  /** Those rounds are over. */
+  #drop(rounds: number): void {
+    this.#rounds.splice(0, rounds);
+    this.#over += rounds;
+    this.#open = undefined;
   }
 
   #sweep(): void {
     this.#timer = undefined;
     const { clock } = this.#options;
-    const due: Task[] = [];
-    for (const [taskId, { task, dueAt }] of this.#tasks) {
-      const waitMs = dueAt - clock.monotonic();
-      if (waitMs > 0) {
-        this.#timer = clock.after(waitMs + sweepMs, () => this.#sweep());
-        break;
-      }
-      this.#drop(taskId);
-      due.push(task);
-    }
+    const now = clock.monotonic();
+    const later = this.#rounds.findIndex(({ dueAt }) => dueAt > now);
+    const over = later < 0 ? this.#rounds : this.#rounds.slice(0, later);
+    const due = over.flatMap(({ tasks }) => tasks).filter((task) => task !== undefined);
+    for (const { id } of due) this.#take(id);
+    // Nearly always all have gone on before they were due.
+    this.#drop(this.#places.size === 0 ? this.#rounds.length : over.length);
+    if (this.#rounds.length > 0) this.#timer = clock.after(roundMs, () => this.#sweep());
     if (due.length > 0) this.#options.onDue(due);
   }
 }
