@@ -5,7 +5,7 @@ import type { Task } from "../task/task.js";
 import { Crew, type CrewPartition, isHungry, requestFor, type Reserved } from "./crew.js";
 import type { Parts } from "./parts.js";
 import { laneKey } from "./lanes.js";
-import type { Demand } from "./enqueuer.js";
+import type { Demand, Reservation } from "./enqueuer.js";
 import { fewResults, type NextLeases } from "./next-leases.js";
 import type { WorkerSession } from "./worker-session.js";
 
@@ -13,7 +13,7 @@ import type { WorkerSession } from "./worker-session.js";
 const pauseMs = 250;
 
 /** A lease call under way: the slots kept free for it, and when it was asked (monotonic ms). */
-interface Asked {
+interface Asked extends Reservation {
   readonly reserved: Reserved;
   readonly at: number;
 }
@@ -22,18 +22,16 @@ interface Asked {
 interface AskedAll extends Asked {
   readonly crew: Crew;
   readonly part: CrewPartition;
-  readonly request: LeaseRequest;
 }
 
 /**
  * Worker credit -> lease calls -> leases pushed to streams. One call under way per crew and
  * partition.
  */
-export class Dispatcher implements Demand, NextLeases {
+export class Dispatcher implements Demand<Asked>, NextLeases {
   readonly #parts: Parts;
   readonly #crews = new Map<string, Crew>();
   readonly #crewOf = new Map<WorkerSession, Crew>();
-  readonly #eager = new Map<LeaseRequest, Asked>();
   /** They ask with the settlements that are about to be sent. */
   readonly #riders = new Map<CrewPartition, Crew>();
   readonly #riding = new Map<LeaseRequest, AskedAll>();
@@ -110,10 +108,7 @@ export class Dispatcher implements Demand, NextLeases {
   /** True if somebody here could use work in this lane. */
   woken(lane: Lane): boolean {
     const key = laneKey(lane);
-    const partition = partitionOfSlot(
-      slotOfQueue(lane.namespace, lane.queue),
-      this.#parts.broker.partitions,
-    );
+    const partition = this.#partitionOf(lane);
     let usable = false;
     for (const crew of this.#crews.values()) {
       const part = crew.partitions.get(partition);
@@ -148,12 +143,14 @@ export class Dispatcher implements Demand, NextLeases {
     await Promise.all(labelled.map((crew) => this.#discover(crew)));
   }
 
-  reserve(lane: Lane, tasks: number): LeaseRequest | undefined {
+  #partitionOf({ namespace, queue }: Lane): number {
+    const { partitions } = this.#parts.broker;
+    return partitions === 1 ? 0 : partitionOfSlot(slotOfQueue(namespace, queue), partitions);
+  }
+
+  reserve(lane: Lane, tasks: number): Asked | undefined {
     const key = laneKey(lane);
-    const partition = partitionOfSlot(
-      slotOfQueue(lane.namespace, lane.queue),
-      this.#parts.broker.partitions,
-    );
+    const partition = this.#partitionOf(lane);
     for (const crew of this.#crews.values()) {
       const part = crew.partitions.get(partition);
       // Only where everything else is known to be empty: eager leases must not overtake waiting
@@ -162,16 +159,12 @@ export class Dispatcher implements Demand, NextLeases {
       const reserved = crew.reserve(Math.min(tasks, limits.leaseBatch));
       if (reserved.length === 0) continue;
       const request = requestFor(partition, [lane], reserved);
-      this.#eager.set(request, { reserved, at: this.#parts.clock.monotonic() });
-      return request;
+      return { request, reserved, at: this.#parts.clock.monotonic() };
     }
     return undefined;
   }
 
-  took(request: LeaseRequest, leases: readonly Lease[] | undefined): void {
-    const asked = this.#eager.get(request);
-    this.#eager.delete(request);
-    if (!asked) return;
+  took(asked: Asked, leases: readonly Lease[] | undefined): void {
     if (!leases) markUnsure(asked.reserved);
     this.#deliver(asked, leases ?? [], true);
     const crew = this.#crewOf.get(asked.reserved[0]!.session);

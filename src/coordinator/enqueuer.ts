@@ -18,14 +18,19 @@ import { laneOf, lanesOf } from "./lanes.js";
 import type { Parts } from "./parts.js";
 import { partitionwise } from "./partitionwise.js";
 
+/** Free slots that nobody else is given until a call has been answered. */
+export interface Reservation {
+  readonly request: LeaseRequest;
+}
+
 /** Work has come in: whoever has free slots for it may take it at once. */
-export interface Demand {
+export interface Demand<Reserved extends Reservation = Reservation> {
   /**
    * Slots reserved for so many tasks of this lane, or undefined. What is reserved must be given
-   * back by `took`; undefined there means that the answer got lost.
+   * back by `took`, once; undefined there means that the answer got lost.
    */
-  reserve(lane: Lane, tasks: number): LeaseRequest | undefined;
-  took(request: LeaseRequest, leases: readonly Lease[] | undefined): void;
+  reserve(lane: Lane, tasks: number): Reserved | undefined;
+  took(reserved: Reserved, leases: readonly Lease[] | undefined): void;
   nudge(lanes: readonly Lane[]): void;
 }
 
@@ -100,7 +105,7 @@ export class Enqueuer {
     const eager = only && this.#demand.reserve(only, items.length);
     let reply: EnqueueReply | undefined;
     try {
-      reply = await this.#parts.broker.enqueue(items, eager);
+      reply = await this.#parts.broker.enqueue(items, eager?.request);
     } finally {
       if (eager) this.#demand.took(eager, reply?.leases);
       if ((reply?.leases.length ?? 0) < items.length) this.#demand.nudge(lanes);

@@ -16,7 +16,7 @@ async function heardOf(leases: readonly Lease[]): Promise<string[]> {
   const outcome = { kind: "enqueued", outboxId: undefined, born: true } as const;
   const reply: EnqueueReply = { outcomes: [outcome], births: [births], leases: [...leases] };
   const demand: Demand = {
-    reserve: () => ({ partition: 0 }) as LeaseRequest,
+    reserve: () => ({ request: { partition: 0 } as LeaseRequest }),
     took() {
       heard.push("took");
       // As HTTP/2 sends what was written to it: at the end of the turn.

@@ -24,8 +24,7 @@ export async function enqueue(
 ): Promise<EnqueueReply> {
   const reply: EnqueueReply = { outcomes: [], births: [], leases: [] };
   const partitionOf = (item: EnqueueItem): number => store.partitionOf(idOf(item));
-  const parts = (placed: readonly Item[]) => byFlow(placed, 2 * store.bundleTasks);
-  await inCalls(items, partitionOf, { ...callSize, parts }, (partition, chunk, nth) => {
+  await inCalls(items, partitionOf, callSize(store), (partition, chunk, nth) => {
     // Only the first call may lease at once: the others come behind it.
     const also = nth === 0 && eager?.partition === partition ? eager : undefined;
     return enqueueChunk(store, partition, chunk, also, reply);
@@ -34,13 +33,16 @@ export async function enqueue(
 }
 
 /** Tasks a script takes in at once: some 2 ms of a busy Redis. A bundle has room for 256. */
-const callSize: CallSize<EnqueueItem> = {
+const callSize = ({ bundleTasks }: Store): CallSize<EnqueueItem> => ({
   items: 200,
   bytes: limits.leaseBatchBytes,
-  /** About. */
-  bytesOf: ({ item }) =>
-    400 + (item instanceof FreshTask ? item.to - item.from : (item.task.payload?.data.length ?? 0)),
-};
+  bytesOf,
+  parts: (placed) => byFlow(placed, 2 * bundleTasks),
+});
+
+/** About. */
+const bytesOf = ({ item }: Item): number =>
+  400 + (item instanceof FreshTask ? item.to - item.from : (item.task.payload?.data.length ?? 0));
 
 async function enqueueChunk(
   store: Store,
@@ -55,8 +57,8 @@ async function enqueueChunk(
   // One that was granted alone; see enqueue.lua.
   const alone = Buffer.isBuffer(answer) ? answer : undefined;
   const idAt = alone ? 1 + alone[0]! : 0;
-  const [entry, refused, leased] = alone ? [alone.subarray(1, idAt)] : asList(answer);
-  const told = asText(entry);
+  const [entry, refused, leased] = alone ? [] : asList(answer);
+  const told = alone ? alone.toString("latin1", 1, idAt) : asText(entry);
   const born = births && asList(refused).length === 0 ? births : undefined;
   if (born) {
     const ids = chunk.map(({ item }) => idOf(item));

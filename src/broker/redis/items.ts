@@ -18,26 +18,25 @@ export class ItemPacker {
   /** Payloads that stand beside them. */
   readonly aparts: Uint8Array[] = [];
   readonly #packer: Packer;
-  readonly #learns: boolean;
-  readonly #moulds = new Moulds();
+  readonly #moulds: Moulds | undefined;
 
   /** `learns`: later tasks are cast of the first of their spec, which pays where there are any. */
   constructor(packer: Packer, learns: boolean) {
     this.#packer = packer;
-    this.#learns = learns;
+    this.#moulds = learns ? new Moulds() : undefined;
   }
 
   /** Where its record starts; undefined: something about it is special. */
   append(item: EnqueueItem | FreshTask): number | undefined {
-    const cast = item instanceof FreshTask ? this.#moulds.cast(this.#packer, item) : undefined;
+    const cast = item instanceof FreshTask ? this.#moulds?.cast(this.#packer, item) : undefined;
     if (cast !== undefined) return cast;
     const from = this.#packer.length;
     const apart = payloadApart(item.task);
     if (apart) this.aparts.push(apart);
     const lane = this.lanes.numberOf(item.task);
     const start = packItem(this.#packer, item, lane, apart !== undefined);
-    if (this.#learns && start !== undefined && item instanceof FreshTask) {
-      this.#moulds.learn(this.#packer, from, item);
+    if (start !== undefined && item instanceof FreshTask) {
+      this.#moulds?.learn(this.#packer, from, item);
     }
     return start;
   }
@@ -88,19 +87,21 @@ function packRare(packer: Packer, item: EnqueueItem, keyed: boolean): void {
 /** Lanes of a call, each once. */
 class LaneList {
   readonly args: string[] = [];
-  readonly #numbers = new Map<string, number>();
+  /** Of those behind the first: most calls have no more. */
+  #numbers: Map<string, number> | undefined;
 
   get size(): number {
-    return this.#numbers.size;
+    return this.args.length / 3;
   }
 
   numberOf(task: Task): number {
     const text = laneText(task);
-    const known = this.#numbers.get(text);
+    const known = text === this.args[0] ? 0 : this.#numbers?.get(text);
     if (known !== undefined) return known;
+    const number = this.size;
     this.args.push(text, queueText(task.namespace, task.queue), task.namespace);
-    this.#numbers.set(text, this.#numbers.size);
-    return this.#numbers.size - 1;
+    if (number > 0) (this.#numbers ??= new Map()).set(text, number);
+    return number;
   }
 }
 

@@ -25,8 +25,9 @@ export async function lease(store: Store, request: LeaseRequest): Promise<LeaseR
 /** As lease.lua reads them. Each grant brings eight bytes nobody can guess. */
 export function leaseArguments(store: Store, request: LeaseRequest): Argument[] {
   const { partition, sessions } = request;
-  const lanes = request.lanes.slice(0, limits.laneBatch).map(laneText);
-  const slots = sessions.reduce((sum, session) => sum + Math.max(0, session.slots), 0);
+  const lanes = request.lanes.slice(0, limits.laneBatch);
+  let slots = 0;
+  for (const session of sessions) slots += Math.max(0, session.slots);
   const args: Argument[] = [
     ownStoreId,
     String(store.fencing.highest(partition)),
@@ -34,8 +35,8 @@ export function leaseArguments(store: Store, request: LeaseRequest): Argument[] 
     store.random.bytes(8 * Math.min(slots, limits.leaseBatch)),
     String(lanes.length),
     String(sessions.length),
-    ...lanes,
   ];
+  for (const lane of lanes) args.push(laneText(lane));
   for (const { sessionId, generation, slots: room } of sessions) {
     args.push(sessionId, String(generation), String(Math.max(0, room)));
   }

@@ -80,9 +80,11 @@ export function readLibrary(names: readonly string[], options: SourceOptions): L
   const text = ["local KEYS, ARGV", ...parts, ...names.map(registration)].join("\n");
   const source = finish(text, options);
   const library = `drover_${shaOf(source).slice(0, 16)}`;
+  // Put together once: the text is written out with every call.
+  const functions = new Map(names.map((name) => [name, `${library}_${name}`]));
   return {
     source: `#!lua name=${library}\n${source.replaceAll("@library", library)}`,
-    functionOf: (script) => `${library}_${script}`,
+    functionOf: (script) => functions.get(script)!,
   };
 }
 

@@ -92,27 +92,21 @@ function createFunctions(
 
   return {
     run(name, base, args) {
+      if (refused) return plain.run(name, base, args);
       const all = [library.functionOf(name), "1", base, ...args];
-      const plainly = (): Promise<unknown> => plain.run(name, base, args);
-      const call = (): Promise<unknown> => (refused ? plainly() : connection.send("FCALL", all));
-      const again = async (): Promise<unknown> => {
+      return connection.send("FCALL", all).catch(async (error: unknown) => {
+        if (!isForgotten(error)) throw error;
         // Known meanwhile: the call was on its way when Redis refused.
         if (!refused) await load();
-        return unlessForgotten(call(), plainly);
-      };
-      return unlessForgotten(call(), again);
+        if (refused) return plain.run(name, base, args);
+        return connection.send("FCALL", all).catch((second: unknown) => {
+          if (!isForgotten(second)) throw second;
+          return plain.run(name, base, args);
+        });
+      });
     },
   };
 }
-
-const unlessForgotten = (
-  reply: Promise<unknown>,
-  otherwise: () => Promise<unknown>,
-): Promise<unknown> =>
-  reply.catch((error: unknown) => {
-    if (!isForgotten(error)) throw error;
-    return otherwise();
-  });
 
 function createPlainScripts(connection: Connection, options: SourceOptions): Scripts {
   const scripts = new Map<ScriptName, Script>();
