@@ -3,7 +3,7 @@ import { byFlow } from "../../src/broker/redis/enqueue.js";
 import { limits } from "../../src/limits.js";
 import type { Task } from "../../src/task/task.js";
 import { ids } from "../conformance/broker/kit.js";
-import { createTaskFactory } from "../support/task-factory.js";
+import { createTaskFactory, laneOf } from "../support/task-factory.js";
 import { systemClock, systemRandom } from "../../src/clock.js";
 import { completions, keysOf, withKit } from "./bundle-kit.js";
 
@@ -46,6 +46,20 @@ it("leaves those of few together, and all where there is one lane", () => {
     [...mixed(enough, { type: "a" }), { type: "b", priority: 3 as const }].map(task),
   );
   expect(byFlow(urgent, enough)).toEqual([urgent.slice(enough), urgent.slice(0, enough)]);
+});
+
+it("few tasks of several lanes in one call come each into its own", async () => {
+  await withKit(async (kit) => {
+    const changes = mixed(2, { type: "a" }, { type: "b" }, { type: "c", queue: "other" });
+    const tasks = changes.map((change) => kit.task({ ...change, durability: "relaxed" }));
+    await kit.enqueue(...tasks);
+    for (const type of ["a", "b"]) {
+      const leases = await kit.lease(await kit.session(), 9, [laneOf(kit.task({ type }))]);
+      expect(ids(leases.map((lease) => lease.task))).toEqual(
+        ids(tasks.filter((one) => one.type === type)),
+      );
+    }
+  });
 });
 
 it("tasks of several lanes that come by turns stand in a bundle for each", async () => {

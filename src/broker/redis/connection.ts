@@ -3,6 +3,7 @@ import type { Clock, Random } from "../../clock.js";
 import { limits } from "../../limits.js";
 import type { Events } from "../../telemetry/events.js";
 import type { Argument } from "./call.js";
+import { PlainConnector } from "./connector.js";
 import { Line, translate, unavailable } from "./line.js";
 
 export { type Argument, ownStoreId } from "./call.js";
@@ -46,8 +47,9 @@ export interface Connection {
  * Commands fail at once while there is no connection: whoever waits for an answer is told that it
  * is unknown.
  */
-function redisOptions(random: Random) {
+function redisOptions({ random, url }: ConnectionOptions) {
   return {
+    ...(url.startsWith("redis:") && { Connector: PlainConnector }),
     lazyConnect: true,
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
@@ -62,7 +64,7 @@ function redisOptions(random: Random) {
 
 export function createConnection(options: ConnectionOptions): Connection {
   const { clock, node } = options;
-  const settings = redisOptions(options.random);
+  const settings = redisOptions(options);
   const redis = new Redis(options.url, settings);
   const listeners = new Set<() => void>();
   let storeId = "";
