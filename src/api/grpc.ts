@@ -90,9 +90,15 @@ function bind(server: grpc.Server, { host, port }: DoorOptions): Promise<number>
   const address = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
   return new Promise((resolve, reject) => {
     server.bindAsync(address, grpc.ServerCredentials.createInsecure(), (error, bound) =>
-      error ? reject(error) : resolve(bound),
+      error ? reject(systemError(error)) : resolve(bound),
     );
   });
+}
+
+/** grpc-js quotes the system's error in its own; whoever is to mend it looks for its code. */
+function systemError(error: Error): Error {
+  const [, message, code] = /\[(listen (E[A-Z]+): [^\]]+)/.exec(error.message) ?? [];
+  return code ? Object.assign(new Error(message, { cause: error }), { code }) : error;
 }
 
 /** Stops listening, lets calls end, then breaks off what is left. */

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import * as path from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Exit } from "../../src/cli/exit.js";
 import { runBin } from "../support/bin.js";
 
 let dir: string;
@@ -117,11 +118,17 @@ describe("drover dev", () => {
   it("says in one line that a port is taken, and leaves nothing running", async () => {
     const first = runBin(["dev", "--memory", "--samples", "--data-dir", dir]);
     await first.says("Try it");
-    const port = /REST on http:\/\/127.0.0.1:(\d+)/.exec(first.output())![1]!;
-    const second = runBin(["dev", "--memory", "--port", port, "--data-dir", path.join(dir, "b")]);
-    expect(await second.exited).not.toBe(0);
-    expect(second.output()).toContain(port);
-    expect(second.output()).not.toContain("    at ");
+    for (const [flag, where] of [
+      ["--port", /REST on http:\/\/127.0.0.1:(\d+)/],
+      ["--grpc-port", /gRPC on 127.0.0.1:(\d+)/],
+    ] as const) {
+      const port = where.exec(first.output())![1]!;
+      const second = runBin(["dev", "--memory", flag, port, "--data-dir", path.join(dir, "b")]);
+      expect(await second.exited).toBe(Exit.refused);
+      expect(second.output()).toContain(`address already in use 127.0.0.1:${port}`);
+      expect(second.output()).toContain("choose another port");
+      expect(second.output()).not.toContain("    at ");
+    }
     first.child.kill("SIGTERM");
     expect(await first.exited, first.output()).toBe(0);
   }, 60_000);
