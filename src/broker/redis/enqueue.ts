@@ -9,6 +9,7 @@ import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
 import { isInHistory, ItemPacker, ItemTasks } from "./items.js";
 import { laneText, placeIn } from "./keys.js";
+import { itemStart, LoneMoulds } from "./mould.js";
 import { leaseArguments, readAlone, readLeases } from "./lease.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { noBytes } from "./sections.js";
@@ -122,24 +123,35 @@ export function enqueueArguments(chunk: readonly Item[], bundleTasks: number): P
 }
 
 function itemArguments(items: readonly (EnqueueItem | FreshTask)[], areBirths: boolean): Packed {
+  const [first] = items;
+  const lone = items.length === 1 && first instanceof FreshTask ? first : undefined;
+  const lane = lone && loneMoulds.cast(packer.reset(), lone);
+  if (lane) return packedArguments(lane, [itemStart], [], areBirths);
   const into = new ItemPacker(packer.reset(), items.length > 1);
   const starts: number[] = [];
   for (const item of items) {
     const start = into.append(item);
     if (start !== undefined) starts.push(start);
   }
-  const packed = packer.take();
   const { lanes, aparts } = into;
-  const args = [
-    String(lanes.size),
-    ...lanes.args,
-    packed,
-    noBytes,
-    String(aparts.length),
-    ...aparts,
-  ];
   const arePlain = starts.length === items.length;
-  return { args, births: areBirths && arePlain ? new ItemTasks(packed, starts) : undefined };
+  if (lone && arePlain) loneMoulds.learn(packer, lone, lanes.args);
+  return packedArguments(lanes.args, starts, aparts, areBirths && arePlain);
+}
+
+const loneMoulds = new LoneMoulds();
+
+/** Of what was packed. `starts`: where the records of births are. */
+function packedArguments(
+  lanes: readonly string[],
+  starts: readonly number[],
+  aparts: readonly Uint8Array[],
+  areBirths: boolean,
+): Packed {
+  const packed = packer.take();
+  const count = String(lanes.length / 3);
+  const args = [count, ...lanes, packed, noBytes, String(aparts.length), ...aparts];
+  return { args, births: areBirths ? new ItemTasks(packed, starts) : undefined };
 }
 
 /** Four bytes for each start, and for the end. */

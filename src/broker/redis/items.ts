@@ -90,15 +90,11 @@ class LaneList {
   /** Of those behind the first: most calls have no more. */
   #numbers: Map<string, number> | undefined;
 
-  get size(): number {
-    return this.args.length / 3;
-  }
-
   numberOf(task: Task): number {
     const text = laneText(task);
     const known = text === this.args[0] ? 0 : this.#numbers?.get(text);
     if (known !== undefined) return known;
-    const number = this.size;
+    const number = this.args.length / 3;
     this.args.push(text, queueText(task.namespace, task.queue), task.namespace);
     if (number > 0) (this.#numbers ??= new Map()).set(text, number);
     return number;

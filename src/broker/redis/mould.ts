@@ -39,6 +39,65 @@ class Mould {
   }
 }
 
+interface Kind {
+  readonly spec: TaskSpec;
+  readonly lane: readonly string[];
+  readonly mould: Mould;
+}
+
+/** So many kinds of tasks come alone by turns before one is forgotten. */
+const kindsMax = 8;
+
+/**
+ * The moulds of tasks that come alone, kept from call to call: their specs are made for each
+ * request, and differ in their time alone.
+ */
+export class LoneMoulds {
+  readonly #kinds: Kind[] = [];
+  #next = 0;
+
+  /**
+   * Packs it as the general way does, and returns the arguments of its lane; undefined: not known.
+   */
+  cast(packer: Packer, fresh: FreshTask): readonly string[] | undefined {
+    if (fresh.to - fresh.from > inlineBytes) return undefined;
+    for (const { spec, lane, mould } of this.#kinds) {
+      if (!isOfKind(spec, fresh.spec)) continue;
+      mould.cast(packer, fresh);
+      return lane;
+    }
+    return undefined;
+  }
+
+  /** It is all that was packed, as a plain item. */
+  learn(packer: Packer, { spec }: FreshTask, lane: readonly string[]): void {
+    // No other has the same.
+    for (const _ in spec.traceContext) return;
+    this.#kinds[this.#next] = { spec, lane, mould: new Mould(packer, 0) };
+    this.#next = (this.#next + 1) % kindsMax;
+  }
+}
+
+/** But for the time at which they were made. A stream's tasks of a kind share what is no text. */
+const isOfKind = (one: TaskSpec, other: TaskSpec): boolean =>
+  one.type === other.type &&
+  one.queue === other.queue &&
+  one.namespace === other.namespace &&
+  one.priority === other.priority &&
+  one.payload === other.payload &&
+  one.maxRetries === other.maxRetries &&
+  one.retry === other.retry &&
+  one.runAt === other.runAt &&
+  one.timeoutMs === other.timeoutMs &&
+  one.groupKey === other.groupKey &&
+  one.requiredLabels === other.requiredLabels &&
+  one.tags === other.tags &&
+  one.idempotencyKey === other.idempotencyKey &&
+  one.retentionMs === other.retentionMs &&
+  one.traceContext === other.traceContext &&
+  one.durability === other.durability &&
+  one.terms === other.terms;
+
 /** The moulds of one call. */
 export class Moulds {
   readonly #known = new Map<TaskSpec, Mould>();
