@@ -113,10 +113,11 @@ export class Settler implements SettleDesk {
     const replies = await Promise.all(
       settlements.map((settlement) => this.#batch.push(settlement)),
     );
+    const tookMs = this.#parts.clock.monotonic() - askedAt;
     replies.forEach((reply, index) => {
       const settlement = settlements[index]!;
       if (reply.verdict !== "accepted" || !reply.transition) return;
-      this.#accepted(settlement, reply.transition, askedAt);
+      this.#accepted(settlement, reply.transition, tookMs);
       this.onTaken(settlement.token, outcomeOf(settlement));
       void this.#recorded(reply.transition).catch(() => undefined);
     });
@@ -146,6 +147,7 @@ export class Settler implements SettleDesk {
   ): Promise<void> {
     const askedAt = this.#parts.clock.monotonic();
     const replies = await this.#batch.pushAll(settlements);
+    const tookMs = this.#parts.clock.monotonic() - askedAt;
     const now: number[] = [];
     const later: Promise<void>[] = [];
     const recording: number[] = [];
@@ -158,7 +160,7 @@ export class Settler implements SettleDesk {
         const first = reply instanceof Failed ? undefined : reply;
         const judged = this.#insist(settlement, first, signal);
         later.push(judged.then((verdict) => answer([index], verdict)));
-      } else if (!reply.transition || this.#accept(settlement, reply.transition, askedAt)) {
+      } else if (!reply.transition || this.#accept(settlement, reply.transition, tookMs)) {
         now.push(index);
       } else {
         recording.push(index);
@@ -174,8 +176,8 @@ export class Settler implements SettleDesk {
   }
 
   /** True: as good as recorded (RELAXED), and recorded in the background. */
-  #accept(settlement: Settlement, transition: Transition, askedAt: number): boolean {
-    this.#accepted(settlement, transition, askedAt);
+  #accept(settlement: Settlement, transition: Transition, tookMs: number): boolean {
+    this.#accepted(settlement, transition, tookMs);
     if (transition.task.durability !== "relaxed") return false;
     this.#parts.recorder.keep(transition);
     return true;
@@ -218,7 +220,7 @@ export class Settler implements SettleDesk {
     first: SettleReply | undefined,
     signal: AbortSignal,
   ): Promise<Verdict | undefined> {
-    let verdict = first && (await this.#judge(settlement, first, this.#parts.clock.monotonic()));
+    let verdict = first && (await this.#judge(settlement, first, 0));
     try {
       for (let tries = 0; !verdict; tries += 1) {
         const pauseMs = Math.min(retryMaxMs, retryFirstMs * 2 ** Math.min(tries, 10));
@@ -235,14 +237,14 @@ export class Settler implements SettleDesk {
     const askedAt = this.#parts.clock.monotonic();
     const [reply] = await this.#batch.pushAll([settlement]);
     if (!reply || reply instanceof Failed) return undefined;
-    return this.#judge(settlement, reply, askedAt);
+    return this.#judge(settlement, reply, this.#parts.clock.monotonic() - askedAt);
   }
 
   /** Undefined: ask again. */
   async #judge(
     settlement: Settlement,
     { verdict, recorded, transition }: SettleReply,
-    askedAt: number,
+    tookMs: number,
   ): Promise<Verdict | undefined> {
     if (verdict === "stale") {
       return (await this.#mayBeAdopted(settlement.token)) ? undefined : "stale";
@@ -250,7 +252,7 @@ export class Settler implements SettleDesk {
     // A duplicate is one only once history has it; until then the first acceptance could still be
     // forgotten.
     if (verdict === "duplicate") return recorded ? "duplicate" : undefined;
-    if (!transition || this.#accept(settlement, transition, askedAt)) return "accepted";
+    if (!transition || this.#accept(settlement, transition, tookMs)) return "accepted";
     return this.#recorded(transition).catch(() => undefined);
   }
 
@@ -275,7 +277,7 @@ export class Settler implements SettleDesk {
     return verdictOf(outcome);
   }
 
-  #accepted(settlement: Settlement, transition: Transition, askedAt: number): void {
+  #accepted(settlement: Settlement, transition: Transition, tookMs: number): void {
     const { task } = transition;
     if (task.durability === "relaxed") this.#waiters.changed(task.id);
     const startedAt = transition.attempt?.startedAt ?? task.startedAt ?? 0;
@@ -290,7 +292,7 @@ export class Settler implements SettleDesk {
       outcome: outcomeFrom(transition.attempt?.outcome, settlement),
       traceContext: task.traceContext,
       ranMs: Math.max(0, endedAt - startedAt),
-      tookMs: this.#parts.clock.monotonic() - askedAt,
+      tookMs,
     });
   }
 }

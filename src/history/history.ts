@@ -206,6 +206,7 @@ export interface EndSheet {
    */
   take(told: Told): "taken" | "full" | "refused";
   /** As they were taken, by their place. */
+  taskIdOf(nth: number): string;
   itemOf(nth: number): RecordedItem;
   toldOf(nth: number): Told;
 }

@@ -60,8 +60,7 @@ export class HeldEnds {
   constructor(sheets: EndSheets | undefined, durability: Durability, seed: number) {
     this.#sheets = sheets;
     this.#durability = durability;
-    const idAt = (place: number): string =>
-      this.#sheetAt(place).sheet.itemOf(place % endsMost).taskId;
+    const idAt = (place: number): string => this.#sheetAt(place).sheet.taskIdOf(place % endsMost);
     this.#places = new Places((place, taskId) => idAt(place) === taskId, seed);
   }
 
@@ -180,7 +179,7 @@ export class HeldEnds {
     const { number, sheet } = held;
     this.#bytes -= held.bytes;
     for (let nth = 0; nth < sheet.size; nth += 1) {
-      this.#places.delete(sheet.itemOf(nth).taskId, number * endsMost + nth);
+      this.#places.delete(sheet.taskIdOf(nth), number * endsMost + nth);
     }
     this.#held.delete(number);
   }

@@ -45,16 +45,17 @@ export class Places {
     return place < 0 ? undefined : place;
   }
 
-  /** In the place of the one before. */
-  set(taskId: string, place: number): void {
+  /** Returns where it stood before, if anywhere. */
+  set(taskId: string, place: number): number | undefined {
     const hash = this.#hashOf(taskId);
     const slot = this.#slotOf(taskId, hash);
-    const isNew = this.#places[slot] === 0;
+    const before = this.#places[slot]! - 1;
     this.#hashes[slot] = hash;
     this.#places[slot] = place + 1;
-    if (!isNew) return;
+    if (before >= 0) return before;
     this.#size += 1;
     if (2 * this.#size > this.#mask) this.#resize(2 * (this.#mask + 1));
+    return undefined;
   }
 
   /** Whether it stands there still, where it once was set to. */

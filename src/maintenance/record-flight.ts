@@ -1,4 +1,4 @@
-import type { Births, RecordedItem } from "../broker/broker.js";
+import type { RecordedItem } from "../broker/broker.js";
 import type { Timer } from "../clock.js";
 import { DroverError } from "../errors.js";
 import type { RecordOutcome } from "../history/history.js";
@@ -7,6 +7,7 @@ import { fetchPayloads, liftVersions } from "./mending.js";
 import type { Entry } from "./record-entry.js";
 import type { RecordQueue } from "./record-queue.js";
 import type { RecorderOptions } from "./recorder.js";
+import { ToldBirths } from "./told-births.js";
 
 /**
  * An update whose row is not there yet is tried again so often, and for so long; then the outbox
@@ -132,18 +133,17 @@ export class RecordFlight {
    */
   async #finish({ entries, outcomes }: Answered): Promise<void> {
     const items: RecordedItem[] = [];
-    const born = new Map<Births, number[]>();
+    const born = new ToldBirths();
     for (let nth = 0; nth < entries.length; nth += 1) {
       const entry = entries[nth]!;
       if (entry.endsTerms) this.onEnded(entry.current.task);
       if (!isInOutbox(entry) || outcomes[nth] === "missing") continue;
-      if (entry.birth) noteBirth(born, entry.birth, entry.nthBirth);
+      if (entry.birth) born.add(entry.birth, entry.nthBirth);
       items.push(entry);
     }
     if (items.length > 0) {
       const { broker } = this.#options;
-      const told = Array.from(born, ([births, nths]) => ({ births, nths }));
-      await broker.recorded(items, told).catch(() => undefined);
+      await broker.recorded(items, born.list).catch(() => undefined);
     }
     this.#queue.dismiss(entries);
     for (let nth = 0; nth < entries.length; nth += 1) entries[nth]!.resolve(outcomes[nth]!);
@@ -151,12 +151,6 @@ export class RecordFlight {
 }
 
 const isInOutbox = (entry: Entry): entry is Entry & RecordedItem => entry.outboxId !== undefined;
-
-function noteBirth(born: Map<Births, number[]>, births: Births, nth: number): void {
-  const nths = born.get(births);
-  if (nths) nths.push(nth);
-  else born.set(births, [nth]);
-}
 
 function answer(answered: Answered, entry: Entry, outcome: RecordOutcome): void {
   answered.entries.push(entry);

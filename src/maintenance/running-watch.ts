@@ -50,13 +50,13 @@ export class RunningWatch {
 
   note(task: Task): void {
     const { clock, maxTasks, maxBytes } = this.#options;
-    // It runs since now.
-    this.#take(task.id);
     const bytes = payloadBytes(task);
     if (this.#places.size >= maxTasks || this.#bytes + bytes > maxBytes) return;
     const { tasks } = this.#roundNow();
     const round = this.#over + this.#rounds.length - 1;
-    this.#places.set(task.id, round * roundMost + tasks.length);
+    const before = this.#places.set(task.id, round * roundMost + tasks.length);
+    // It runs since now.
+    if (before !== undefined) this.#empty(before);
     tasks.push(task);
     this.#bytes += bytes;
     this.#timer ??= clock.after(roundMs, () => this.#sweep());
@@ -72,9 +72,11 @@ export class RunningWatch {
 
   /** The task went on to this version. Returns it as it was noted. */
   forget(taskId: string, version: number): Task | undefined {
-    const place = this.#places.get(taskId);
-    if (place === undefined || this.#taskAt(place)!.version > version) return undefined;
-    return this.#take(taskId);
+    const place = this.#places.take(taskId);
+    if (place === undefined) return undefined;
+    if (this.#taskAt(place)!.version <= version) return this.#empty(place);
+    this.#places.set(taskId, place);
+    return undefined;
   }
 
   clear(): void {
@@ -93,9 +95,7 @@ export class RunningWatch {
     return this.#rounds[Math.floor(place / roundMost) - this.#over]!;
   }
 
-  #take(taskId: string): Task | undefined {
-    const place = this.#places.take(taskId);
-    if (place === undefined) return undefined;
+  #empty(place: number): Task {
     const { tasks } = this.#roundAt(place);
     const task = tasks[place % roundMost]!;
     tasks[place % roundMost] = undefined;
@@ -117,7 +117,7 @@ export class RunningWatch {
     const later = this.#rounds.findIndex(({ dueAt }) => dueAt > now);
     const over = later < 0 ? this.#rounds : this.#rounds.slice(0, later);
     const due = over.flatMap(({ tasks }) => tasks).filter((task) => task !== undefined);
-    for (const { id } of due) this.#take(id);
+    for (const { id } of due) this.#empty(this.#places.take(id)!);
     // Nearly always all have gone on before they were due.
     this.#drop(this.#places.size === 0 ? this.#rounds.length : over.length);
     if (this.#rounds.length > 0) this.#timer = clock.after(roundMs, () => this.#sweep());

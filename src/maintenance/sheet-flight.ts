@@ -1,10 +1,11 @@
-import type { Births, RecordedItem } from "../broker/broker.js";
+import type { RecordedItem } from "../broker/broker.js";
 import type { Timer } from "../clock.js";
 import { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 import type { HeldEnds, HeldSheet } from "./held-ends.js";
 import type { RecordQueue } from "./record-queue.js";
 import type { RecorderOptions } from "./recorder.js";
+import { ToldBirths } from "./told-births.js";
 
 /** Tasks of one transaction, about. Their rows are written already, so it costs no long turn. */
 const tasksMost = 2_000;
@@ -111,17 +112,16 @@ export class SheetFlight {
    */
   #tell(sheets: readonly HeldSheet[]): void {
     const items: RecordedItem[] = [];
-    const born = new Map<Births, number[]>();
+    const born = new ToldBirths();
     for (const { sheet, births, nths } of sheets) {
       for (let nth = 0; nth < sheet.size; nth += 1) {
         items.push(sheet.itemOf(nth));
         const of = births[nth];
-        if (of) noteBirth(born, of, nths[nth]!);
+        if (of) born.add(of, nths[nth]!);
       }
     }
-    const told = Array.from(born, ([births, nths]) => ({ births, nths }));
     const telling = this.#options.broker
-      .recorded(items, told)
+      .recorded(items, born.list)
       .catch(() => undefined)
       .finally(() => {
         this.#tellings.delete(telling);
@@ -135,9 +135,3 @@ export class SheetFlight {
 }
 
 const indexesOf = (ends: readonly number[]): number[] => ends.filter((_, at) => at % 2 === 0);
-
-function noteBirth(born: Map<Births, number[]>, births: Births, nth: number): void {
-  const nths = born.get(births);
-  if (nths) nths.push(nth);
-  else born.set(births, [nth]);
-}

@@ -39,16 +39,17 @@ const levels: Partial<Record<EventName, "info" | "warn" | "error">> = {
   "commit.recovered": "warn",
 };
 
+const loud: ReadonlySet<string> = new Set(Object.keys(levels));
+
 /** Writes the event catalog to the log: ids and figures, never payloads; `trace_id` where known. */
 export function logEvents(events: Events, logger: Logger): () => void {
   // Asked of the logger for each event it costs as much as the metrics do.
-  let least = logger.levelVal;
-  const onLevel = (_: string, value: number): void => void (least = value);
+  let hearsAll = logger.isLevelEnabled("debug");
+  const onLevel = (): void => void (hearsAll = logger.isLevelEnabled("debug"));
   logger.on("level-change", onLevel);
   const unsubscribe = events.subscribe((name, fields) => {
-    const level = levels[name] ?? "debug";
-    if (logger.levels.values[level]! < least) return;
-    logger[level](printable(fields), name);
+    if (!hearsAll && !loud.has(name)) return;
+    logger[levels[name] ?? "debug"](printable(fields), name);
   });
   return () => {
     unsubscribe();

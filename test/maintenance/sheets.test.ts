@@ -37,6 +37,7 @@ class ListSheet implements EndSheet {
     this.list.push(told);
     return "taken";
   }
+  taskIdOf = (nth: number): string => this.list[nth]!.task.id;
   itemOf(nth: number) {
     const { partition, outboxId, task } = this.list[nth]!;
     return { partition, outboxId: outboxId!, taskId: task.id, version: task.version };

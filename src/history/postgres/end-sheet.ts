@@ -126,6 +126,10 @@ class PostgresSheet implements EndSheet {
     return kind;
   }
 
+  taskIdOf(nth: number): string {
+    return this.#ids[nth]!;
+  }
+
   itemOf(nth: number): RecordedItem {
     return {
       partition: this.#kinds[nth]!.partition,
