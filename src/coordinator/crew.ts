@@ -10,7 +10,8 @@ import type { WorkerSession } from "./worker-session.js";
 export interface CrewPartition {
   readonly partition: number;
   lanes: Lane[];
-  keys: Set<string>;
+  /** The same by their keys. */
+  readonly byKey: Map<string, Lane>;
   leasing: boolean;
   /** Something changed while a call was under way. */
   again: boolean;
@@ -101,14 +102,14 @@ export class Crew {
     }
     for (const part of this.partitions.values()) {
       part.lanes = [];
-      part.keys.clear();
+      part.byKey.clear();
     }
     for (const [key, lane] of lanes) {
       const part = this.#part(
         partitionOfSlot(slotOfQueue(lane.namespace, lane.queue), this.#partitionCount),
       );
       part.lanes.push(lane);
-      part.keys.add(key);
+      part.byKey.set(key, lane);
     }
   }
 
@@ -123,7 +124,7 @@ export class Crew {
     if (!part) {
       const none = {
         lanes: [],
-        keys: new Set<string>(),
+        byKey: new Map<string, Lane>(),
         leasing: false,
         again: false,
         empty: false,

@@ -112,7 +112,7 @@ export class Dispatcher implements Demand<Asked>, NextLeases {
     let usable = false;
     for (const crew of this.#crews.values()) {
       const part = crew.partitions.get(partition);
-      if (!part?.keys.has(key)) continue;
+      if (!part?.byKey.has(key)) continue;
       part.empty = false;
       if (!part.leasing && !crew.hasFree) continue;
       usable = true;
@@ -121,17 +121,17 @@ export class Dispatcher implements Demand<Asked>, NextLeases {
     return usable;
   }
 
-  /** Lanes of a partition that have free slots waiting for them, at most 128. */
-  wantedLanes(partition: number): Lane[] {
+  /** Lanes of a partition that have free slots waiting for them by their keys, at most 128. */
+  wantedLanes(partition: number): Map<string, Lane> {
     const wanted = new Map<string, Lane>();
     for (const crew of this.#crews.values()) {
       const part = crew.partitions.get(partition);
       if (!part || !part.empty || !crew.hasFree) continue;
-      for (const lane of part.lanes) {
-        if (wanted.size < limits.wakeLanes) wanted.set(laneKey(lane), lane);
+      for (const [key, lane] of part.byKey) {
+        if (wanted.size < limits.wakeLanes) wanted.set(key, lane);
       }
     }
-    return [...wanted.values()];
+    return wanted;
   }
 
   /**
@@ -155,7 +155,7 @@ export class Dispatcher implements Demand<Asked>, NextLeases {
       const part = crew.partitions.get(partition);
       // Only where everything else is known to be empty: eager leases must not overtake waiting
       // tasks.
-      if (!part?.keys.has(key) || !part.empty || part.leasing) continue;
+      if (!part?.byKey.has(key) || !part.empty || part.leasing) continue;
       const reserved = crew.reserve(Math.min(tasks, limits.leaseBatch));
       if (reserved.length === 0) continue;
       const request = requestFor(partition, [lane], reserved);

@@ -22,16 +22,20 @@ export function laneOf(task: TaskSpec): Lane {
 
 /** Of those that may be leased at once. */
 export function lanesOf(items: readonly EnqueueItem[]): Lane[] {
-  const lanes = new Map<string, Lane>();
+  let lanes: Map<string, Lane> | undefined;
+  let first: Lane | undefined;
   let last: TaskSpec | undefined;
   for (const item of items) {
     const spec = item instanceof FreshTask ? item.spec : pendingOf(item.task);
     if (!spec || (last && sameLane(last, spec))) continue;
     last = spec;
     const lane = laneOf(spec);
-    lanes.set(laneKey(lane), lane);
+    if (first) (lanes ??= new Map([[laneKey(first), first]])).set(laneKey(lane), lane);
+    // Nearly always the only one: it needs no key.
+    else first = lane;
   }
-  return [...lanes.values()];
+  if (lanes) return [...lanes.values()];
+  return first ? [first] : [];
 }
 
 const pendingOf = (task: Task): Task | undefined => (task.status === "pending" ? task : undefined);

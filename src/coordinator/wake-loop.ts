@@ -2,7 +2,6 @@ import type { Lane } from "../broker/broker.js";
 import { createLoop, type Loop } from "../service.js";
 import type { Dispatcher } from "./dispatcher.js";
 import type { Parts } from "./parts.js";
-import { laneKey } from "./lanes.js";
 
 /** Longest wait for a wake-up before the lanes are looked at anew. */
 const waitMs = 2_000;
@@ -17,7 +16,7 @@ export class WakeLoop {
   readonly #partition: number;
   readonly #dispatcher: Dispatcher;
   readonly #loop: Loop;
-  #waitingOn: Set<string> | undefined;
+  #waitingOn: ReadonlyMap<string, Lane> | undefined;
   #change = new AbortController();
 
   constructor(parts: Parts, partition: number, dispatcher: Dispatcher) {
@@ -49,20 +48,26 @@ export class WakeLoop {
       this.#loop.poke();
       return;
     }
-    const wanted = this.#dispatcher.wantedLanes(this.#partition);
-    if (wanted.some((lane) => !this.#waitingOn!.has(laneKey(lane)))) this.#change.abort();
+    for (const key of this.#dispatcher.wantedLanes(this.#partition).keys()) {
+      if (!this.#waitingOn.has(key)) return this.#change.abort();
+    }
   }
 
   async #round(signal: AbortSignal): Promise<number> {
-    const lanes = this.#dispatcher.wantedLanes(this.#partition);
-    if (lanes.length === 0) return parkedMs;
+    const wanted = this.#dispatcher.wantedLanes(this.#partition);
+    if (wanted.size === 0) return parkedMs;
     if (!this.#parts.broker.serves(this.#partition)) return awayMs;
     this.#change = new AbortController();
-    this.#waitingOn = new Set(lanes.map(laneKey));
+    this.#waitingOn = wanted;
     let lane: Lane | undefined;
     try {
       const either = AbortSignal.any([signal, this.#change.signal]);
-      lane = await this.#parts.broker.waitForWork(this.#partition, lanes, waitMs, either);
+      lane = await this.#parts.broker.waitForWork(
+        this.#partition,
+        [...wanted.values()],
+        waitMs,
+        either,
+      );
     } catch (error) {
       if (!signal.aborted && !this.#change.signal.aborted) throw error;
     } finally {

@@ -131,3 +131,17 @@ test("for a large crew, or one with work in several partitions, nothing is taken
   expect(wide.crew.partitions.size).toBe(2);
   expect(wide.crew.reserve(200, partOf(wide.crew, true))).toEqual([]);
 });
+
+test("it knows a lane with labels while that is found, and no longer", () => {
+  const { sessions } = crewOf([1]);
+  const [session] = sessions;
+  const hello = { ...session!.hello, labels: { gpu: "yes" } };
+  const crew = new Crew("key", Object.assign(session!, { hello }), 1);
+  const [part] = crew.partitions.values();
+  const [plain] = part!.lanes;
+  crew.setLanes([{ ...plain!, requiredLabels: { gpu: "yes" } }]);
+  expect([part!.lanes.length, part!.byKey.size]).toEqual([2, 2]);
+  crew.setLanes([]);
+  expect([...part!.byKey.values()]).toEqual(part!.lanes);
+  expect(part!.lanes).toEqual([plain]);
+});
