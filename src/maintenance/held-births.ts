@@ -1,6 +1,7 @@
 import type { Births, CoveredBirths, RecordedBirths, Transition } from "../broker/broker.js";
 import { ChurnMap } from "../churn.js";
 import { limits } from "../limits.js";
+import { Holders, holderOf, nthOf, placeOf } from "./holders.js";
 import { Places } from "./places.js";
 
 /** What came in by one call. */
@@ -29,9 +30,6 @@ export interface Birth {
  */
 export type Readiness = "judged" | "unjudged" | "any";
 
-/** At most so many are taken together. */
-export const birthsMost = 1_024;
-
 /**
  * Births that wait for their time, or for the end of their task, which says all that they do:
  * nearly all. So each is no more than a number here, its call's and its own.
@@ -39,19 +37,14 @@ export const birthsMost = 1_024;
 export class HeldBirths {
   readonly #places: Places;
   /** By their numbers, the oldest first. */
-  readonly #held = new ChurnMap<number, Held>();
+  readonly #held = new Holders<Held>();
   readonly #calls = new ChurnMap<Births, number>();
-  #calledLast = 0;
   #bytes = 0;
 
   /** `seed`: as of Places. */
   constructor(seed: number) {
-    this.#places = new Places((place, taskId) => this.#idAt(place) === taskId, seed);
-  }
-
-  #idAt(place: number): string {
-    const nth = place % birthsMost;
-    return this.#held.get((place - nth) / birthsMost)!.births.ids[nth]!;
+    const idAt = (place: number): string => this.#held.of(place).births.ids[nthOf(place)]!;
+    this.#places = new Places((place, taskId) => idAt(place) === taskId, seed);
   }
 
   get size(): number {
@@ -64,18 +57,17 @@ export class HeldBirths {
 
   /** Monotonic ms at which the first of them was given. */
   get oldest(): number | undefined {
-    for (const { givenAt } of this.#held.values()) return givenAt;
+    for (const [, { givenAt }] of this.#held) return givenAt;
     return undefined;
   }
 
+  /** At most `heldMost` tasks. */
   add(births: Births, givenAt: number): void {
     const { ids } = births;
-    const call = this.#calledLast;
-    const first = call * birthsMost;
-    this.#held.set(call, { births, givenAt, left: ids.length, ending: undefined, askAt: 0 });
-    for (let nth = 0; nth < ids.length; nth += 1) this.#places.set(ids[nth]!, first + nth);
+    const left = ids.length;
+    const call = this.#held.add({ births, givenAt, left, ending: undefined, askAt: 0 });
+    for (let nth = 0; nth < left; nth += 1) this.#places.set(ids[nth]!, placeOf(call, nth));
     this.#calls.set(births, call);
-    this.#calledLast += 1;
     this.#bytes += births.bytes;
   }
 
@@ -83,8 +75,8 @@ export class HeldBirths {
   has({ partition, outboxId, task }: Transition): boolean {
     const place = this.#places.get(task.id);
     if (place === undefined) return false;
-    const nth = place % birthsMost;
-    const { births } = this.#held.get((place - nth) / birthsMost)!;
+    const nth = nthOf(place);
+    const { births } = this.#held.of(place);
     if (births.partition !== partition || births.version !== task.version) return false;
     return births.outboxIdOf(nth) === outboxId;
   }
@@ -92,12 +84,10 @@ export class HeldBirths {
   take(taskId: string): Birth | undefined {
     const place = this.#places.take(taskId);
     if (place === undefined) return undefined;
-    const nth = place % birthsMost;
-    const call = (place - nth) / birthsMost;
-    const held = this.#held.get(call)!;
+    const held = this.#held.of(place);
     const { births, givenAt } = held;
-    this.#let(call, held, 1);
-    return { births, nth, givenAt };
+    this.#let(holderOf(place), held, 1);
+    return { births, nth: nthOf(place), givenAt };
   }
 
   /** The oldest, as far as they were given by `until` and are ready, at most so many. */
@@ -112,7 +102,7 @@ export class HeldBirths {
       for (const nth of this.#leftOf(call, births)) {
         if (due.length >= most) break;
         if (waiting?.has(nth)) continue;
-        this.#places.delete(births.ids[nth]!, call * birthsMost + nth);
+        this.#places.delete(births.ids[nth]!, placeOf(call, nth));
         due.push({ births, nth, givenAt });
       }
       // Of one that was told twice, only the later place is known.
@@ -155,8 +145,8 @@ export class HeldBirths {
     const call = this.#calls.get(births);
     if (call === undefined) return [];
     const held = this.#held.get(call)!;
-    const first = call * birthsMost;
-    const over = recorded.filter((nth) => this.#places.delete(births.ids[nth]!, first + nth));
+    const { ids } = births;
+    const over = recorded.filter((nth) => this.#places.delete(ids[nth]!, placeOf(call, nth)));
     held.ending = told.length > 0 ? new Set(told) : none;
     held.askAt = askAgainAt;
     this.#let(call, held, over.length);
@@ -172,9 +162,8 @@ export class HeldBirths {
 
   #leftOf(call: number, { ids }: Births): number[] {
     const left: number[] = [];
-    const first = call * birthsMost;
     for (let nth = 0; nth < ids.length; nth += 1) {
-      if (this.#places.stands(ids[nth]!, first + nth)) left.push(nth);
+      if (this.#places.stands(ids[nth]!, placeOf(call, nth))) left.push(nth);
     }
     return left;
   }

@@ -3,6 +3,7 @@ import type { OnRecorded } from "../coordinator/recorder.js";
 import type { EndSheet, EndSheets, Told } from "../history/history.js";
 import type { Durability } from "../task/task.js";
 import type { Birth } from "./held-births.js";
+import { Holders, heldMost, nthOf, placeOf } from "./holders.js";
 import { Places } from "./places.js";
 
 /** Whoever waits for the answers to some ends of a sheet. */
@@ -14,8 +15,8 @@ interface Waiting {
 
 /** A sheet, with the births that its ends cover. */
 export interface HeldSheet {
-  /** Counted from 0. */
-  readonly number: number;
+  /** As a holder. */
+  number: number;
   readonly sheet: EndSheet;
   readonly waiting: Waiting[];
   /** By their places; undefined: told before, or by another coordinator. */
@@ -35,9 +36,6 @@ interface Freed {
   readonly birth: Birth | undefined;
 }
 
-/** Of a sheet, at most. */
-const endsMost = 1_024;
-
 /**
  * Ends in sheets of history: nearly all. None is an object here, and none is looked at again,
  * unless its sheet cannot be written or more is told of its task.
@@ -47,9 +45,8 @@ export class HeldEnds {
   readonly #durability: Durability;
   /** By the number of its sheet, and its own there. */
   readonly #places: Places;
-  /** Waiting or not, by their numbers. */
-  readonly #held = new Map<number, HeldSheet>();
-  #begun = 0;
+  /** Waiting or not. */
+  readonly #held = new Holders<HeldSheet>();
   /** The oldest first; the last one is being filled. */
   #waiting: HeldSheet[] = [];
   #bytes = 0;
@@ -60,12 +57,8 @@ export class HeldEnds {
   constructor(sheets: EndSheets | undefined, durability: Durability, seed: number) {
     this.#sheets = sheets;
     this.#durability = durability;
-    const idAt = (place: number): string => this.#sheetAt(place).sheet.taskIdOf(place % endsMost);
+    const idAt = (place: number): string => this.#held.of(place).sheet.taskIdOf(nthOf(place));
     this.#places = new Places((place, taskId) => idAt(place) === taskId, seed);
-  }
-
-  #sheetAt(place: number): HeldSheet {
-    return this.#held.get(Math.floor(place / endsMost))!;
   }
 
   get size(): number {
@@ -87,13 +80,13 @@ export class HeldEnds {
     const { id } = transition.task;
     if (this.#places.get(id) !== undefined) return false;
     const last = this.#waiting.at(-1);
-    const taken = last && last.sheet.size < endsMost ? last.sheet.take(transition) : "full";
+    const taken = last && last.sheet.size < heldMost ? last.sheet.take(transition) : "full";
     if (taken === "refused") return false;
     const held = taken === "full" ? this.#begin(this.#sheets, transition, givenAt) : last;
     if (!held) return false;
     held.births.push(undefined);
     held.nths.push(0);
-    this.#places.set(id, held.number * endsMost + held.sheet.size - 1);
+    this.#places.set(id, placeOf(held.number, held.sheet.size - 1));
     this.#grow(held, held.sheet.bytes - held.rowBytes);
     held.rowBytes = held.sheet.bytes;
     return true;
@@ -105,11 +98,9 @@ export class HeldEnds {
     const sheet = (this.#blank ??= sheets.create(this.#durability));
     if (sheet.take(first) !== "taken") return undefined;
     this.#blank = undefined;
-    const number = this.#begun;
     const none = { waiting: [], births: [], nths: [], bytes: 0, rowBytes: 0 };
-    const held = { number, sheet, givenAt, ...none };
-    this.#begun += 1;
-    this.#held.set(number, held);
+    const held = { number: 0, sheet, givenAt, ...none };
+    held.number = this.#held.add(held);
     this.#waiting.push(held);
     return held;
   }
@@ -155,7 +146,7 @@ export class HeldEnds {
   /** The sheet that this task waits in; to be dissolved. */
   takeSheetOf(taskId: string): HeldSheet | undefined {
     const place = this.#places.get(taskId);
-    const at = place === undefined ? -1 : this.#waiting.indexOf(this.#sheetAt(place));
+    const at = place === undefined ? -1 : this.#waiting.indexOf(this.#held.of(place));
     return at < 0 ? undefined : this.#waiting.splice(at, 1)[0];
   }
 
@@ -179,7 +170,7 @@ export class HeldEnds {
     const { number, sheet } = held;
     this.#bytes -= held.bytes;
     for (let nth = 0; nth < sheet.size; nth += 1) {
-      this.#places.delete(sheet.taskIdOf(nth), number * endsMost + nth);
+      this.#places.delete(sheet.taskIdOf(nth), placeOf(number, nth));
     }
     this.#held.delete(number);
   }

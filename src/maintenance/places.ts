@@ -9,7 +9,7 @@ const hashedLetters = 8;
 const least = 256;
 
 /**
- * Finds by the id of a task the place, a whole number from 0, where something of it stands. Does
+ * Finds by the id of a task the place, a number of holders.ts, where something of it stands. Does
  * what a Map of numbers would, for tasks that come and go by the ten thousand a second: it keeps no
  * ids, as they stand at the places, and so leaves nothing to collect; and an id that is asked about
  * here needs no hash of its own.
@@ -21,7 +21,7 @@ export class Places {
   #mask = least - 1;
   /** By slots, which begin where the hash says: the hash, and the place plus 1, or 0 for none. */
   #hashes = new Int32Array(least);
-  #places = new Float64Array(least);
+  #places = new Int32Array(least);
 
   /** `seed`: any whole number; whoever chooses ids must not know it. */
   constructor(isAt: IsAt, seed: number) {
@@ -127,7 +127,7 @@ export class Places {
   #begin(slots: number): void {
     this.#mask = slots - 1;
     this.#hashes = new Int32Array(slots);
-    this.#places = new Float64Array(slots);
+    this.#places = new Int32Array(slots);
   }
 
   #resize(slots: number): void {

@@ -10,8 +10,8 @@ import { partitionOfSlot, slotOfId } from "../task/ids.js";
 import type { Task } from "../task/task.js";
 import type { Events } from "../telemetry/events.js";
 import { BirthCheck } from "./birth-check.js";
-import { birthsMost } from "./held-births.js";
 import type { HeldEnds } from "./held-ends.js";
+import { heldMost } from "./holders.js";
 import { LaterAnswers } from "./later-answers.js";
 import { bytesOf, Entry, withAsked } from "./record-entry.js";
 import { RecordFlight } from "./record-flight.js";
@@ -171,7 +171,7 @@ export class HistoryRecorder implements Recorder, Service {
 
   born(births: Births): void {
     if (this.#stopped || this.#queue.bytes + births.bytes > this.#maxBytes) return;
-    if (births.ids.length <= birthsMost) return this.#queue.addBirths(births, this.#turn());
+    if (births.ids.length <= heldMost) return this.#queue.addBirths(births, this.#turn());
     for (let nth = 0; nth < births.ids.length; nth += 1) this.keep(births.transitionOf(nth));
   }
 

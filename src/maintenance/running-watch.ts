@@ -1,5 +1,6 @@
 import type { Clock, Timer } from "../clock.js";
 import type { Task } from "../task/task.js";
+import { Holders, heldMost, nthOf, placeOf } from "./holders.js";
 import { Places } from "./places.js";
 
 export interface RunningWatchOptions {
@@ -25,20 +26,14 @@ interface Round {
 
 /** How long a round lasts. */
 const roundMs = 100;
-/** Of a round, at most. */
-const roundMost = 65_536;
-
 /** Remembers grants until they have lasted. One timer for all of them, and no object for each. */
 export class RunningWatch {
   readonly #options: RunningWatchOptions;
   /** By the number of its round, and its own there. */
   readonly #places: Places;
-  /** The oldest first. */
-  #rounds: Round[] = [];
-  /** What is noted stands in it, the last one. */
-  #open: Round | undefined;
-  /** Rounds that were before the first of these. */
-  #over = 0;
+  readonly #rounds = new Holders<Round>();
+  /** What is noted stands in it. */
+  #open: { readonly number: number; readonly round: Round } | undefined;
   #bytes = 0;
   #timer: Timer | undefined;
 
@@ -52,21 +47,20 @@ export class RunningWatch {
     const { clock, maxTasks, maxBytes } = this.#options;
     const bytes = payloadBytes(task);
     if (this.#places.size >= maxTasks || this.#bytes + bytes > maxBytes) return;
-    const { tasks } = this.#roundNow();
-    const round = this.#over + this.#rounds.length - 1;
-    const before = this.#places.set(task.id, round * roundMost + tasks.length);
+    const { number, round } = this.#openNow();
+    const before = this.#places.set(task.id, placeOf(number, round.tasks.length));
     // It runs since now.
     if (before !== undefined) this.#empty(before);
-    tasks.push(task);
+    round.tasks.push(task);
     this.#bytes += bytes;
     this.#timer ??= clock.after(roundMs, () => this.#sweep());
   }
 
-  #roundNow(): Round {
-    if (this.#open && this.#open.tasks.length < roundMost) return this.#open;
+  #openNow(): { readonly number: number; readonly round: Round } {
+    if (this.#open && this.#open.round.tasks.length < heldMost) return this.#open;
     const { clock, delayMs } = this.#options;
-    this.#open = { tasks: [], dueAt: clock.monotonic() + roundMs + delayMs };
-    this.#rounds.push(this.#open);
+    const round: Round = { tasks: [], dueAt: clock.monotonic() + roundMs + delayMs };
+    this.#open = { number: this.#rounds.add(round), round };
     return this.#open;
   }
 
@@ -84,43 +78,36 @@ export class RunningWatch {
     this.#timer = undefined;
     this.#places.clear();
     this.#bytes = 0;
-    this.#drop(this.#rounds.length);
+    this.#rounds.clear();
+    this.#open = undefined;
   }
 
   #taskAt(place: number): Task | undefined {
-    return this.#roundAt(place).tasks[place % roundMost];
-  }
-
-  #roundAt(place: number): Round {
-    return this.#rounds[Math.floor(place / roundMost) - this.#over]!;
+    return this.#rounds.of(place).tasks[nthOf(place)];
   }
 
   #empty(place: number): Task {
-    const { tasks } = this.#roundAt(place);
-    const task = tasks[place % roundMost]!;
-    tasks[place % roundMost] = undefined;
+    const { tasks } = this.#rounds.of(place);
+    const task = tasks[nthOf(place)]!;
+    tasks[nthOf(place)] = undefined;
     this.#bytes -= payloadBytes(task);
     return task;
   }
 
-  /** Those rounds are over. */
-  #drop(rounds: number): void {
-    this.#rounds.splice(0, rounds);
-    this.#over += rounds;
-    this.#open = undefined;
-  }
-
   #sweep(): void {
-    this.#timer = undefined;
     const { clock } = this.#options;
     const now = clock.monotonic();
-    const later = this.#rounds.findIndex(({ dueAt }) => dueAt > now);
-    const over = later < 0 ? this.#rounds : this.#rounds.slice(0, later);
-    const due = over.flatMap(({ tasks }) => tasks).filter((task) => task !== undefined);
-    for (const { id } of due) this.#empty(this.#places.take(id)!);
+    this.#timer = undefined;
+    this.#open = undefined;
+    const due: Task[] = [];
+    for (const [number, { tasks, dueAt }] of this.#rounds) {
+      if (dueAt > now) break;
+      for (const task of tasks) if (task) due.push(this.#empty(this.#places.take(task.id)!));
+      this.#rounds.delete(number);
+    }
     // Nearly always all have gone on before they were due.
-    this.#drop(this.#places.size === 0 ? this.#rounds.length : over.length);
-    if (this.#rounds.length > 0) this.#timer = clock.after(roundMs, () => this.#sweep());
+    if (this.#places.size === 0) this.#rounds.clear();
+    else this.#timer = clock.after(roundMs, () => this.#sweep());
     if (due.length > 0) this.#options.onDue(due);
   }
 }

@@ -96,6 +96,16 @@ describe("the watch over what runs", () => {
     expect(idsDue().at(-1)).toBe(later[0]!.id);
   });
 
+  it("tells of many that were noted at once", async () => {
+    watch = watchOf({ maxTasks: 3_000, maxBytes: 1_000_000 });
+    const noted = await noteAll(2_600, 0);
+    const gone = noted.filter((_, nth) => nth % 2 === 0);
+    const back = gone.map(({ id, version }) => watch.forget(id, version));
+    expect(back).toEqual(gone);
+    await clock.advance(1_500);
+    expect(idsDue()).toEqual(idsOf(noted.filter((_, nth) => nth % 2 === 1)));
+  });
+
   it("holds no more bytes of payloads than it may, and others once those have gone", async () => {
     watch = watchOf({ maxBytes: 1_000 });
     const payload = { contentType: "application/json", data: Buffer.alloc(600) };

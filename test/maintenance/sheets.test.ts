@@ -8,6 +8,7 @@ import type {
   Told,
 } from "../../src/history/history.js";
 import { limits } from "../../src/limits.js";
+import { heldMost } from "../../src/maintenance/holders.js";
 import { type Durability, isFinal, type Task } from "../../src/task/task.js";
 import { over, type Site, submit, Worker, World } from "./world.js";
 
@@ -388,6 +389,17 @@ describe("ends for which somebody waits", () => {
   });
 });
 
+it("births of one call are found where they are more than are held together", async () => {
+  const { site, singles } = await start();
+  const births: Transition[] = [];
+  for (let n = 0; n < heldMost + 3; n += 1) births.push(await world.relaxed(site));
+  site.recorder.born(birthsOf(births));
+  const answer = site.recorder.record({ ...births.at(-1)! }, true);
+  await world.clock.advance(2 * limits.recordHoldMs);
+  expect(await answer).toBe("applied");
+  expect(singles.flat().toSorted()).toEqual(idsOf(births).toSorted());
+});
+
 describe("a held end", () => {
   it("is answered when somebody drains its entry, or that of its birth", async () => {
     const scene = await start();
@@ -401,6 +413,19 @@ describe("a held end", () => {
     expect(await Promise.all(answers)).toEqual(left.map(() => "applied"));
     expect(scene.sheets).toEqual([]);
     expect(scene.singles.flat().toSorted()).toEqual(idsOf(ends).toSorted());
+    await isOver(scene);
+  });
+
+  it("is found in whichever sheet it stands", async () => {
+    const scene = await start();
+    const { recorder } = scene.site;
+    const ends = await run(scene, 8);
+    for (const end of ends) recorder.keep(end);
+    const answer = recorder.record({ ...ends[4]! }, true);
+    await world.clock.advance(2 * limits.recordGatherMs);
+    expect(await answer).toBe("applied");
+    expect(scene.sheets).toEqual([[idsOf(ends.slice(0, 3)), idsOf(ends.slice(6))]]);
+    expect(scene.singles.flat()).toEqual(idsOf(ends.slice(3, 6)));
     await isOver(scene);
   });
 
