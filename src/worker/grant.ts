@@ -81,13 +81,16 @@ export function grantOf({ leaseToken, fencingToken, timeout, task }: WireLease):
 const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer =>
   Buffer.from(buffer, byteOffset, byteLength);
 
-/** A lease that is not plain is read by protobuf-es, and the others stay fast. */
-export function readGrant(reader: Reader): Grant | undefined {
+/**
+ * A lease that is not plain is read by protobuf-es, and the others stay fast. `terms`: of the
+ * leases before it in its frame.
+ */
+export function readGrant(reader: Reader, terms: Terms): Grant | undefined {
   const outer = reader.enter();
   const { at, end } = reader;
   let grant: Grant | undefined;
   try {
-    grant = readPlain(reader);
+    grant = readPlain(reader, terms);
   } catch (error) {
     if (!(error instanceof Unplain)) throw error;
     grant = grantOf(generalLease(reader.bytes.subarray(at, end)));
@@ -106,7 +109,7 @@ function generalLease(bytes: Buffer): WireLease {
   }
 }
 
-function readPlain(reader: Reader): Grant {
+function readPlain(reader: Reader, terms: Terms): Grant {
   const grant = new Grant();
   let task = false;
   let timeout = false;
@@ -116,7 +119,7 @@ function readPlain(reader: Reader): Grant {
     else if (tag === varintTag(2)) grant.fencingToken = reader.int64();
     else if (tag === bytesTag(3) && !task) {
       task = true;
-      readTask(grant, reader);
+      readTask(grant, reader, terms);
     } else if (tag === bytesTag(4) && !timeout) {
       timeout = true;
       grant.timeoutMs = readMs(reader);
@@ -133,45 +136,88 @@ const fields: readonly (Field | undefined)[] = Object.assign<Field[], Record<num
   [bytesTag(2)]: (grant, reader) => void (grant.type = reader.name()),
   [bytesTag(3)]: (grant, reader) => void (grant.queue = reader.name()),
   [bytesTag(5)]: readValue,
-  [bytesTag(6)]: readBlob,
   [bytesTag(14)]: (grant, reader) => void (grant.tags = [...grant.tags, reader.name()]),
   [bytesTag(17)]: (grant, reader) =>
     void (grant.traceContext = readEntry(reader, grant.traceContext)),
+  // group_key and idempotency_key are nothing to a handler.
+  [bytesTag(12)]: (_grant, reader) => void reader.name(),
+  [bytesTag(15)]: (_grant, reader) => void reader.text(),
+});
+
+/** The same, of what tells few tasks of a frame apart. */
+const termFields: typeof fields = Object.assign<Field[], Record<number, Field>>([], {
   [varintTag(32)]: (grant, reader) => void (grant.retryCount = reader.int32()),
   [varintTag(33)]: (grant, reader) => void (grant.attempt = reader.int32()),
   [varintTag(42)]: (grant, reader) => void (grant.run = reader.int32()),
+  // Nothing to a handler: priority, max_retries and lease_losses,
+  [varintTag(4)]: (_grant, reader) => void reader.int32(),
+  [varintTag(7)]: (_grant, reader) => void reader.int32(),
+  [varintTag(43)]: (_grant, reader) => void reader.int32(),
+  // run_at, timeout, created_at and started_at.
+  [bytesTag(9)]: (_grant, reader) => void readMs(reader),
+  [bytesTag(11)]: (_grant, reader) => void readMs(reader),
+  [bytesTag(34)]: (_grant, reader) => void readMs(reader),
+  [bytesTag(35)]: (_grant, reader) => void readMs(reader),
 });
 
-/** Known, and nothing to a handler. */
-const unread: readonly (((reader: Reader) => unknown) | undefined)[] = Object.assign<
-  ((reader: Reader) => unknown)[],
-  Record<number, (reader: Reader) => unknown>
->([], {
-  // priority, max_retries and lease_losses
-  [varintTag(4)]: (reader) => reader.int32(),
-  [varintTag(7)]: (reader) => reader.int32(),
-  [varintTag(43)]: (reader) => reader.int32(),
-  // group_key and idempotency_key
-  [bytesTag(12)]: (reader) => reader.name(),
-  [bytesTag(15)]: (reader) => reader.text(),
-  // run_at, timeout, created_at and started_at
-  [bytesTag(9)]: (reader) => readMs(reader),
-  [bytesTag(11)]: (reader) => readMs(reader),
-  [bytesTag(34)]: (reader) => readMs(reader),
-  [bytesTag(35)]: (reader) => readMs(reader),
-});
+/**
+ * What neighbours in a frame mostly share, byte for byte: all that stands behind the payload. It is
+ * read once, and compared from then on.
+ */
+export class Terms {
+  /** Where those stand that were read last. */
+  #from = 0;
+  #to = 0;
+  #retryCount = 0;
+  #attempt = 0;
+  #run = 0;
 
-function readTask(grant: Grant, reader: Reader): void {
+  /** Up to the end of the task, or to the first field that is none of them. */
+  read(grant: Grant, reader: Reader): void {
+    // Some came before the payload: these bytes do not say all then.
+    if (grant.retryCount > 0 || grant.attempt > 0 || grant.run > 0) return;
+    const { at, end } = reader;
+    if (this.#standsAt(reader)) {
+      grant.retryCount = this.#retryCount;
+      grant.attempt = this.#attempt;
+      grant.run = this.#run;
+      reader.at = end;
+      return;
+    }
+    while (reader.more) {
+      const tagAt = reader.at;
+      const field = termFields[reader.uint32()];
+      if (field === undefined) {
+        reader.at = tagAt;
+        return;
+      }
+      field(grant, reader);
+    }
+    this.#from = at;
+    this.#to = end;
+    this.#retryCount = grant.retryCount;
+    this.#attempt = grant.attempt;
+    this.#run = grant.run;
+  }
+
+  #standsAt({ bytes, at, end }: Reader): boolean {
+    const length = end - at;
+    if (this.#to - this.#from !== length) return false;
+    for (let nth = 0; nth < length; nth += 1) {
+      if (bytes[this.#from + nth] !== bytes[at + nth]) return false;
+    }
+    return true;
+  }
+}
+
+function readTask(grant: Grant, reader: Reader, terms: Terms): void {
   const outer = reader.enter();
   while (reader.more) {
     const tag = reader.uint32();
-    const field = fields[tag];
-    if (field !== undefined) field(grant, reader);
-    else {
-      const other = unread[tag];
-      if (other === undefined) giveUp();
-      other(reader);
-    }
+    if (tag === bytesTag(6)) {
+      readBlob(grant, reader);
+      terms.read(grant, reader);
+    } else (fields[tag] ?? termFields[tag] ?? giveUp())(grant, reader);
   }
   reader.leave(outer);
 }

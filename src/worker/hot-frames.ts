@@ -10,15 +10,17 @@ import { json } from "../transport/content.js";
 import { opaque } from "../transport/opaque.js";
 import { bytesTag, giveUp, Reader, Unplain, varintTag } from "../wire/reader.js";
 import { Writer } from "../wire/writer.js";
-import { type Grant, grantOf, readGrant, type WireLease } from "./grant.js";
+import { type Grant, grantOf, readGrant, Terms, type WireLease } from "./grant.js";
 import { tokenKey } from "./lease-table.js";
 import type { Outcome } from "./outcome.js";
 
 /** What a coordinator says, with leases and acks as this worker wants them. */
-export type WorkAnswer = Omit<WorkResponse, "leases" | "acks"> & {
-  leases: Grant[];
-  acks: Ack[];
-};
+export interface WorkAnswer {
+  readonly leases: readonly Grant[];
+  readonly acks: readonly Ack[];
+  /** All else, which few frames have. */
+  readonly rest: Omit<WorkResponse, "leases" | "acks"> | undefined;
+}
 
 const answerDesc: DescMessage = opaque(WorkResponseSchema);
 
@@ -44,40 +46,28 @@ type GeneralAnswer = Omit<WorkResponse, "leases"> & { leases: WireLease[] };
 
 function generalAnswer({ leases, acks, ...rest }: GeneralAnswer): WorkAnswer {
   return {
-    ...rest,
     leases: leases.map(grantOf).filter((grant) => grant !== undefined),
     acks: acks.map(({ leaseToken, status, message }) => {
       return { key: tokenKey(leaseToken), status, message };
     }),
+    rest,
   };
 }
 
 function readPlainAnswer(reader: Reader): WorkAnswer {
   const leases: Grant[] = [];
   const acks: Ack[] = [];
+  const terms = new Terms();
   while (reader.more) {
     const tag = reader.uint32();
     if (tag === bytesTag(2)) {
-      const grant = readGrant(reader);
+      const grant = readGrant(reader, terms);
       if (grant) leases.push(grant);
     } else if (tag === bytesTag(3)) acks.push(readAck(reader));
     else giveUp();
   }
-  return new PlainAnswer(leases, acks) as unknown as WorkAnswer;
+  return { leases, acks, rest: undefined };
 }
-
-/** What else a frame may hold stands in the prototype, with its default. */
-class PlainAnswer {
-  readonly $typeName = "drover.v1.WorkResponse";
-  readonly leases: Grant[];
-  readonly acks: Ack[];
-
-  constructor(leases: Grant[], acks: Ack[]) {
-    this.leases = leases;
-    this.acks = acks;
-  }
-}
-Object.setPrototypeOf(PlainAnswer.prototype, create(answerDesc));
 
 function readAck(reader: Reader): Ack {
   let key = "";

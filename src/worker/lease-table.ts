@@ -67,29 +67,32 @@ class HeldLease implements RunningLease {
  */
 export class LeaseTable {
   readonly #entries = new ChurnMap<string, HeldLease>();
+  /** Becomes an entry when the next one comes: a handler that made no promise has ended by then. */
+  #newest: HeldLease | undefined;
   #held = 0;
   #waiting: (() => void)[] = [];
 
   /** The token must not be running already. `now`: on the monotonic clock. */
   add(key: string, taskId: string, timeoutMs: number, now: number): RunningLease {
-    const entry = new HeldLease(key, taskId, timeoutMs, now);
-    this.#entries.set(key, entry);
+    if (this.#newest) this.#entries.set(this.#newest.key, this.#newest);
+    this.#newest = new HeldLease(key, taskId, timeoutMs, now);
     this.#held += 1;
-    return entry;
+    return this.#newest;
   }
 
   has(key: string): boolean {
-    return this.#entries.has(key);
+    return this.#entryOf(key) !== undefined;
   }
 
   get(key: string): RunningLease | undefined {
-    return this.#entries.get(key);
+    return this.#entryOf(key);
   }
 
   remove(lease: RunningLease): void {
-    if (!this.#entries.delete(lease.key)) return;
+    if (lease === this.#newest) this.#newest = undefined;
+    else if (!this.#entries.delete(lease.key)) return;
     if (lease.standing === "held") this.#held -= 1;
-    if (this.#entries.size > 0) return;
+    if (this.#size > 0) return;
     const resolvers = this.#waiting;
     this.#waiting = [];
     for (const resolve of resolvers) resolve();
@@ -97,7 +100,7 @@ export class LeaseTable {
 
   /** Asks the handler to stop; the first cause stays. */
   abort(lease: RunningLease, cause: AbortCause, message: string, standing?: Standing): void {
-    const entry = this.#entries.get(lease.key);
+    const entry = this.#entryOf(lease.key);
     if (!entry) return;
     if (standing) {
       if (entry.standing === "held" && standing !== "held") this.#held -= 1;
@@ -108,12 +111,13 @@ export class LeaseTable {
   }
 
   running(): readonly RunningLease[] {
-    return [...this.#entries.values()];
+    const entries = [...this.#entries.values()];
+    return this.#newest ? [...entries, this.#newest] : entries;
   }
 
   heldTokens(): Uint8Array[] {
     const tokens: Uint8Array[] = [];
-    for (const { standing, key } of this.#entries.values()) {
+    for (const { standing, key } of this.running()) {
       if (standing === "held") tokens.push(tokenBytes(key));
     }
     return tokens;
@@ -125,12 +129,20 @@ export class LeaseTable {
 
   /** Handlers that still run though their lease is gone: they use a slot nobody may lease. */
   get strays(): number {
-    return this.#entries.size - this.#held;
+    return this.#size - this.#held;
   }
 
   /** Resolves when no handler runs. */
   idle(): Promise<void> {
-    if (this.#entries.size === 0) return Promise.resolve();
+    if (this.#size === 0) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  get #size(): number {
+    return this.#entries.size + (this.#newest ? 1 : 0);
+  }
+
+  #entryOf(key: string): HeldLease | undefined {
+    return this.#newest?.key === key ? this.#newest : this.#entries.get(key);
   }
 }

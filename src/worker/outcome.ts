@@ -86,6 +86,9 @@ function cancelled(key: string): Outcome {
  * good.
  */
 export function succeeded(key: string, returned: unknown): Outcome {
+  if (returned === undefined) {
+    return { key, bytes: frameOverhead, json: undefined, other: undefined };
+  }
   if (isContent(returned)) {
     const { contentType, data } = returned;
     if (data.length > limits.payloadBytes) return tooLarge(key, data.length);

@@ -186,9 +186,9 @@ export class Session {
       });
       const stream: WorkStream = openWorkStream(channel, ++this.#generation, {
         onFrame: (frame) => {
-          if (frame.welcome && this.#current !== stream) {
+          if (frame.rest?.welcome && this.#current !== stream) {
             late.cancel();
-            this.#welcome(stream, frame.welcome, sentAt);
+            this.#welcome(stream, frame.rest.welcome, sentAt);
             resolve(stream);
           }
           this.#receive(stream, frame);
@@ -239,26 +239,30 @@ export class Session {
     this.#events.onWelcome();
   }
 
-  #receive(stream: WorkStream, frame: WorkAnswer): void {
+  #receive(stream: WorkStream, { leases, acks, rest }: WorkAnswer): void {
     const events = this.#events;
-    const current = stream === this.#current;
-    if (current) this.#heartbeats.onFrame();
+    if (stream === this.#current) this.#heartbeats.onFrame();
     if (stream.generation === this.#generation) {
-      for (const grant of frame.leases) events.onLease(grant);
+      for (const grant of leases) events.onLease(grant);
     }
     let kept = 0;
-    for (const ack of frame.acks) {
+    for (const ack of acks) {
       if (events.onAck(ack, stream.generation) === "kept") kept += 1;
     }
     if (kept > 0) this.#dialer.plan(retryMoveMs * (0.5 + this.#settings.random.next() / 2));
-    for (const command of frame.commands) events.onCommand(command);
-    for (const kept of frame.kept) this.#notes.kept(kept);
-    if (!current) return;
-    if (frame.heartbeatAck) {
-      this.#heartbeats.onAck(frame.heartbeatAck);
-      events.onUnknown(frame.heartbeatAck.unknownLeaseTokens);
+    if (rest) this.#heed(stream, rest);
+  }
+
+  #heed(stream: WorkStream, rest: NonNullable<WorkAnswer["rest"]>): void {
+    const events = this.#events;
+    for (const command of rest.commands) events.onCommand(command);
+    for (const kept of rest.kept) this.#notes.kept(kept);
+    if (stream !== this.#current) return;
+    if (rest.heartbeatAck) {
+      this.#heartbeats.onAck(rest.heartbeatAck);
+      events.onUnknown(rest.heartbeatAck.unknownLeaseTokens);
     }
-    if (frame.goAway) this.#move(frame.goAway);
+    if (rest.goAway) this.#move(rest.goAway);
   }
 
   #move(goAway: GoAway): void {

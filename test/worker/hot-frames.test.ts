@@ -1,12 +1,14 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { fc, test } from "@fast-check/vitest";
+import { DurationSchema } from "@bufbuild/protobuf/wkt";
 import { describe, expect, it } from "vitest";
-import { WorkRequestSchema, WorkResponseSchema } from "../../gen/drover/v1/task_pb.js";
+import { TaskSchema, WorkRequestSchema, WorkResponseSchema } from "../../gen/drover/v1/task_pb.js";
 import { opaque } from "../../src/transport/opaque.js";
 import { type Grant, grantOf, type WireLease } from "../../src/worker/grant.js";
 import { readAnswer, type WorkAnswer, writeRequest } from "../../src/worker/hot-frames.js";
 import { tokenKey } from "../../src/worker/lease-table.js";
 import { type Outcome, resultOf, succeeded } from "../../src/worker/outcome.js";
+import { Writer } from "../../src/wire/writer.js";
 import { encoded, rewritten, type FieldRates } from "../support/wire-arbitraries.js";
 
 const numRuns = process.env.DROVER_SOAK ? 20_000 : 400;
@@ -46,7 +48,7 @@ const valuesOf = (it: object, desc: { fields: readonly { localName: string }[] }
     desc.fields.map(({ localName }) => [localName, (it as Record<string, unknown>)[localName]]),
   );
 
-type General = Omit<WorkAnswer, "leases" | "acks"> & {
+type General = NonNullable<WorkAnswer["rest"]> & {
   leases: WireLease[];
   acks: { leaseToken: Uint8Array; status: number; message: string }[];
 };
@@ -67,10 +69,11 @@ function asked(grant: Grant): object {
   return { ...plain, ...few, payload };
 }
 
-const rest = (answer: WorkAnswer | General): object => {
+const rest = (answer: NonNullable<WorkAnswer["rest"]>): object => {
   const { leases: _, acks: __, ...others } = valuesOf(answer, answerDesc);
   return others;
 };
+const nothing = create(WorkResponseSchema);
 
 function generalAnswer(bytes: Uint8Array): object {
   const answer = fromBinary(answerDesc, bytes) as unknown as General;
@@ -84,7 +87,7 @@ function generalAnswer(bytes: Uint8Array): object {
 }
 
 const plainAnswer = (answer: WorkAnswer): object => ({
-  ...rest(answer),
+  ...rest(answer.rest ?? nothing),
   leases: answer.leases.map(asked),
   acks: answer.acks,
 });
@@ -102,10 +105,8 @@ describe("what workers get is read as protobuf-es reads it", () => {
       leases: [{ leaseToken: Buffer.from("t"), timeout: { seconds: 1n }, task: { id: "a" } }],
       acks: [{ leaseToken: Buffer.from("t"), status: 1 }],
     });
-    const { leases, acks, commands, welcome } = readAnswer(
-      Buffer.from(toBinary(WorkResponseSchema, frame)),
-    );
-    expect([acks.length, commands, welcome]).toEqual([1, [], undefined]);
+    const { leases, acks, rest } = readAnswer(Buffer.from(toBinary(WorkResponseSchema, frame)));
+    expect([acks.length, rest]).toEqual([1, undefined]);
     expect(leases[0]).toMatchObject({
       key: "t",
       taskId: "a",
@@ -115,6 +116,67 @@ describe("what workers get is read as protobuf-es reads it", () => {
       traceContext: {},
     });
     expect(leases[0]!.takePayload()).toBeUndefined();
+  });
+});
+
+describe("what neighbours in a frame share", () => {
+  const lease = (task: object) => ({ timeout: { seconds: 1n }, task });
+  const grantsOf = (...leases: object[]) =>
+    readAnswer(
+      Buffer.from(toBinary(WorkResponseSchema, create(WorkResponseSchema, { leases }))),
+    ).leases.map(({ taskId, retryCount, attempt, run, tags }) => {
+      return [taskId, retryCount, attempt, run, ...tags];
+    });
+  const payloadBlob = { contentType: "application/json", data: Buffer.from("1") };
+  const createdAt = { seconds: 1_700_000_000n };
+  const terms = { payloadBlob, maxRetries: 3, retryCount: 1, attempt: 2, createdAt, run: 3 };
+
+  it("is read for each that has it, and not for one that has something else", () => {
+    const grants = grantsOf(
+      lease({ id: "a", ...terms }),
+      lease({ id: "b", ...terms }),
+      lease({ id: "c", ...terms, run: 4 }),
+      lease({ id: "d", ...terms, attempt: 5 }),
+      lease({ id: "e", payloadBlob }),
+      lease({ id: "f", payloadBlob }),
+      lease({ id: "g", ...terms }),
+      lease({ id: "h", ...terms, tags: ["x"] }),
+      lease({ id: "i", ...terms, tags: ["x"] }),
+      lease({ id: "j", ...terms }),
+    );
+    expect(grants).toEqual([
+      ["a", 1, 2, 3],
+      ["b", 1, 2, 3],
+      ["c", 1, 2, 4],
+      ["d", 1, 5, 3],
+      ["e", 0, 0, 0],
+      ["f", 0, 0, 0],
+      ["g", 1, 2, 3],
+      ["h", 1, 2, 3, "x"],
+      ["i", 1, 2, 3, "x"],
+      ["j", 1, 2, 3],
+    ]);
+  });
+
+  it("is not all there is where some of it stands before the payload", () => {
+    const part = (task: object) => toBinary(TaskSchema, create(TaskSchema, task));
+    const frame = new Writer();
+    for (const [id, before] of Object.entries({ a: {}, b: { attempt: 2 }, c: {}, d: { run: 9 } })) {
+      const writer = new Writer();
+      writer.data(
+        3,
+        Buffer.concat([part({ id, ...before }), part({ payloadBlob, maxRetries: 3 })]),
+      );
+      writer.data(4, toBinary(DurationSchema, create(DurationSchema, { seconds: 1n })));
+      frame.data(2, writer.finish());
+    }
+    const grants = readAnswer(frame.finish()).leases;
+    expect(grants.map(({ taskId, attempt, run }) => [taskId, attempt, run])).toEqual([
+      ["a", 0, 0],
+      ["b", 2, 0],
+      ["c", 0, 0],
+      ["d", 0, 9],
+    ]);
   });
 });
 
