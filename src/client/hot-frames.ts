@@ -29,7 +29,7 @@ export function streamFrame(submissions: readonly Submission[], first: number): 
     writer.lead(1, 1 + widthOf(number) + item.length);
     writer.varint(1, number);
     writer.raw(item);
-    number += 1;
+    number = (number + 1) >>> 0;
   }
   return writer.finish();
 }

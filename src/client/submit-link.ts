@@ -1,4 +1,3 @@
-import { ChurnMap } from "../churn.js";
 import { TaskService } from "../../gen/drover/v1/task_pb.js";
 import type { Clock, Timer } from "../clock.js";
 import { Code } from "../errors.js";
@@ -7,6 +6,7 @@ import { handCodec } from "../transport/methods.js";
 import { type Refusal, refusal } from "../transport/status.js";
 import type { Channel } from "../transport/channel.js";
 import { readAnswers, streamFrame, type SubmitAnswer } from "./hot-frames.js";
+import { SentFrames } from "./sent-frames.js";
 import type { Submission } from "./submissions.js";
 
 export interface SubmitLinkEvents {
@@ -33,8 +33,7 @@ export class SubmitLink {
   readonly #clock: Clock;
   readonly #events: SubmitLinkEvents;
   readonly #duplex: Duplex<Buffer>;
-  readonly #unanswered = new ChurnMap<number, Submission>();
-  #next = 1;
+  readonly #unanswered = new SentFrames();
   #timer: Timer | undefined;
   /** Monotonic ms of the last answer, or of the first frame that waits for one. */
   #heardAt: number;
@@ -63,16 +62,9 @@ export class SubmitLink {
   }
 
   send(submissions: readonly Submission[]): void {
-    const first = this.#next;
-    // Numbers are 32 bits wide; on from 1 long before they end.
-    this.#next = first > 2 ** 31 ? 1 : first + submissions.length;
     if (this.#unanswered.size === 0) this.#heardAt = this.#clock.monotonic();
-    let number = first;
-    for (const submission of submissions) {
-      submission.sends += 1;
-      this.#unanswered.set(number, submission);
-      number += 1;
-    }
+    for (const submission of submissions) submission.sends += 1;
+    const first = this.#unanswered.add(submissions);
     this.#duplex.write(streamFrame(submissions, first));
   }
 
@@ -90,9 +82,8 @@ export class SubmitLink {
     const submissions: Submission[] = [];
     const matched: SubmitAnswer[] = [];
     for (const answer of answers) {
-      const submission = this.#unanswered.get(answer.number);
+      const submission = this.#unanswered.take(answer.number);
       if (!submission) continue;
-      this.#unanswered.delete(answer.number);
       submissions.push(submission);
       matched.push(answer);
     }
@@ -113,8 +104,7 @@ export class SubmitLink {
 
   #closed(why: Refusal | undefined): void {
     this.#timer?.cancel();
-    const unanswered = [...this.#unanswered.values()];
-    this.#unanswered.clear();
+    const unanswered = this.#unanswered.takeAll();
     const message = `no answer within ${silenceMs} ms`;
     this.#events.onClose(
       unanswered,
