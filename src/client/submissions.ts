@@ -7,8 +7,12 @@ export interface Sink {
   refused(place: number, error: unknown, type: string): void;
 }
 
-/** One task on its way, until a coordinator has answered for it. */
-export interface Submission {
+/**
+ * One task on its way, until a coordinator has answered for it. No object literal on purpose: of
+ * those V8 makes all among the old once the first got old, and each that is dead there keeps its
+ * item and its promise from being collected young.
+ */
+export class Submission {
   readonly type: string;
   /**
    * The encoded task and its request id, see `encodeItem`: the same at every try, which makes a
@@ -20,14 +24,22 @@ export interface Submission {
   /** On the monotonic clock; from then on nothing is repeated. */
   readonly endAt: number;
   /** Tries that were sent. */
-  sends: number;
+  sends = 0;
   /** Answered, given up or aborted: whatever still comes for it is ignored. */
-  done: boolean;
+  done = false;
   /** Takes away listeners and timers of its own; few have any. */
-  cleanup: (() => void)[] | undefined;
+  cleanup: (() => void)[] | undefined = undefined;
   /** Its neighbours among those without an answer. */
-  before: Submission | undefined;
-  after: Submission | undefined;
+  before: Submission | undefined = undefined;
+  after: Submission | undefined = undefined;
+
+  constructor(type: string, item: Buffer, sink: Sink, place: number, endAt: number) {
+    this.type = type;
+    this.item = item;
+    this.sink = sink;
+    this.place = place;
+    this.endAt = endAt;
+  }
 }
 
 /** Room for the number of an item, and the tags and lengths around it. */

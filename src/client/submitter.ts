@@ -13,7 +13,7 @@ import { callUnary } from "../transport/unary.js";
 import type { ChannelPool } from "./channel-pool.js";
 import { clientClosed, DroverClientError } from "./errors.js";
 import { type SubmitAnswer, toSubmitStatus, unaryRequest } from "./hot-frames.js";
-import { type Sink, type Submission, SubmissionQueue } from "./submissions.js";
+import { type Sink, Submission, SubmissionQueue } from "./submissions.js";
 import { SubmitLink } from "./submit-link.js";
 import { repeatable, tooLate } from "./submit-retry.js";
 import { Unanswered } from "./unanswered.js";
@@ -71,18 +71,8 @@ export class Submitter {
       return void this.#unanswered.turn(plan.signal).then(again, refused);
     }
     const patienceMs = Math.min(plan.timeoutMs ?? limits.submitRetryMs, limits.submitRetryMs);
-    const submission: Submission = {
-      type,
-      item,
-      sink,
-      place,
-      endAt: clock.monotonic() + patienceMs,
-      sends: 0,
-      done: false,
-      cleanup: undefined,
-      before: undefined,
-      after: undefined,
-    };
+    const endAt = clock.monotonic() + patienceMs;
+    const submission = new Submission(type, item, sink, place, endAt);
     // Not before its turn: an id is good for a time.
     this.#ids.write(item, item.length - idLength);
     this.#guard(submission, plan.signal, plan.timeoutMs && patienceMs);

@@ -128,6 +128,14 @@ describe("frames of a submit stream", () => {
     });
   });
 
+  it("numbers begin anew after the last of 32 bits", () => {
+    const bytes = streamFrame(submissions(["one", "two"]), 2 ** 32 - 1);
+    const { items } = fromBinary(SubmitStreamRequestSchema, bytes);
+    expect(items.map(({ number }) => number)).toEqual([2 ** 32 - 1, 0]);
+    // In one byte: readers may cut off what is beyond 32 bits, or refuse it.
+    expect(bytes.includes(Buffer.from([0x08, 0x00]))).toBe(true);
+  });
+
   it("the same tasks go into a unary request", () => {
     const request = fromBinary(SubmitTasksRequestSchema, unaryRequest(submissions([1, 2])));
     expect(request.requestIds).toEqual(requestIds);

@@ -13,11 +13,11 @@ const courses = fc.array(
     fc.record({ send: fc.integer({ min: 1, max: 5 }) }),
     fc.record({ answer: fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }) }),
   ),
-  { maxLength: 60 },
+  { maxLength: 60, size: "max" },
 );
 
 describe("what was sent and has no answer", () => {
-  test.prop([courses, fc.constantFrom(1, 2 ** 31 - 3, 2 ** 32 - 20)])(
+  test.prop([courses, fc.constantFrom(1, 2 ** 31 - 3, 2 ** 32 - 3)])(
     "is found by its number once, in whatever order answers come",
     (course, start) => {
       const sent = new SentFrames(start);
