@@ -3,7 +3,7 @@ import { parse } from "yaml";
 import { z } from "zod";
 import { DroverError } from "./errors.js";
 import { readEnvironment, strayVariables, withRedisPassword } from "./settings/environment.js";
-import { nearest } from "./settings/nearest.js";
+import { nearest } from "./nearest.js";
 import { joinRedisUrls, redisUrlsOf, redisUrlsTrouble } from "./settings/redis-urls.js";
 
 export { redisUrlsOf } from "./settings/redis-urls.js";

@@ -16,6 +16,7 @@ const allowed: Record<string, string[]> = {
   "errors.ts": [],
   "limits.ts": [],
   "service.ts": ["clock.ts"],
+  "nearest.ts": [],
   "short-text.ts": [],
   "traceparent.ts": [],
   wire: [],
@@ -90,7 +91,14 @@ const allowed: Record<string, string[]> = {
     "client",
   ],
 };
-const forAll = ["churn.ts", "errors.ts", "limits.ts", "short-text.ts", "traceparent.ts"];
+const forAll = [
+  "churn.ts",
+  "errors.ts",
+  "limits.ts",
+  "nearest.ts",
+  "short-text.ts",
+  "traceparent.ts",
+];
 
 /** Packages that one part alone may know, so that it can be replaced there. */
 const packageHomes: Record<string, string[]> = {

@@ -21,6 +21,7 @@ import { opaque } from "../transport/opaque.js";
 import { refusal } from "../transport/status.js";
 import type { AnyTasks, TaskMap } from "../transport/task-map.js";
 import { toDuration } from "../transport/times.js";
+import { type Names, refuseUnknown } from "../transport/unknown-names.js";
 import type { Batches } from "./batch.js";
 import { createBatches } from "./batches.js";
 import {
@@ -37,6 +38,7 @@ import { type CallOptions, Calls } from "./calls.js";
 import { ChannelPool } from "./channel-pool.js";
 import { encodePayload, fromWireAttempt, fromWireStats, fromWireTask, present } from "./convert.js";
 import { clientClosed, DroverClientError } from "./errors.js";
+import { checkParts } from "./known-names.js";
 import { type TaskFilter, toListFields } from "./filter.js";
 import { everyPage } from "./pages.js";
 import { pollUntil } from "./polling.js";
@@ -87,6 +89,14 @@ export function createClient<Tasks extends TaskMap<Tasks> = AnyTasks>(
   return new PooledClient(options) as unknown as Client<Tasks>;
 }
 
+const known: Names<ClientOptions> = {
+  address: true,
+  credentials: true,
+  headers: true,
+  clock: true,
+  random: true,
+};
+
 class PooledClient implements Client {
   readonly queues: Queues;
   readonly schedules: Schedules;
@@ -100,6 +110,7 @@ class PooledClient implements Client {
   readonly #closing = new AbortController();
 
   constructor(options: ClientOptions) {
+    refuseUnknown("createClient", options, known);
     const { clock = systemClock, random = systemRandom, credentials, headers } = options;
     const addresses = parseAddresses(options.address);
     this.#clock = clock;
@@ -144,8 +155,10 @@ class PooledClient implements Client {
     return new Promise((resolve) => {
       const sink = new ManySink(tasks.length, resolve);
       for (let place = 0; place < tasks.length; place += 1) {
-        const { type, payload, options = {} } = tasks[place]!;
+        const task = tasks[place]!;
+        const { type, payload, options = {} } = task;
         try {
+          checkParts(task);
           const item = encodeItem(type, payload, traced(options, trace));
           this.#submitter.submit(type, item, plan, sink, place);
         } catch (error) {

@@ -4,6 +4,7 @@ import { idLength } from "../transport/ids.js";
 import { giveUp, Reader, Unplain } from "../wire/reader.js";
 import { Writer } from "../wire/writer.js";
 import { encodeAnyTask } from "./convert.js";
+import { checkOptions } from "./known-names.js";
 import type { TaskOptions } from "./task.js";
 
 /** Options written here; a task with any other is encoded by protobuf-es. */
@@ -44,6 +45,7 @@ export function encodeItem(type: string, payload: unknown, options: TaskOptions)
     writer.end(task, lengthBytes);
   } catch (error) {
     if (!(error instanceof Unplain)) throw error;
+    checkOptions(options);
     writer.reset().data(2, encodeAnyTask(type, payload, options));
   }
   writer.text(3, noId);

@@ -1,5 +1,5 @@
 import { DroverError } from "../errors.js";
-import { nearest } from "./nearest.js";
+import { nearest } from "../nearest.js";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

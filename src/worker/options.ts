@@ -5,6 +5,7 @@ import { type Clock, type Random, systemClock, systemRandom } from "../clock.js"
 import { limits } from "../limits.js";
 import { parseAddresses } from "../transport/addresses.js";
 import type { ChannelCredentials, Headers } from "../transport/channel.js";
+import { type Names, refuseUnknown } from "../transport/unknown-names.js";
 import { checkName } from "./handler.js";
 import { type Logger, stderrLogger } from "./logger.js";
 
@@ -48,10 +49,25 @@ export interface WorkerSettings {
   readonly random: Random;
 }
 
+const known: Names<WorkerOptions> = {
+  address: true,
+  workerId: true,
+  concurrency: true,
+  queues: true,
+  labels: true,
+  client: true,
+  logger: true,
+  credentials: true,
+  headers: true,
+  clock: true,
+  random: true,
+};
+
 const defaultConcurrency = 10;
 
 /** Options and environment as one, checked. Throws a TypeError that names what is wrong. */
 export function resolveWorkerOptions(options: WorkerOptions): WorkerSettings {
+  refuseUnknown("createWorker", options, known);
   const queues = options.queues ?? ["default"];
   for (const queue of queues) checkName("queues", queue);
   const labels = options.labels ?? {};

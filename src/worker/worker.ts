@@ -9,6 +9,7 @@ import { limits } from "../limits.js";
 import { createHold, type Hold } from "../transport/hold.js";
 import type { AnyTasks, TaskMap } from "../transport/task-map.js";
 import { durationMs } from "../transport/times.js";
+import { type Names, refuseUnknown } from "../transport/unknown-names.js";
 import { drain } from "./drain.js";
 import {
   createHandlerRegistry,
@@ -165,6 +166,7 @@ class SessionWorker implements Worker {
   }
 
   handle(type: string, handler: Handler, options: HandleOptions = {}): this {
+    refuseUnknown(`handle ${type}`, options, { queue: true } satisfies Names<HandleOptions>);
     const queues = options.queue === undefined ? this.#settings.queues : [options.queue];
     this.#registry.add(type, handler, queues);
     if (this.#phase === "running") this.#session.outbox.offerChanged();

@@ -2,6 +2,7 @@ import { create, type DescField, type DescMessage, type Message } from "@bufbuil
 import { FieldMaskSchema } from "@bufbuild/protobuf/wkt";
 import { DroverError } from "../../errors.js";
 import { limits } from "../../limits.js";
+import { nearest } from "../../nearest.js";
 import { refuse } from "../../task/rules.js";
 import { inspectValue } from "../../task/value-bytes.js";
 import { isValueField } from "../contract.js";
@@ -9,7 +10,6 @@ import { toDuration } from "../convert-time.js";
 import { setOwn } from "../../wire/value.js";
 import { encodeValue, NotAValue } from "../value-json.js";
 import { described, readEnum, readScalar } from "./read-scalar.js";
-import { suggest } from "./suggest.js";
 import { readTimestamp } from "./times.js";
 
 /** Fields of a message by name; what `create` takes. */
@@ -63,7 +63,7 @@ export function findField(desc: DescMessage, name: string, path: string): DescFi
   const found = desc.fields.find((it) => it.name === name || it.jsonName === name);
   if (found) return found;
   const at = join(path, name.slice(0, 64));
-  const like = suggest(
+  const like = nearest(
     name,
     desc.fields.map((it) => it.name),
   );

@@ -1,12 +1,16 @@
+/** No name is longer; whoever sends one may not have it compared with all. */
+const lettersMost = 64;
+
 /**
  * The known name that was probably meant: the fewest letters differ, and no more than a third of
- * them. Undefined if none is a fair guess.
+ * them; capitals count as small letters. Undefined if none is a fair guess.
  */
 export function nearest(name: string, known: readonly string[]): string | undefined {
+  if (name.length > lettersMost) return undefined;
   let best: string | undefined;
   let least = Math.floor(Math.max(name.length, 3) / 3) + 1;
   for (const other of known) {
-    const steps = distance(name, other);
+    const steps = distance(name.toLowerCase(), other.toLowerCase());
     if (steps >= least) continue;
     least = steps;
     best = other;
@@ -14,10 +18,12 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   return best ?? sharedBeginning(name, known);
 }
 
-/** `redis_address` for `redis_url`: far by letters, near by its beginning. */
+/**
+ * `redis_address` for `redis_url`, `delay` for `delayMs`: far by letters, near by the beginning.
+ */
 function sharedBeginning(name: string, known: readonly string[]): string | undefined {
-  const first = /^[^_]+_/.exec(name)?.[0];
-  return first === undefined ? undefined : known.find((other) => other.startsWith(first));
+  const first = /^[^_]+_/.exec(name)?.[0] ?? name;
+  return first.length < 3 ? undefined : known.find((other) => other.startsWith(first));
 }
 
 /** Letters to add, drop, change or swap with their neighbour to make one of the other. */
