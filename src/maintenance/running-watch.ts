@@ -26,6 +26,7 @@ interface Round {
 
 /** How long a round lasts. */
 const roundMs = 100;
+
 /** Remembers grants until they have lasted. One timer for all of them, and no object for each. */
 export class RunningWatch {
   readonly #options: RunningWatchOptions;
