@@ -5,14 +5,15 @@ import { ChurnMap } from "../churn.js";
  * such a number without an object.
  */
 
+const nthBits = 10;
 /** What one of them holds, at most. */
-export const heldMost = 1_024;
+export const heldMost = 2 ** nthBits;
 /** A power of two. More than there is room for at a time. */
 const numbers = 2 ** 20;
 
 export const placeOf = (holder: number, nth: number): number => holder * heldMost + nth;
 export const nthOf = (place: number): number => place & (heldMost - 1);
-export const holderOf = (place: number): number => place >> 10;
+export const holderOf = (place: number): number => place >> nthBits;
 
 /** What holds tasks side by side, by numbers that are given again once they are free. */
 export class Holders<T> implements Iterable<[number, T]> {

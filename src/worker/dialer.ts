@@ -15,6 +15,9 @@ export interface DialerOptions {
   readonly onFailure: (address: string, error: unknown, failures: number) => void;
 }
 
+/** A stream that stood for so long, in ms, was no failed try. */
+const stoodMin = 1_000;
+
 /**
  * Decides when and where the next stream is opened. One dial at a time; after the first each goes
  * to the next address, so that a coordinator that is gone costs one try.
@@ -57,11 +60,11 @@ export class Dialer {
   }
 
   /**
-   * A stream that stood for a while broke by accident: come back at once. One that never stands
-   * is not hammered.
+   * A stream that stood for a while broke by accident: come back soon, as the leases run on. One
+   * that never stands is not hammered.
    */
   streamLost(stoodMs: number): void {
-    this.#failures = stoodMs >= limits.heartbeatMs ? 0 : this.#failures + 1;
+    this.#failures = stoodMs >= stoodMin ? 0 : this.#failures + 1;
     this.plan(fullJitter(this.#options.random, Math.max(0, this.#failures - 1)));
   }
 
