@@ -1,5 +1,4 @@
 import type { Clock, Random, Timer } from "../clock.js";
-import { limits } from "../limits.js";
 import { createAddressRing, type AddressRing } from "../transport/addresses.js";
 import { fullJitter } from "../transport/backoff.js";
 
