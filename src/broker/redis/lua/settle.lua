@@ -238,7 +238,7 @@ local function judge(n)
     local verdict = apply_bundled(n, rec)
     if verdict then return verdict end
     rec = record_of(ids[n])
-    recs[at[n]] = rec
+    recs[at[n]] = rec or recs[at[n]]
   end
   if not rec then return from_tombstone(n) end
   local plain = apply_plain(n, rec)

@@ -43,7 +43,8 @@ do
     return slice
   end
 
-  -- False: there is none.
+  -- False: there is none. One that this call has dropped or untied is `gone`, and still says what
+  -- ended by this very call, as the records of those say nothing until its end.
   function bundle.of(name)
     local b = bundle.known[name]
     if b ~= nil then return b end
@@ -80,6 +81,10 @@ do
     for _, slice in ipairs(b.slices) do
       if place >= slice.from and place < slice.from + slice.count then return slice end
     end
+  end
+
+  local function has_ended(slice, place)
+    return string.byte(slice.done, place - slice.from + 1) == 1
   end
 
   -- Whether the outbox told of their births: history did not hold them when they came.
@@ -161,27 +166,28 @@ do
     if bundle.fill then bundle.fill() end
   end
 
+  local function drop(b)
+    call('DEL', key_of(b.name), items_key(b.name))
+    b.gone, b.changed = true, false
+  end
+
   local function close(b)
-    local row, gone, left = {}, {}, {}
+    local row, gone, left = {}, {}, 0
     for _, slice in ipairs(b.slices) do
       local field = pack('>I2', slice.from)
-      if slice.left == 0 then
+      if slice.left > 0 then left = left + 1 end
+      if slice.changed and slice.left == 0 then
         gone[#gone + 1] = field
         call('ZREM', held_key(slice.session), member_of(b, slice))
-      else
-        left[#left + 1] = slice
-        if slice.changed then
-          slice.changed, row[#row + 1] = false, field
-          row[#row + 1] = pack('>I2', slice.count) .. slice.done .. slice.head
-        end
+      elseif slice.changed then
+        row[#row + 1], row[#row + 2] = field, pack('>I2', slice.count) .. slice.done .. slice.head
       end
+      slice.changed = false
     end
-    b.slices, b.changed = left, false
-    if b.next == b.count and #left == 0 then
+    b.changed = false
+    if b.next == b.count and left == 0 then
       tell_first()
-      call('DEL', key_of(b.name), items_key(b.name))
-      bundle.known[b.name] = false
-      return
+      return drop(b)
     end
     local header = pack(HEADER, b.count, b.next, b.timeout, b.start, b.order, b.birth)
     call('HSET', key_of(b.name), 'h', header, unpack(row))
@@ -197,7 +203,7 @@ do
 
   function bundle.untie(name)
     local b = bundle.of(name)
-    if not b then return end
+    if not b or b.gone then return end
     tell_first()
     local packed, writes, lane = call('GET', items_key(name)), {}, lane_of(b)
     local function put(list, score, place, slice)
@@ -222,8 +228,7 @@ do
       call('ZREM', held_key(slice.session), member_of(b, slice))
     end
     set_all(writes)
-    call('DEL', key_of(name), items_key(name))
-    bundle.known[name] = false
+    drop(b)
   end
 
   -- One that goes alone has its place before those that wait, should it come back.
@@ -233,21 +238,24 @@ do
     call('ZADD', flow, 'XX', digits(b.order + b.next), b.name)
   end
 
-  -- One of a slice goes alone from now on; where it waits, all do.
+  -- One of a slice goes alone from now on; where it waits, all do. Answers its record; false: it
+  -- ended by this very call.
   function bundle.part(id, ref)
     local b, place = bundle.find(ref)
-    local slice = b and slice_of(b, place)
-    if not slice then return b and bundle.untie(b.name) end
-    -- Ended by this very call.
-    if string.byte(slice.done, place - slice.from + 1) == 1 then
-      return call('DEL', record_key(id))
+    if not b or b.gone then return false end
+    local slice = slice_of(b, place)
+    if not slice then
+      bundle.untie(b.name)
+      return call('GET', record_key(id))
     end
+    if has_ended(slice, place) then return false end
     local rec = record_at(b, place, bodies_of(b, place, place + 1), slice)
     call('SET', record_key(id), rec)
     call('ZADD', held_key(slice.session), digits(slice.started + b.timeout), id)
     bundle.mark(b, slice, place - slice.from, 1)
     bundle.stand_behind(b)
     bundle.close()
+    return rec
   end
 
   -- Whether any of them stood for a slice or a bundle, which are no more.
@@ -295,12 +303,12 @@ do
     if not b or ids_of(b, place, place + 1) ~= id then return false end
     if place >= b.next then return waits_in(b) end
     local slice = slice_of(b, place)
-    local runs = slice and string.byte(slice.done, place - slice.from + 1) == 0
+    local runs = slice and not has_ended(slice, place)
     return runs and call('ZSCORE', held_key(slice.session), member_of(b, slice))
   end
 
   -- For parts/slice.lua.
-  bundle.offset, bundle.record_at = offset, record_at
+  bundle.offset, bundle.record_at, bundle.has_ended = offset, record_at, has_ended
   bundle.ids_of, bundle.bodies_of = ids_of, bodies_of
   bundle.slice_from, bundle.slice_of, bundle.member_of = slice_from, slice_of, member_of
   bundle.count_beyond, bundle.lane_of, bundle.level_of = count_beyond, lane_of, level_of

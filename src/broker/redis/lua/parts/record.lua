@@ -38,9 +38,8 @@ local function is_bundled(rec) return string.byte(rec) == 255 end
 -- The record of one that must stand alone from now on.
 local function record_of(id)
   local rec = call('GET', RECORDS .. id)
-  if not rec or not is_bundled(rec) then return rec end
-  bundle.part(id, rec)
-  return call('GET', RECORDS .. id)
+  if rec and is_bundled(rec) then return bundle.part(id, rec) end
+  return rec
 end
 
 -- The keys of some tasks, and what stands there.

@@ -6,6 +6,7 @@ do
   local slice_from, slice_of, member_of = bundle.slice_from, bundle.slice_of, bundle.member_of
   local count_beyond, lane_of, level_of = bundle.count_beyond, bundle.lane_of, bundle.level_of
   local has_births, numbers_at = bundle.has_births, bundle.numbers_at
+  local has_ended = bundle.has_ended
 
   -- The next of it, as a task with a record.
   local function give_one(run, b, s)
@@ -116,7 +117,7 @@ do
     local ref = call('GET', RECORDS .. sub(wanted, 1, 16))
     if not ref or not is_bundled(ref) then return nil end
     local b, place = bundle.find(ref)
-    local slice = b and slice_of(b, place)
+    local slice = b and not b.gone and slice_of(b, place)
     if not slice or slice.session ~= session or slice.secret ~= secret then return nil end
     local nth = place - slice.from
     if counter ~= slice.counter + nth or nth + many > slice.count then return nil end
@@ -155,7 +156,8 @@ do
     local nth = slice and place - slice.from
     if not slice or slice.session ~= session then return 's' end
     if token ~= pack('>d', slice.counter + nth) .. slice.secret then return 's' end
-    if string.byte(slice.done, nth + 1) == 1 then return 'd' end
+    if has_ended(slice, place) then return 'd' end
+    if b.gone then return nil end
     end_some(b, slice, nth, 1)
     local n, about = #told, are_born(b, place, 1) and '\193\1' or '\193\0'
     told[n + 1], told[n + 2] = about .. id .. number_of(b, slice) .. string.char(nth) .. data, false
