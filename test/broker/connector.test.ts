@@ -1,9 +1,10 @@
 import { once } from "node:events";
-import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { systemClock, systemRandom } from "../../src/clock.js";
 import { createConnection } from "../../src/broker/redis/connection.js";
 import { PlainConnector } from "../../src/broker/redis/connector.js";
+import { sharedRedis } from "../support/stores.js";
 
 let server: Server;
 let port: number;
@@ -78,3 +79,34 @@ it.each([
   expect(chunk.toString("latin1", 0, 1)).toBe(first);
   redis.destroy();
 });
+
+// As one that froze, and was replaced where nobody hangs up for it.
+it("dials anew where one takes the call and says nothing", async () => {
+  const { hostname, port: redisPort } = new URL((await sharedRedis()).url);
+  let dialed = 0;
+  server.on("connection", (theirs: Socket) => {
+    dialed += 1;
+    if (dialed <= 2) return;
+    const redis = connect(Number(redisPort), hostname);
+    theirs.pipe(redis).pipe(theirs);
+    theirs.on("error", () => redis.destroy());
+    redis.on("error", () => theirs.destroy());
+  });
+  const connection = createConnection({
+    url: `redis://127.0.0.1:${port}`,
+    clock: systemClock,
+    random: systemRandom,
+    onWarning: () => undefined,
+  });
+  const beside = connection.dedicated();
+  stop = async () => {
+    beside.disconnect();
+    await connection.stop();
+  };
+  const available = new Promise<void>((resolve) => connection.onReady(resolve));
+  const ready = once(beside, "ready");
+  void connection.start();
+  void beside.connect().catch(() => undefined);
+  await Promise.all([available, ready]);
+  expect(connection.available).toBe(true);
+}, 15_000);

@@ -1,5 +1,5 @@
 import { Command, Redis, type RedisOptions } from "ioredis";
-import type { Clock, Random } from "../../clock.js";
+import type { Clock, Random, Timer } from "../../clock.js";
 import { limits } from "../../limits.js";
 import type { Events } from "../../telemetry/events.js";
 import type { Argument } from "./call.js";
@@ -65,7 +65,8 @@ function redisOptions({ random, url }: ConnectionOptions) {
 export function createConnection(options: ConnectionOptions): Connection {
   const { clock, node } = options;
   const settings = redisOptions(options);
-  const redis = new Redis(options.url, settings);
+  const open = (): Redis => greetedInTime(new Redis(options.url, settings), clock);
+  const redis = open();
   const listeners = new Set<() => void>();
   let storeId = "";
   let inCluster = false;
@@ -127,8 +128,21 @@ export function createConnection(options: ConnectionOptions): Connection {
       return line.send(name, args, nameOf());
     },
     onReady: (listener) => void listeners.add(listener),
-    dedicated: () => new Redis(options.url, settings).on("error", () => undefined),
+    dedicated: () => open().on("error", () => undefined),
   };
+}
+
+/**
+ * ioredis bounds the dialing alone. Who takes the call and says nothing then may have been replaced
+ * long since: nobody hangs up for a process that froze, or a host that went.
+ */
+function greetedInTime(redis: Redis, clock: Clock): Redis {
+  let timer: Timer | undefined;
+  redis.on("connect", () => {
+    timer = clock.after(limits.storeCommandMs, () => destroy(redis));
+  });
+  for (const end of ["ready", "close"]) redis.on(end, () => timer?.cancel());
+  return redis;
 }
 
 /** Resolves when a listener is called, or after so many ms. */
