@@ -176,7 +176,8 @@ export async function transmit(
   }
 }
 
-function destroy(redis: Redis): void {
+/** It dials anew by itself. */
+export function destroy(redis: Redis): void {
   const { stream } = redis as { stream?: Redis["stream"] };
   stream?.destroy();
 }

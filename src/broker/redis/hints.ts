@@ -1,6 +1,7 @@
 import type { Redis } from "ioredis";
 import { uuidText } from "../../task/uuid.js";
 import type { Hint } from "../broker.js";
+import { destroy } from "./connection.js";
 import { hintChannel, queueOfText } from "./keys.js";
 import type { Node, Nodes } from "./nodes.js";
 
@@ -15,7 +16,7 @@ export interface Hints {
  * asks. Nodes of a Cluster pass on what is published on any of them, so one is listened to; another
  * once it goes.
  */
-export function createHints(nodes: Nodes, prefix: string): Hints {
+export function createHints(nodes: Pick<Nodes, "any">, prefix: string): Hints {
   const listeners = new Set<(hint: Hint) => void>();
   let heard: { readonly node: Node; readonly redis: Redis } | undefined;
   let stopped = false;
@@ -42,6 +43,12 @@ export function createHints(nodes: Nodes, prefix: string): Hints {
       if (other.address === node.address || heard?.redis !== redis) return;
       redis.disconnect();
       listenTo(other);
+    });
+    // The silence of a Redis that is no more sounds like that of one with no news.
+    let known = node.connection.available;
+    node.connection.onReady(() => {
+      if (known && heard?.redis === redis && redis.status === "ready") destroy(redis);
+      known = true;
     });
     void redis.connect().catch(() => undefined);
   }
