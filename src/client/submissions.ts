@@ -1,4 +1,5 @@
 import { limits } from "../limits.js";
+import { Fifo } from "./fifo.js";
 import type { SubmitStatus } from "./surface.js";
 
 /** Whoever submitted tasks together hears of each here, by its place among them, once. */
@@ -47,12 +48,11 @@ const itemOverhead = 16;
 
 /** Waiting submissions, taken in order, in portions that fit a frame. */
 export class SubmissionQueue {
-  #items: Submission[] = [];
-  #head = 0;
+  readonly #items = new Fifo<Submission>();
   #bytes = 0;
 
   get length(): number {
-    return this.#items.length - this.#head;
+    return this.#items.length;
   }
 
   /** A whole frame waits: there is no point in waiting for the end of the tick. */
@@ -69,29 +69,17 @@ export class SubmissionQueue {
   take(): Submission[] {
     const taken: Submission[] = [];
     let bytes = 0;
-    while (this.#head < this.#items.length && taken.length < limits.submitItems) {
-      const next = this.#items[this.#head]!;
+    while (taken.length < limits.submitItems) {
+      const next = this.#items.first;
+      if (!next) break;
       const size = next.item.length + itemOverhead;
       if (taken.length > 0 && bytes + size > limits.frameBytes) break;
-      this.#head += 1;
+      this.#items.shift();
       this.#bytes -= size;
       if (next.done) continue;
       bytes += size;
       taken.push(next);
     }
-    if (this.#head === this.#items.length) {
-      this.#items = [];
-      this.#head = 0;
-    }
     return taken;
-  }
-
-  /** Everything that waits. */
-  clear(): Submission[] {
-    const all = this.#items.slice(this.#head);
-    this.#items = [];
-    this.#head = 0;
-    this.#bytes = 0;
-    return all;
   }
 }

@@ -15,7 +15,7 @@ export function repeatable(submission: Submission, { code, retryAfterMs }: Refus
 }
 
 /** The end of its patience, with what is known then. */
-export function tooLate({ sends }: Submission, why?: Refusal): DroverClientError {
+export function tooLate({ sends }: Pick<Submission, "sends">, why?: Refusal): DroverClientError {
   const stored = sends > 0 ? "whether the task was stored is unknown" : "the task was not stored";
   const last = why ? ` (last: ${why.message})` : "";
   const code = why?.code ?? Code.deadlineExceeded;

@@ -1,4 +1,3 @@
-import { setMaxListeners } from "node:events";
 import { TaskService } from "../../gen/drover/v1/task_pb.js";
 import type { Clock, Random, Timer } from "../clock.js";
 import { Code } from "../errors.js";
@@ -10,6 +9,7 @@ import { idLength, IdStamp } from "../transport/ids.js";
 import { rawCodec } from "../transport/methods.js";
 import { outcomeUnknown, type Refusal, refusal, refusalOfError } from "../transport/status.js";
 import { callUnary } from "../transport/unary.js";
+import { Aborts } from "./aborts.js";
 import type { ChannelPool } from "./channel-pool.js";
 import { clientClosed, DroverClientError } from "./errors.js";
 import { type SubmitAnswer, toSubmitStatus, unaryRequest } from "./hot-frames.js";
@@ -43,6 +43,7 @@ export class Submitter {
   readonly #ids: IdStamp;
   readonly #queue = new SubmissionQueue();
   readonly #unanswered = new Unanswered(createHold());
+  readonly #aborts = new Aborts();
   readonly #timers = new Set<Timer>();
   readonly #closing = new AbortController();
   #scheduled = false;
@@ -66,18 +67,38 @@ export class Submitter {
     if (plan.signal?.aborted) return sink.refused(place, plan.signal.reason, type);
     if (this.#closed) return sink.refused(place, clientClosed(), type);
     if (this.#unanswered.full) {
-      const again = (): void => this.submit(type, item, plan, sink, place);
+      const again = (rest: SubmitPlan): void => this.submit(type, item, rest, sink, place);
       const refused = (error: unknown): void => sink.refused(place, error, type);
-      return void this.#unanswered.turn(plan.signal).then(again, refused);
+      return void this.#wait(plan).then(again, refused);
     }
     const patienceMs = Math.min(plan.timeoutMs ?? limits.submitRetryMs, limits.submitRetryMs);
     const endAt = clock.monotonic() + patienceMs;
     const submission = new Submission(type, item, sink, place, endAt);
     // Not before its turn: an id is good for a time.
     this.#ids.write(item, item.length - idLength);
-    this.#guard(submission, plan.signal, plan.timeoutMs && patienceMs);
+    this.#guard(submission, plan.signal, plan.timeoutMs === undefined ? undefined : patienceMs);
     this.#unanswered.add(submission);
     this.#enqueue(submission);
+  }
+
+  /** Until its turn has come. Answers what is left of the plan. */
+  async #wait(plan: SubmitPlan): Promise<SubmitPlan> {
+    const { clock } = this.#options;
+    const { signal, timeoutMs } = plan;
+    const since = clock.monotonic();
+    const turn = this.#unanswered.turn();
+    const forget = signal && this.#aborts.listen(signal, () => turn.giveUp(signal.reason));
+    const giveUp = (): void => turn.giveUp(tooLate({ sends: 0 }));
+    const timer = timeoutMs === undefined ? undefined : clock.after(timeoutMs, giveUp);
+    try {
+      await turn.come;
+    } finally {
+      forget?.();
+      timer?.cancel();
+    }
+    if (signal?.aborted) this.#unanswered.beginTurn();
+    if (timeoutMs === undefined) return plan;
+    return { signal, timeoutMs: Math.max(0, since + timeoutMs - clock.monotonic()) };
   }
 
   /** Waits until everything is answered, at most `ms`; the rest is rejected. */
@@ -89,7 +110,7 @@ export class Submitter {
     this.#closing.abort(clientClosed());
     for (const submission of this.#unanswered) this.#fail(submission, clientClosed());
     for (const timer of this.#timers) timer.cancel();
-    this.#unanswered.releaseTurns();
+    this.#unanswered.beginAllTurns();
     this.#link?.end();
   }
 
@@ -100,11 +121,8 @@ export class Submitter {
   /** Only those who ask for it pay for a listener or a timer. */
   #guard(submission: Submission, signal: AbortSignal | undefined, ms: number | undefined): void {
     if (signal) {
-      // One signal may well stand for a thousand submits.
-      setMaxListeners(0, signal);
       const onAbort = (): void => this.#fail(submission, signal.reason);
-      signal.addEventListener("abort", onAbort, { once: true });
-      (submission.cleanup ??= []).push(() => signal.removeEventListener("abort", onAbort));
+      (submission.cleanup ??= []).push(this.#aborts.listen(signal, onAbort));
     }
     if (ms !== undefined) {
       const giveUp = (): void => this.#fail(submission, tooLate(submission));

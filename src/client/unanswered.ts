@@ -1,19 +1,46 @@
 import type { Hold } from "../transport/hold.js";
+import { Fifo } from "./fifo.js";
 import type { Submission } from "./submissions.js";
 
 /** Unanswered at once; further submits wait their turn. */
 const countMax = 10_000;
 const bytesMax = 16 * 1024 * 1024;
 
+/** Of one who came too early. */
+export class Turn {
+  readonly come: Promise<void>;
+  isOver = false;
+  #resolve!: () => void;
+  #reject!: (error: unknown) => void;
+
+  constructor() {
+    this.come = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  begin(): void {
+    this.isOver = true;
+    this.#resolve();
+  }
+
+  /** The next one's comes the sooner. */
+  giveUp(error: unknown): void {
+    this.isOver = true;
+    this.#reject(error);
+  }
+}
+
 /** All submissions nobody has answered yet, bounded: whoever comes too early waits for a turn. */
 export class Unanswered {
   /** The latest of a chain: a task is put in and taken out without an entry of its own. */
   #last: Submission | undefined;
   #size = 0;
-  readonly #turns: (() => void)[] = [];
+  readonly #turns = new Fifo<Turn>();
   readonly #hold: Hold;
   #bytes = 0;
-  #onEmpty: (() => void) | undefined;
+  #onEmpty: (() => void)[] = [];
 
   constructor(hold: Hold) {
     this.#hold = hold;
@@ -61,37 +88,36 @@ export class Unanswered {
     if (submission.cleanup) for (const clean of submission.cleanup) clean();
     this.#takeOut(submission);
     this.#bytes -= submission.item.length;
-    this.#turns.shift()?.();
+    if (this.#turns.length > 0) this.beginTurn();
     if (this.#size === 0) {
       this.#hold.release();
-      this.#onEmpty?.();
+      for (const tell of this.#onEmpty) tell();
+      this.#onEmpty = [];
     }
     return true;
   }
 
-  /** Resolves when one has ended; those who wait are woken in order. */
-  turn(signal: AbortSignal | undefined): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
-        this.#turns.splice(this.#turns.indexOf(turn), 1);
-        reject(signal?.reason as Error);
-      };
-      const turn = (): void => {
-        signal?.removeEventListener("abort", onAbort);
-        resolve();
-      };
-      signal?.addEventListener("abort", onAbort, { once: true });
-      this.#turns.push(turn);
-    });
+  /** It begins when one has ended, in order. */
+  turn(): Turn {
+    const turn = new Turn();
+    this.#turns.push(turn);
+    return turn;
+  }
+
+  /** The next one's. Whoever has no use for his turn calls this. */
+  beginTurn(): void {
+    for (let next = this.#turns.shift(); next; next = this.#turns.shift()) {
+      if (!next.isOver) return next.begin();
+    }
   }
 
   /** Lets everybody go on at once. */
-  releaseTurns(): void {
-    for (const turn of this.#turns.splice(0)) turn();
+  beginAllTurns(): void {
+    for (const turn of this.#turns.takeAll()) turn.begin();
   }
 
   empty(): Promise<void> {
     if (this.#size === 0) return Promise.resolve();
-    return new Promise((resolve) => (this.#onEmpty = resolve));
+    return new Promise((resolve) => this.#onEmpty.push(resolve));
   }
 }

@@ -1,6 +1,6 @@
 import { expect, it } from "vitest";
 import { limits } from "../../src/limits.js";
-import { startCoordinator, startWorker } from "../support/processes.js";
+import { type CoordinatorProcess, startCoordinator, startWorker } from "../support/processes.js";
 import {
   drained,
   expectAgreement,
@@ -18,6 +18,9 @@ const stalls = soak ? 40 : 2;
 const submitsPerSecond = 200;
 /** Calls of the store are given up after 2 s, and may have been carried out all the same. */
 const stallMaxMs = limits.storeCommandMs + 8_000;
+
+const reachesRedis = ({ events }: CoordinatorProcess): boolean =>
+  events.all.findLast(({ store }) => store === "broker")?.msg !== "store.unavailable";
 
 const title = `runs what was leased in calls that Redis answered too late, ${stalls} times`;
 it(
@@ -38,10 +41,15 @@ it(
         .reduce((sum, count) => sum + count, 0);
     for (let stall = 0; stall < stalls; stall += 1) {
       await load.more(submitsPerSecond, 20_000);
+      // Tasks are taken while Redis is away, too.
+      await until("all reach Redis", async () => coordinators.every(reachesRedis), 20_000);
       const before = givenUp();
       redis.freeze();
-      await until("a call is given up", async () => givenUp() > before, stallMaxMs);
-      redis.thaw();
+      try {
+        await until("a call is given up", async () => givenUp() > before, stallMaxMs);
+      } finally {
+        redis.thaw();
+      }
     }
     await load.more(submitsPerSecond, 20_000);
     await load.stop();
