@@ -135,7 +135,7 @@ export function createHandlerRegistry(): HandlerRegistry {
         const types = queues.get(checkName("queue", queue)) ?? new Map<string, Handler>();
         if (types.has(type)) {
           throw new TypeError(
-            `type ${type} of queue ${queue} has a handler already: give it one only`,
+            `type ${type} of queue ${queue}: expected one handler, it has one already`,
           );
         }
         checkRoom(`types of queue ${queue}`, types, type);

@@ -18,17 +18,19 @@ const extensions = new Set([".js", ".mjs", ".ts"]);
 
 /**
  * Loads every .js, .mjs and .ts module of a directory, in the order of their names; declarations
- * and tests are passed over. Throws an Error that names the file when one cannot be loaded, gives
- * no handler, or gives a malformed one.
+ * and tests are passed over. Throws a TypeError that names the file when one cannot be loaded,
+ * gives no handler, or gives a malformed one.
  */
 export async function loadHandlers(directory: string): Promise<readonly HandlerModule[]> {
   const root = resolve(directory);
   const names = await readdir(root).catch((error: unknown) => {
-    throw new Error(`handlers: cannot read the directory ${root}`, { cause: error });
+    throw new TypeError(`handlers: expected a directory that can be read, got ${root}`, {
+      cause: error,
+    });
   });
   const files = names.filter(isModule).sort();
   if (files.length === 0) {
-    throw new Error(`handlers: expected .js, .mjs or .ts modules in ${root}, found none`);
+    throw new TypeError(`handlers: expected .js, .mjs or .ts modules in ${root}, found none`);
   }
   const loaded: HandlerModule[] = [];
   const owners = new Map<string, string>();
@@ -37,7 +39,10 @@ export async function loadHandlers(directory: string): Promise<readonly HandlerM
     for (const entry of await handlersOf(file)) {
       const key = `${entry.queue ?? ""} ${entry.type}`;
       const owner = owners.get(key);
-      if (owner) throw new Error(`${file}: type ${entry.type} has a handler already, in ${owner}`);
+      if (owner) {
+        const one = `${file}: expected one handler for type ${entry.type}`;
+        throw new TypeError(`${one}, found another in ${owner}`);
+      }
       owners.set(key, file);
       loaded.push(entry);
     }
@@ -61,7 +66,7 @@ async function handlersOf(file: string): Promise<HandlerModule[]> {
     }
   }
   if (found.length > 0) return [...new Set(found)];
-  throw new Error(
+  throw new TypeError(
     `${file}: expected a default export { type, handle }, an array of such, or named exports of ` +
       `them; found ${Object.keys(module).join(", ") || "no exports"}`,
   );
@@ -74,7 +79,9 @@ async function load(file: string): Promise<Record<string, unknown>> {
     const reason = error instanceof Error ? error.message : String(error);
     const hint =
       extname(file) === ".ts" ? " (Node 20 needs `--import tsx` to load TypeScript)" : "";
-    throw new Error(`${file}: the module cannot be loaded: ${reason}${hint}`, { cause: error });
+    throw new TypeError(`${file}: expected a module that loads, got: ${reason}${hint}`, {
+      cause: error,
+    });
   }
 }
 
@@ -84,13 +91,15 @@ const looksLikeHandler = (value: unknown): boolean =>
 function checked(value: unknown, file: string, where: string): HandlerModule {
   const { type, queue, handle } = Object(value) as Partial<HandlerModule>;
   if (typeof handle !== "function") {
-    throw new Error(`${file}: ${where}: expected handle to be a function, got ${typeof handle}`);
+    throw new TypeError(
+      `${file}: ${where}: expected handle to be a function, got ${typeof handle}`,
+    );
   }
   try {
     checkName("type", type);
     if (queue !== undefined) checkName("queue", queue);
   } catch (error) {
-    throw new Error(`${file}: ${where}: ${(error as Error).message}`, { cause: error });
+    throw new TypeError(`${file}: ${where}: ${(error as Error).message}`, { cause: error });
   }
   return value as HandlerModule;
 }

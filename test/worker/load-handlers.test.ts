@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { Exit, exitCodeOf } from "../../src/cli/exit.js";
 import { createWorker, loadHandlers } from "../../src/worker/index.js";
 
 let directory: string;
@@ -36,16 +37,18 @@ describe("loading handlers", () => {
     [
       "a type given twice",
       'const h = { handle() {}, type: "a" }; export default [h, { ...h }];',
-      /a\.mjs: type a has a handler already/,
+      /a\.mjs: expected one handler for type a/,
     ],
   ])("names the file with %s", async (_what, text, message) => {
     await write("a.mjs", text);
-    await expect(loadHandlers(directory)).rejects.toThrow(message);
+    const error = await loadHandlers(directory).catch((thrown: unknown) => thrown);
+    expect((error as Error).message).toMatch(message);
+    expect(exitCodeOf(error)).toBe(Exit.usage);
   });
 
   it("says so when there is nothing to load", async () => {
     await expect(loadHandlers(directory)).rejects.toThrow("found none");
-    await expect(loadHandlers(join(directory, "gone"))).rejects.toThrow("cannot read");
+    await expect(loadHandlers(join(directory, "gone"))).rejects.toThrow("can be read");
   });
 });
 
@@ -62,7 +65,7 @@ describe("the options of a worker", () => {
 
   it("give a type one handler only, and need one at all", async () => {
     const worker = createWorker().handle("a", () => null);
-    expect(() => worker.handle("a", () => null)).toThrow("has a handler already");
+    expect(() => worker.handle("a", () => null)).toThrow("it has one already");
     await expect(createWorker().start()).rejects.toThrow("no handlers");
   });
 });
