@@ -80,7 +80,13 @@ const codecs = {
 };
 
 const defaultGraceMs = 5_000;
-const idOf = (task: TaskRef<string>): string => (typeof task === "string" ? task : task.id);
+function idOf(task: TaskRef<string>): string {
+  const id: unknown = typeof task === "string" ? task : (task as Partial<Receipt> | undefined)?.id;
+  if (typeof id === "string") return id;
+  throw new TypeError(
+    `task: expected an id, or the receipt that came with it, got ${String(task)}`,
+  );
+}
 
 /** Connects with the first call. Throws a TypeError on malformed options. */
 export function createClient<Tasks extends TaskMap<Tasks> = AnyTasks>(
@@ -150,19 +156,22 @@ class PooledClient implements Client {
     tasks: readonly NewTask<AnyTasks>[],
     plan: SubmitPlan = {},
   ): Promise<SubmitOutcome[]> {
+    if (!Array.isArray(tasks)) {
+      throw new TypeError(`submitMany: expected a list of tasks, got ${String(tasks)}`);
+    }
     const trace = await activeTrace();
     if (tasks.length === 0) return [];
     return new Promise((resolve) => {
       const sink = new ManySink(tasks.length, resolve);
       for (let place = 0; place < tasks.length; place += 1) {
         const task = tasks[place]!;
-        const { type, payload, options = {} } = task;
         try {
           checkParts(task);
-          const item = encodeItem(type, payload, traced(options, trace));
+          const { type, payload, options } = task;
+          const item = encodeItem(type, payload, traced(options ?? {}, trace));
           this.#submitter.submit(type, item, plan, sink, place);
         } catch (error) {
-          sink.refused(place, error, type);
+          sink.refused(place, error, task?.type);
         }
       }
     });

@@ -99,6 +99,10 @@ export function encodePayload(payload: unknown): Blob | undefined {
     const message = `the payload cannot be written as JSON: ${why}`;
     throw invalid("invalid_field", "task.payload", message, "Give plain JSON, or Content.");
   }
+  if (!blob && payload !== undefined) {
+    const message = `the payload cannot be written as JSON: a ${typeof payload} has none`;
+    throw invalid("invalid_field", "task.payload", message, "Give plain JSON, or Content.");
+  }
   const bytes = blob?.data.length ?? 0;
   if (bytes <= limits.payloadBytes) return blob;
   throw invalid(

@@ -5,6 +5,8 @@ import { giveUp, Reader, Unplain } from "../wire/reader.js";
 import { Writer } from "../wire/writer.js";
 import { encodeAnyTask } from "./convert.js";
 import { checkOptions } from "./known-names.js";
+import { optionKinds } from "./option-kinds.js";
+import type { SubmitOptions } from "./surface.js";
 import type { TaskOptions } from "./task.js";
 
 /** Options written here; a task with any other is encoded by protobuf-es. */
@@ -65,8 +67,10 @@ export const requestIdOf = (item: Buffer): string =>
 
 function checkPlain(options: TaskOptions): void {
   for (const name in options) {
-    if (plain[name] || ofTheCall[name]) continue;
-    if (options[name as keyof TaskOptions] !== undefined) giveUp();
+    if (plain[name]) continue;
+    const value: unknown = options[name as keyof TaskOptions];
+    if (value === undefined) continue;
+    if (!ofTheCall[name] || !optionKinds[name as keyof SubmitOptions][1](value)) giveUp();
   }
 }
 
@@ -82,7 +86,7 @@ function writeTask(type: string, payload: unknown, options: TaskOptions): void {
   writeSpan(11, options.attemptTimeoutMs);
   writeText(12, options.groupKey);
   writeMap(13, options.requiredLabels);
-  if (options.tags) for (const tag of options.tags) writer.text(14, checkText(tag));
+  writeTexts(14, options.tags);
   writeText(15, options.idempotencyKey);
   writeSpan(16, options.retentionMs);
   writeMap(17, options.traceContext);
@@ -100,9 +104,7 @@ function writePayload(payload: unknown): void {
   } catch {
     giveUp();
   }
-  // A function, say, has no JSON.
-  if (text === undefined) return;
-  if (text.length > sureLength) giveUp();
+  if (text === undefined || text.length > sureLength) giveUp();
   const blob = writer.begin(6);
   writer.text(1, json);
   writer.text(2, text);
@@ -122,9 +124,15 @@ function writeWhole(field: number, value: number | undefined): void {
   writer.varint(field, value);
 }
 
+function writeTexts(field: number, texts: readonly string[] | undefined): void {
+  if (texts === undefined) return;
+  if (!Array.isArray(texts)) giveUp();
+  for (const text of texts) writer.text(field, checkText(text));
+}
+
 function writeMap(field: number, map: Readonly<Record<string, string>> | undefined): void {
   if (map === undefined) return;
-  if (typeof map !== "object" || map === null) giveUp();
+  if (typeof map !== "object" || map === null || Array.isArray(map)) giveUp();
   for (const [name, value] of Object.entries(map)) {
     const entry = writer.begin(field);
     writer.text(1, name);
@@ -143,6 +151,7 @@ function writeTime(field: number, time: Date | undefined): void {
 
 function writeSpan(field: number, ms: number | undefined): void {
   if (ms === undefined) return;
+  if (typeof ms !== "number") giveUp();
   const seconds = Math.trunc(ms / 1_000);
   const nanos = Math.min(999_999_999, Math.round((ms - seconds * 1_000) * 1e6));
   writeParts(field, seconds, nanos);

@@ -1,43 +1,51 @@
 import type { AnyTasks } from "../transport/task-map.js";
 import { type Names, unknownName } from "../transport/unknown-names.js";
 import { invalid } from "./errors.js";
+import { optionKinds } from "./option-kinds.js";
 import type { NewTask, SubmitOptions } from "./surface.js";
 
-const options: Names<SubmitOptions> = {
-  queue: true,
-  priority: true,
-  maxRetries: true,
-  retryPolicy: true,
-  runAt: true,
-  delayMs: true,
-  attemptTimeoutMs: true,
-  heartbeatTimeoutMs: true,
-  expireAt: true,
-  deadline: true,
-  groupKey: true,
-  requiredLabels: true,
-  tags: true,
-  idempotencyKey: true,
-  uniqueKey: true,
-  unique: true,
-  batchId: true,
-  retentionMs: true,
-  traceContext: true,
-  signal: true,
-  timeoutMs: true,
-};
 const parts: Names<NewTask<AnyTasks>> = { type: true, payload: true, options: true };
 
-/** Throws a DroverClientError for an option of a submission that there is not. */
+/**
+ * Throws a DroverClientError for an option of a submission that there is not, or that takes no such
+ * value: without TypeScript nobody else says so in words of the caller.
+ */
 export function checkOptions(given: SubmitOptions): void {
-  const unknown = unknownName(given, options);
-  if (!unknown) return;
-  const field = `options.${unknown.name}`;
-  throw invalid("invalid_field", field, `${field}: there is no such option`, unknown.hint);
+  const unknown = unknownName(given, optionKinds);
+  if (unknown) {
+    const field = `options.${unknown.name}`;
+    throw invalid("invalid_field", field, `${field}: there is no such option`, unknown.hint);
+  }
+  for (const name of Object.keys(given) as (keyof SubmitOptions)[]) {
+    const value: unknown = given[name];
+    const [words, is] = optionKinds[name];
+    if (value === undefined || value === null || is(value)) continue;
+    refuse(`options.${name}`, words, value);
+  }
 }
+
+function refuse(field: string, words: string, value: unknown): never {
+  const message = `${field}: expected ${words}, got ${shown(value)}`;
+  throw invalid("invalid_field", field, message, "Mend the field named and submit it again.");
+}
+
+function shown(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value);
+  return typeof value === "object" || typeof value === "function" ? kindOf(value) : String(value);
+}
+
+const kindOf = (value: object | null): string =>
+  value === null
+    ? "null"
+    : Array.isArray(value)
+      ? "a list"
+      : `a ${value.constructor?.name ?? "thing"}`;
 
 /** The same, of what stands beside the options of one of many. */
 export function checkParts(task: NewTask<AnyTasks>): void {
+  if (typeof task !== "object" || task === null) {
+    refuse("task", "{ type, payload, options }", task);
+  }
   for (const name in task) if (!Object.hasOwn(parts, name)) refusePart(task);
 }
 
@@ -45,6 +53,6 @@ function refusePart(task: NewTask<AnyTasks>): void {
   const unknown = unknownName(task, parts);
   if (!unknown) return;
   const { name, hint } = unknown;
-  const meant = Object.hasOwn(options, name) ? `Write options: { ${name}: ... }.` : hint;
+  const meant = Object.hasOwn(optionKinds, name) ? `Write options: { ${name}: ... }.` : hint;
   throw invalid("invalid_field", name, `${name}: no such part of a task to submit`, meant);
 }

@@ -8,10 +8,11 @@ const hostPort = /^(?:[a-z][a-z0-9+.-]*:)?\S+:\d{1,5}$/i;
  * Throws on a malformed one.
  */
 export function parseAddresses(given: string | readonly string[] | undefined): readonly string[] {
-  const listed =
-    typeof given === "string" ? [given] : (given ?? [process.env["DROVER_ADDR"] ?? ""]);
+  const listed: readonly unknown[] = Array.isArray(given)
+    ? given
+    : [given ?? process.env["DROVER_ADDR"] ?? ""];
   const addresses = listed
-    .flatMap((entry) => entry.split(","))
+    .flatMap((entry) => String(entry).split(","))
     .map((entry) => entry.trim())
     .filter((entry) => entry !== "");
   if (addresses.length === 0) return [fallbackAddress];

@@ -14,7 +14,7 @@ export interface UnknownName {
  */
 export function unknownName(
   given: object,
-  known: Readonly<Record<string, true>>,
+  known: Readonly<Record<string, unknown>>,
 ): UnknownName | undefined {
   for (const [name, value] of Object.entries(given)) {
     if (value === undefined || Object.hasOwn(known, name)) continue;
@@ -31,6 +31,9 @@ export function refuseUnknown(
   given: object,
   known: Readonly<Record<string, true>>,
 ): void {
+  if (typeof given !== "object" || given === null) {
+    throw new TypeError(`${where}: expected an object of options, got ${String(given)}`);
+  }
   const unknown = unknownName(given, known);
   if (!unknown) return;
   const { name, hint } = unknown;

@@ -40,6 +40,7 @@ export class TaskFailedError extends Error {
     this.code = options.code ?? "handler_error";
     this.retryable = options.retryable ?? true;
     this.retryAfterMs = options.retryAfterMs;
+    if (this.retryAfterMs !== undefined) checkMs("retryAfterMs", this.retryAfterMs);
   }
 }
 
@@ -52,5 +53,11 @@ export class ReleaseError extends Error {
     super("the handler handed the task back");
     this.name = "ReleaseError";
     this.delayMs = options.delayMs ?? 0;
+    checkMs("delayMs", this.delayMs);
   }
+}
+
+function checkMs(name: string, ms: unknown): void {
+  if (Number.isFinite(ms)) return;
+  throw new TypeError(`${name}: expected a number of ms, got ${String(ms)}`);
 }

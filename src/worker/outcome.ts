@@ -86,6 +86,18 @@ function cancelled(key: string): Outcome {
  * good.
  */
 export function succeeded(key: string, returned: unknown): Outcome {
+  try {
+    return carried(key, returned);
+  } catch (error) {
+    return failed(key, {
+      code: "result_unencodable",
+      message: `the result cannot be written as JSON: ${messageOf(error)}`,
+      retryable: false,
+    });
+  }
+}
+
+function carried(key: string, returned: unknown): Outcome {
   if (returned === undefined) {
     return { key, bytes: frameOverhead, json: undefined, other: undefined };
   }
@@ -95,16 +107,7 @@ export function succeeded(key: string, returned: unknown): Outcome {
     const resultBlob = { contentType, data };
     return outcomeOf(key, { case: "success", value: { resultBlob } }, data.length);
   }
-  let text;
-  try {
-    text = JSON.stringify(returned) as string | undefined;
-  } catch (error) {
-    return failed(key, {
-      code: "result_unencodable",
-      message: `the result cannot be written as JSON: ${messageOf(error)}`,
-      retryable: false,
-    });
-  }
+  const text = JSON.stringify(returned) as string | undefined;
   const bytes = text === undefined ? 0 : Buffer.byteLength(text);
   if (bytes > limits.payloadBytes) return tooLarge(key, bytes);
   return { key, bytes: bytes + frameOverhead, json: text, other: undefined };
@@ -124,6 +127,17 @@ const tooLarge = (key: string, bytes: number): Outcome =>
  * more.
  */
 export function thrown(lease: RunningLease, error: unknown): Outcome | undefined {
+  try {
+    return meantBy(lease, error);
+  } catch {
+    // Its parts throw as well. One task's error must not end the others.
+    return failed(lease.key, { code: "handler_error", message: unreadable });
+  }
+}
+
+const unreadable = "the handler threw what cannot be read";
+
+function meantBy(lease: RunningLease, error: unknown): Outcome | undefined {
   const { key } = lease;
   if (lease.standing === "unknown") return undefined;
   switch (lease.abortCause) {
@@ -143,15 +157,16 @@ export function thrown(lease: RunningLease, error: unknown): Outcome | undefined
 }
 
 function failureOf(error: unknown): Failure {
-  if (error instanceof TaskFailedError) {
-    const { code, message, retryable, retryAfterMs } = error;
-    return { code, message, stack: error.stack ?? "", retryable, retryAfterMs };
-  }
-  return {
-    code: codeOf(error),
-    message: messageOf(error),
-    stack: error instanceof Error ? (error.stack ?? "") : "",
-  };
+  const failure = { code: codeOf(error), message: messageOf(error), stack: stackOf(error) };
+  if (!(error instanceof TaskFailedError)) return failure;
+  const { code, retryable, retryAfterMs } = error;
+  return { ...failure, code: String(code), retryable, retryAfterMs };
+}
+
+/** Libraries put into an error whatever a service answered: of its parts any may be no text. */
+function stackOf(error: unknown): string {
+  const stack: unknown = error instanceof Error ? error.stack : undefined;
+  return typeof stack === "string" ? stack : "";
 }
 
 const codePattern = /^[A-Za-z0-9._-]{1,128}$/;
@@ -163,6 +178,10 @@ function codeOf(error: unknown): string {
 }
 
 export function messageOf(error: unknown): string {
-  if (error instanceof Error) return error.message || error.name;
-  return typeof error === "string" ? error : `the handler threw ${inspect(error, { depth: 2 })}`;
+  if (!(error instanceof Error)) {
+    return typeof error === "string" ? error : `the handler threw ${inspect(error, { depth: 2 })}`;
+  }
+  const message: unknown = error.message;
+  if (typeof message === "string") return message || String(error.name);
+  return inspect(message, { depth: 2 });
 }

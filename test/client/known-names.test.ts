@@ -41,6 +41,14 @@ it("refuses of many those alone that have a part which there is not", async () =
   ]);
 });
 
+it.each([
+  ["localhost:50051", "createClient: expected an object of options, got localhost:50051"],
+  [null, "createClient: expected an object of options, got null"],
+  [{ address: 50_051 }, 'address: expected host:port such as localhost:50051, got "50051"'],
+])("makes no client of %j", (options, message) => {
+  expect(() => createClient(wrong(options))).toThrow(message);
+});
+
 it("names a wrong option of a client, a worker and a handler", () => {
   const misspelt = /expected only known options, got adress\. Did you mean address\?/;
   expect(() => createClient(wrong({ adress: "h:1" }))).toThrow(misspelt);
@@ -48,4 +56,55 @@ it("names a wrong option of a client, a worker and a handler", () => {
   const worker = createWorker({ address: "127.0.0.1:1" });
   const handle = () => worker.handle("a", () => 1, wrong({ queues: ["mail"] }));
   expect(handle).toThrow(/handle a: expected only known options, got queues\. .*queue\?/);
+});
+
+it.each([
+  ["priority", "high", '0 (low) to 3 (critical), as in priorities, got "high"'],
+  ["maxRetries", 1.5, "a whole number, got 1.5"],
+  ["runAt", "tomorrow", 'a Date, got "tomorrow"'],
+  ["runAt", new Date(Number.NaN), "a Date, got a Date"],
+  ["deadline", 5, "a Date, got 5"],
+  ["delayMs", "5", 'a number of ms, got "5"'],
+  ["retentionMs", Number.NaN, "a number of ms, got NaN"],
+  ["tags", "urgent", 'a list of texts, got "urgent"'],
+  ["requiredLabels", ["gpu"], "an object of texts, got a list"],
+  ["queue", () => "mail", "a text, got a Function"],
+  ["signal", {}, "an AbortSignal, got a Object"],
+  ["timeoutMs", -1, "a number of ms, 0 or more, got -1"],
+  ["timeoutMs", Number.NaN, "a number of ms, 0 or more, got NaN"],
+])("submits nothing where %s is %s, and says what it takes", async (name, value, words) => {
+  const submit = clientOfNobody().submit("send", {}, wrong({ [name]: value }));
+  await expect(submit).rejects.toMatchObject({
+    id: "invalid_field",
+    field: `options.${name}`,
+    message: `options.${name}: expected ${words}`,
+  });
+});
+
+it.each([() => 1, Symbol("x")])("takes no payload that has no JSON: %s", async (payload) => {
+  const message = `the payload cannot be written as JSON: a ${typeof payload} has none`;
+  await expect(clientOfNobody().submit("send", payload)).rejects.toMatchObject({ message });
+});
+
+it("refuses what is no list of tasks, and no task of a list", async () => {
+  const client = clientOfNobody();
+  for (const tasks of [undefined, {}, "tasks"]) {
+    await expect(client.submitMany(wrong(tasks))).rejects.toThrow("expected a list of tasks");
+  }
+  const outcomes = await client.submitMany(wrong([null, "a", { type: "a", payload: 1 }]), {
+    timeoutMs: 50,
+  });
+  expect(outcomes).toMatchObject([
+    { error: { message: "task: expected { type, payload, options }, got null" } },
+    { error: { message: 'task: expected { type, payload, options }, got "a"' } },
+    { error: { id: "deadline_exceeded" } },
+  ]);
+});
+
+it("names what is no task where one is to be read", async () => {
+  const client = clientOfNobody();
+  await expect(client.get(wrong<string>(undefined))).rejects.toThrow("task: expected an id");
+  await expect(client.cancel(wrong<string>({}))).rejects.toThrow("task: expected an id");
+  expect(() => client.wait(wrong<string>(null))).toThrow("task: expected an id");
+  expect(() => client.watch(wrong<string>([5]))).toThrow("task: expected an id");
 });
