@@ -108,8 +108,8 @@ export function cancelMany(
 ): Promise<CancelManyOutcome> {
   const { graceMs, reason } = options;
   const grace = graceMs === undefined ? undefined : toDuration(graceMs);
-  const fields = present({ filter: toWireFilter(filter), grace, reason });
   return inSlices(options, async (page) => {
+    const fields = present({ filter: toWireFilter(filter), grace, reason });
     const request = create(CancelTasksRequestSchema, { ...fields, ...page });
     const slice = await calls.unary(codecs.cancel, request, options);
     const { matched, cancelled, requested, ended, scanned, nextPageToken } = slice;

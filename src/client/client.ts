@@ -38,7 +38,7 @@ import { type CallOptions, Calls } from "./calls.js";
 import { ChannelPool } from "./channel-pool.js";
 import { encodePayload, fromWireAttempt, fromWireStats, fromWireTask, present } from "./convert.js";
 import { clientClosed, DroverClientError } from "./errors.js";
-import { checkParts } from "./known-names.js";
+import { checkParts, shown } from "./known-names.js";
 import { type TaskFilter, toListFields } from "./filter.js";
 import { everyPage } from "./pages.js";
 import { pollUntil } from "./polling.js";
@@ -83,9 +83,7 @@ const defaultGraceMs = 5_000;
 function idOf(task: TaskRef<string>): string {
   const id: unknown = typeof task === "string" ? task : (task as Partial<Receipt> | undefined)?.id;
   if (typeof id === "string") return id;
-  throw new TypeError(
-    `task: expected an id, or the receipt that came with it, got ${String(task)}`,
-  );
+  throw new TypeError(`task: expected an id, or the receipt that came with it, got ${shown(task)}`);
 }
 
 /** Connects with the first call. Throws a TypeError on malformed options. */
@@ -157,7 +155,7 @@ class PooledClient implements Client {
     plan: SubmitPlan = {},
   ): Promise<SubmitOutcome[]> {
     if (!Array.isArray(tasks)) {
-      throw new TypeError(`submitMany: expected a list of tasks, got ${String(tasks)}`);
+      throw new TypeError(`submitMany: expected a list of tasks, got ${shown(tasks)}`);
     }
     const trace = await activeTrace();
     if (tasks.length === 0) return [];

@@ -25,21 +25,22 @@ import { decodeContent, encodeContent } from "../transport/content.js";
 import type { WireTask } from "../transport/opaque.js";
 import { durationMs, timestampDate, toDuration, toTimestamp } from "../transport/times.js";
 import { invalid } from "./errors.js";
-import type {
-  Attempt,
-  AttemptOutcome,
-  Backoff,
-  Cancellation,
-  PendingReason,
-  Priority,
-  RetryPolicy,
-  Stats,
-  StatusChange,
-  Task,
-  TaskError,
-  TaskOptions,
-  TaskStatus,
-  UniquePolicy,
+import {
+  type Attempt,
+  type AttemptOutcome,
+  type Backoff,
+  type Cancellation,
+  type PendingReason,
+  type Priority,
+  type RetryPolicy,
+  type Stats,
+  type StatusChange,
+  type Task,
+  type TaskError,
+  type TaskOptions,
+  taskStatuses,
+  type TaskStatus,
+  type UniquePolicy,
 } from "./task.js";
 
 /** The words of an enum of the contract, in lower case as REST writes them. */
@@ -282,5 +283,11 @@ export function fromWireStats(stats: WireStats | undefined): Stats {
   };
 }
 
-export const toWireStatus = (status: TaskStatus): WireStatus =>
-  WireStatus[status.toUpperCase() as keyof typeof WireStatus];
+export function toWireStatus(status: TaskStatus): WireStatus {
+  if (taskStatuses.includes(status)) {
+    return WireStatus[status.toUpperCase() as keyof typeof WireStatus];
+  }
+  throw new TypeError(
+    `status: expected one of ${taskStatuses.join(", ")}, got ${JSON.stringify(status)}`,
+  );
+}

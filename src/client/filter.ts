@@ -1,7 +1,9 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { TaskFilterSchema } from "../../gen/drover/v1/task_pb.js";
 import { toTimestamp } from "../transport/times.js";
+import { type Names, refuseUnknown } from "../transport/unknown-names.js";
 import { present, toWireStatus } from "./convert.js";
+import type { PageOptions } from "./pages.js";
 import type { TaskStatus } from "./task.js";
 
 /** Which tasks to list, or to act on; all given must hold. */
@@ -23,14 +25,39 @@ export interface TaskFilter {
   text?: string;
 }
 
+const names: Names<TaskFilter> = {
+  status: true,
+  type: true,
+  queue: true,
+  tag: true,
+  errorCode: true,
+  createdAfter: true,
+  createdBefore: true,
+  batchId: true,
+  schedule: true,
+  text: true,
+};
+const listNames: Names<TaskFilter & PageOptions> = {
+  ...names,
+  pageSize: true,
+  pageToken: true,
+  signal: true,
+  timeoutMs: true,
+};
+
 type WireFilter = MessageInitShape<typeof TaskFilterSchema>;
 
-export function toWireFilter({ status, ...rest }: TaskFilter): WireFilter {
+/** A misspelt field would leave more tasks to act on than were meant: throws a TypeError. */
+export function toWireFilter(filter: TaskFilter): WireFilter {
+  refuseUnknown("filter", filter, names);
+  const { status, ...rest } = filter;
   return { ...fieldsOf(rest), status: statusesOf(status) };
 }
 
 /** ListTasks has the fields of a filter as its own; one status has a field of its own there. */
-export function toListFields({ status, ...rest }: TaskFilter) {
+export function toListFields(options: TaskFilter & PageOptions) {
+  refuseUnknown("list", options, listNames);
+  const { status, ...rest } = options;
   const statuses = statusesOf(status);
   const fields = fieldsOf(rest);
   return statuses.length === 1 ? { ...fields, status: statuses[0]! } : { ...fields, statuses };

@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import type { AnyTasks } from "../transport/task-map.js";
 import { type Names, unknownName } from "../transport/unknown-names.js";
 import { invalid } from "./errors.js";
@@ -29,17 +30,9 @@ function refuse(field: string, words: string, value: unknown): never {
   throw invalid("invalid_field", field, message, "Mend the field named and submit it again.");
 }
 
-function shown(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value);
-  return typeof value === "object" || typeof value === "function" ? kindOf(value) : String(value);
-}
-
-const kindOf = (value: object | null): string =>
-  value === null
-    ? "null"
-    : Array.isArray(value)
-      ? "a list"
-      : `a ${value.constructor?.name ?? "thing"}`;
+/** As a message shows it. */
+export const shown = (value: unknown): string =>
+  typeof value === "string" ? JSON.stringify(value) : inspect(value, { depth: 0 });
 
 /** The same, of what stands beside the options of one of many. */
 export function checkParts(task: NewTask<AnyTasks>): void {

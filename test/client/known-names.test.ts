@@ -62,14 +62,14 @@ it.each([
   ["priority", "high", '0 (low) to 3 (critical), as in priorities, got "high"'],
   ["maxRetries", 1.5, "a whole number, got 1.5"],
   ["runAt", "tomorrow", 'a Date, got "tomorrow"'],
-  ["runAt", new Date(Number.NaN), "a Date, got a Date"],
+  ["runAt", new Date(Number.NaN), "a Date, got Invalid Date"],
   ["deadline", 5, "a Date, got 5"],
   ["delayMs", "5", 'a number of ms, got "5"'],
   ["retentionMs", Number.NaN, "a number of ms, got NaN"],
   ["tags", "urgent", 'a list of texts, got "urgent"'],
-  ["requiredLabels", ["gpu"], "an object of texts, got a list"],
-  ["queue", () => "mail", "a text, got a Function"],
-  ["signal", {}, "an AbortSignal, got a Object"],
+  ["requiredLabels", ["gpu"], "an object of texts, got [ 'gpu' ]"],
+  ["queue", () => "mail", "a text, got [Function (anonymous)]"],
+  ["signal", {}, "an AbortSignal, got {}"],
   ["timeoutMs", -1, "a number of ms, 0 or more, got -1"],
   ["timeoutMs", Number.NaN, "a number of ms, 0 or more, got NaN"],
 ])("submits nothing where %s is %s, and says what it takes", async (name, value, words) => {
@@ -107,4 +107,22 @@ it("names what is no task where one is to be read", async () => {
   await expect(client.cancel(wrong<string>({}))).rejects.toThrow("task: expected an id");
   expect(() => client.wait(wrong<string>(null))).toThrow("task: expected an id");
   expect(() => client.watch(wrong<string>([5]))).toThrow("task: expected an id");
+});
+
+it.each([
+  [{ queue: "mail", stauts: "failed" }, "filter: expected only known options, got stauts"],
+  [{ queue: "mail", status: "faild" }, 'status: expected one of blocked, .*, got "faild"'],
+  [{ queue: "mail", status: ["failed", "x"] }, 'status: expected one of .*, got "x"'],
+  ["failed", "filter: expected an object of options, got failed"],
+])("acts on no tasks that %j may not have meant", async (filter, message) => {
+  const client = clientOfNobody();
+  for (const many of ["cancelMany", "purgeMany", "retryMany"] as const) {
+    await expect(client[many](wrong(filter))).rejects.toThrow(new RegExp(message));
+  }
+});
+
+it("lists no tasks by what there is not", async () => {
+  const client = clientOfNobody();
+  await expect(client.listPage(wrong({ stauts: "failed" }))).rejects.toThrow(/got stauts/);
+  await expect(client.list(wrong({ status: "faild" })).next()).rejects.toThrow(/got "faild"/);
 });
