@@ -159,6 +159,16 @@ export function exerciseRecord(scene: () => HistoryScene): void {
       expect(await history.keyHolder(namespace, "default", "relaxed-1")).toBe(one.id);
     });
 
+    test("two whole tasks with one key stand both, and the first holds it (H3)", async () => {
+      const { history, namespace, task } = scene();
+      const change = { durability: "relaxed", idempotencyKey: "forgotten" } as const;
+      const [one, two] = [task(change), task(change)];
+      const both = [two, one].map((each) => told(each, { version: 1 }, { payloadOmitted: false }));
+      expect(await history.record(both)).toEqual(["applied", "applied"]);
+      expect(await history.get(namespace, [one.id, two.id])).toMatchObject([one, two]);
+      expect(await history.keyHolder(namespace, "default", "forgotten")).toBe(one.id);
+    });
+
     test("a task that began and ended in one batch is one whole row (H3)", async () => {
       const { history, namespace, task } = scene();
       const one = task();

@@ -212,10 +212,7 @@ const dataBytes = ({ payload, task }: Born): number =>
 
 /** Who lost its key, and to whom. Of several in one batch the first wins. */
 async function claim(tx: Queryable, tasks: readonly Task[]): Promise<Map<Task, string>> {
-  const firsts = new Map<string, Task>();
-  for (const task of tasks) {
-    if (task.idempotencyKey && !firsts.has(keyOf(task))) firsts.set(keyOf(task), task);
-  }
+  const firsts = firstsOf(tasks);
   const losers = new Map<Task, string>();
   if (firsts.size === 0) return losers;
   const won = await winKeys(tx, [...firsts.values()]);
@@ -231,8 +228,17 @@ async function claim(tx: Queryable, tasks: readonly Task[]): Promise<Map<Task, s
   return losers;
 }
 
+/** The first task of each idempotency key. */
+export function firstsOf(tasks: readonly Task[]): Map<string, Task> {
+  const firsts = new Map<string, Task>();
+  for (const task of tasks) {
+    if (task.idempotencyKey && !firsts.has(keyOf(task))) firsts.set(keyOf(task), task);
+  }
+  return firsts;
+}
+
 /**
- * Returns the ids that hold their key now. Sorted by key in the statement, so that claims never
+ * Of tasks with a key each. Returns the ids that hold theirs now. Sorted by key in the statement, so that claims never
  * wait in a ring.
  */
 export async function winKeys(tx: Queryable, tasks: readonly Task[]): Promise<Set<string>> {

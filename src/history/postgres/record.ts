@@ -14,7 +14,7 @@ import { addCounts, type CountChange, countsOf } from "./counts.js";
 import { isBadRow, StartAnew } from "./failures.js";
 import { guess, type Guess } from "./guess.js";
 import { answer, recordAsGuessed } from "./guessed.js";
-import { chunks, insertRows, winKeys } from "./insert.js";
+import { chunks, firstsOf, insertRows, winKeys } from "./insert.js";
 import { plainArray, restored } from "./literals.js";
 import type { Database, Queryable } from "./pool.js";
 import { sql } from "./sql.js";
@@ -182,10 +182,13 @@ async function insertWhole(tx: Queryable, types: RowTypes, rows: readonly Born[]
   );
 }
 
-/** Before any unique key is touched: in this order every transaction takes them. */
+/**
+ * Before any unique key is touched: in this order every transaction takes them. A broker that has
+ * forgotten a key may have taken a second task with it.
+ */
 async function winKeysOf(tx: Queryable, tasks: readonly Task[]): Promise<void> {
-  const keyed = tasks.filter(({ idempotencyKey }) => idempotencyKey !== "");
-  if (keyed.length > 0) await winKeys(tx, keyed);
+  const firsts = firstsOf(tasks);
+  if (firsts.size > 0) await winKeys(tx, [...firsts.values()]);
 }
 
 /**
