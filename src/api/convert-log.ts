@@ -11,7 +11,7 @@ import { checkWhole } from "../task/rules.js";
 import { checkPayload } from "../task/validate.js";
 import type { Opaque, OpaqueInit } from "./contract.js";
 import { toPayload } from "./convert-task.js";
-import { toTimestamp } from "./convert-time.js";
+import { nearestMs, toTimestamp } from "./convert-time.js";
 
 const wireLevels: Readonly<Record<LogLevel, WireLevel>> = {
   debug: WireLevel.DEBUG,
@@ -27,7 +27,7 @@ export const toWorkerLog = ({ leaseToken, entries }: Opaque<TaskLogs>): WorkerLo
     .filter(({ sequence }) => sequence > 0)
     .map(({ sequence, time, level, message, fieldsJson, dropped }) => ({
       sequence,
-      time: time ? Number(time.seconds) * 1_000 + Math.trunc(time.nanos / 1e6) : 0,
+      time: time ? nearestMs(time) : 0,
       level: logLevels[level - 1] ?? "info",
       message: cut(message, limits.logMessageBytes),
       fields: jsonObject(fieldsJson),

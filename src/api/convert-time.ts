@@ -42,6 +42,15 @@ export function timestampMs(time: Timestamp, field: string): number {
   return Number(seconds) * 1000 + Math.ceil(nanos / 1e6);
 }
 
+const lastMs = Number(endSecond) * 1000 - 1;
+
+/**
+ * Milliseconds since 1970 of a time that must not fail what came with it: of one that nobody could
+ * show, the nearest of the years 1970 to 9999.
+ */
+export const nearestMs = ({ seconds, nanos }: Timestamp): number =>
+  Math.min(lastMs, Math.max(0, Number(seconds) * 1000 + Math.trunc(nanos / 1e6)));
+
 /** Milliseconds, fractions included. */
 export function durationMs(duration: Duration, field: string): number {
   const { seconds, nanos } = duration;
