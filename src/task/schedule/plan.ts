@@ -102,10 +102,15 @@ class Planning {
   #meetDue(): void {
     let next = this.#next();
     while (next !== undefined && this.#dueOf(next) <= this.#now && this.#hasRoom()) {
-      this.#meet(next);
+      if (!this.#isDealtWith(next)) this.#meet(next);
       this.#cursor = next;
       next = this.#next();
     }
+  }
+
+  /** By a backfill, which may be ahead of the cursor. */
+  #isDealtWith(tick: number): boolean {
+    return this.#waiting.includes(tick) || this.#ticks.some(({ at }) => at === tick);
   }
 
   #meet(tick: number): void {

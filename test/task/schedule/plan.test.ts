@@ -99,6 +99,17 @@ describe("ticks that come while an earlier task lives", () => {
   });
 });
 
+describe("ticks that a backfill took ahead of their time", () => {
+  it.each(overlapPolicies)("%s: are dealt with once", (overlap) => {
+    const ahead = { overlap, waiting: [minute] };
+    const done = plan(ahead, minute);
+    expect(shown(done)).toEqual(["1 taken"]);
+    expect(done).toMatchObject({ cursor: minute, waiting: [], counts: { taken: 1, skipped: 0 } });
+    const late = plan(ahead, minute, true);
+    expect(late).toMatchObject({ ticks: [], cursor: minute, waiting: [minute] });
+  });
+});
+
 describe("ticks that nobody looked at in time", () => {
   const catchUpMs = 5 * minute;
 
