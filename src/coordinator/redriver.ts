@@ -86,16 +86,20 @@ export class Redriver {
     return tasks.length;
   }
 
-  /** The marker stands until then: should this process die, another one enqueues them. */
+  /**
+   * The marker stands until the broker has them: should this process die, or have stood still for
+   * so long that they are refused as too old, another one enqueues them.
+   */
   async #enqueue(
     tasks: readonly Task[],
     marker: string | undefined,
     timeOf: (taskId: string) => number,
   ): Promise<void> {
-    await this.#parts.broker.enqueue(
+    const { outcomes } = await this.#parts.broker.enqueue(
       tasks.map((task) => ({ task, origin: "restore" as const, asOf: timeOf(task.id) })),
     );
-    if (marker) await this.#parts.history.clearMarkers([marker]).catch(() => undefined);
+    const refused = outcomes.some(({ kind }) => kind === "too_old" || kind === "outbox_full");
+    if (marker && !refused) await this.#parts.history.clearMarkers([marker]).catch(() => undefined);
     const lanes = new Map(tasks.map((task) => [laneKey(laneOf(task)), laneOf(task)]));
     this.#demand.nudge([...lanes.values()]);
   }

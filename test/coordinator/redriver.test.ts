@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { BulkRequest } from "../../src/coordinator/coordinator.js";
+import { limits } from "../../src/limits.js";
 import { formTaskId } from "../../src/task/ids.js";
 import type { FakeWorker } from "./world.js";
 import { createWorld, draft, offer, type World } from "./world.js";
@@ -35,7 +36,7 @@ async function withDead(types: readonly string[]) {
   await world.until("leased", () => worker.leases.length === types.length);
   for (const lease of worker.leases) worker.fail(lease);
   await world.until("acked", () => worker.acks.length === types.length);
-  return { coordinator: node.coordinator, worker, ids };
+  return { node, coordinator: node.coordinator, worker, ids };
 }
 
 const leasedAgain = (worker: FakeWorker, before: number, count: number) =>
@@ -71,6 +72,19 @@ describe("dead letters", () => {
       pageToken: "",
     });
     expect(left.tasks.map(({ type }) => type)).toEqual(["b", "b"]);
+  });
+
+  it("run again within seconds, though the broker refused them as read too long ago", async () => {
+    const { node, coordinator, worker } = await withDead(["a"]);
+    const { broker } = node;
+    const { now } = broker;
+    broker.now = async (partition) => (await now.call(broker, partition)) - 120_000;
+    const request = bulk({ filter: { type: "a" } });
+    const done = await world.wait("retry", coordinator.retryMany("default", request));
+    expect(done).toMatchObject({ matched: 1, done: 1 });
+    broker.now = now;
+    const soonMs = limits.commitMarkerIdleMs + 5_000;
+    await world.until("leased again", () => worker.leases.length === 2, soonMs);
   });
 
   it("of another namespace are neither counted nor touched", async () => {
