@@ -1,11 +1,10 @@
 import { create } from "@bufbuild/protobuf";
-import { TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { type Timestamp, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { expect, it } from "vitest";
-import { LogEntrySchema, TaskLogsSchema } from "../../gen/drover/v1/task_pb.js";
+import { LogEntrySchema, type TaskLogs, TaskLogsSchema } from "../../gen/drover/v1/task_pb.js";
 import type { Opaque } from "../../src/api/contract.js";
 import { toWireLogEntry, toWorkerLog } from "../../src/api/convert-log.js";
 import { writeTimestamp } from "../../src/api/rest/times.js";
-import type { TaskLogs } from "../../gen/drover/v1/task_pb.js";
 
 /** How it is shown later: one entry that cannot be would take all others of its task along. */
 function shownOf(seconds: bigint, nanos = 0): string {
@@ -17,7 +16,7 @@ function shownOf(seconds: bigint, nanos = 0): string {
   const { entries } = toWorkerLog(frame);
   const place = { taskId: "t", fencingToken: 1, attempt: 1 };
   const { time } = toWireLogEntry({ ...place, ...entries[0]! });
-  return writeTimestamp(create(TimestampSchema, time));
+  return writeTimestamp(time as Timestamp);
 }
 
 it.each([

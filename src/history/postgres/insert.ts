@@ -238,8 +238,8 @@ export function firstsOf(tasks: readonly Task[]): Map<string, Task> {
 }
 
 /**
- * Of tasks with a key each. Returns the ids that hold theirs now. Sorted by key in the statement, so that claims never
- * wait in a ring.
+ * Of tasks with a key each. Returns the ids that hold theirs now. Sorted by key in the statement,
+ * so that claims never wait in a ring.
  */
 export async function winKeys(tx: Queryable, tasks: readonly Task[]): Promise<Set<string>> {
   const rows = await tx.rows<{ task_id: string }>(claimKeys, [
