@@ -1,6 +1,6 @@
 import type { Settlement } from "../broker/broker.js";
 import { bytesOfKey } from "../short-text.js";
-import { decodeLeaseToken, slotOfLeaseToken } from "../task/ids.js";
+import { decodeLeaseToken, partitionOfSlot, slotOfLeaseToken } from "../task/ids.js";
 import { afterFailure, afterRelease } from "../task/retry.js";
 import type { Task } from "../task/task.js";
 import type { ResultAck, WorkerResult } from "./frames.js";
@@ -143,15 +143,21 @@ export class ResultDesk {
     return { kind: "fail", cause: "handler", error, retryInMs };
   }
 
+  /**
+   * Undefined: there is none. A store that was emptied says so of any, until it is filled again.
+   */
   async #find(token: Uint8Array, signal: AbortSignal): Promise<Task | undefined> {
-    const taskId = decodeLeaseToken(token)!.taskId;
+    const { broker, clock } = this.#parts;
+    const { taskId, slot } = decodeLeaseToken(token)!;
     for (;;) {
       try {
-        const [task] = await this.#parts.broker.get([taskId]);
-        return task;
+        const { cold } = await broker.status(partitionOfSlot(slot, broker.partitions));
+        const [task] = await broker.get([taskId]);
+        if (task || !cold) return task;
       } catch {
-        await this.#parts.clock.sleep(500, signal);
+        // Asked again.
       }
+      await clock.sleep(500, signal);
     }
   }
 }

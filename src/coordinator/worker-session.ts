@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { ChurnMap, ChurnSet } from "../churn.js";
 import type { Lease, SessionInfo } from "../broker/broker.js";
 import type { Clock } from "../clock.js";
@@ -96,6 +97,8 @@ export class WorkerSession implements Session {
     this.offer = hello.offer;
     this.port = port;
     this.#owner = owner;
+    // Each result that a store which is away holds up waits for it.
+    setMaxListeners(0, this.ended.signal);
     this.connectedAt = owner.wallNow();
     this.standby = new Standby(owner.clock, ({ lease }) => owner.handBack(lease));
     this.renewedAt = owner.clock.monotonic();

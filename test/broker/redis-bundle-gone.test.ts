@@ -1,7 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { Lease, Settlement } from "../../src/broker/broker.js";
+import { partitionKey } from "../../src/broker/redis/keys.js";
+import { systemClock } from "../../src/clock.js";
 import { uuidBytes } from "../../src/task/uuid.js";
-import { failed, ids, type Ending, type Kit } from "../conformance/broker/kit.js";
+import { failed, ids, type Ending, Kit } from "../conformance/broker/kit.js";
+import { makeRedisBroker } from "../support/redis-harness.js";
 import { completions, keysOf, withKit } from "./bundle-kit.js";
 
 /*
@@ -81,4 +84,21 @@ describe.each(["relaxed", "durable"] as const)("what comes twice of %s tasks", (
       ]);
     });
   });
+});
+
+it("a task whose bundle was deleted by hand is not there, and holds up nobody", async () => {
+  const harness = await makeRedisBroker({ frozen: true });
+  try {
+    const kit = new Kit(harness, systemClock.now());
+    await kit.openAll();
+    const tasks = await kit.submitMany(20, { type: "alike" });
+    for (const kind of ["b", "i"]) {
+      const keys = await harness.redis.keysBuffer(`${partitionKey(harness.prefix, 0)}${kind}:*`);
+      for (const key of keys) await harness.redis.del(key);
+    }
+    expect(await kit.broker.get(ids(tasks))).toEqual(tasks.map(() => undefined));
+    expect((await kit.cancel(tasks[3]!)).kind).toBe("unknown");
+  } finally {
+    await harness.stop();
+  }
 });

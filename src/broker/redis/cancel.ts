@@ -122,6 +122,7 @@ async function getChunk(
   partition: number,
   chunk: readonly Placed<string>[],
   tasks: (Task | undefined)[],
+  standAlone = false,
 ): Promise<void> {
   const base = store.base(partition);
   const keys = chunk.flatMap(({ item }) => {
@@ -140,8 +141,9 @@ async function getChunk(
       result: unpackResult(result),
       checkpoint: unpackResult(checkpoint),
     };
-    if (record && isBundled(record)) bundled.push(chunk[i]!);
-    else if (record) tasks[index] = unpackTask(uuidText(idBytes(item)), record, apart);
+    const isPart = record ? isBundled(record) : false;
+    if (isPart && !standAlone) bundled.push(chunk[i]!);
+    else if (record && !isPart) tasks[index] = unpackTask(uuidText(idBytes(item)), record, apart);
     else absent.push(chunk[i]!);
   });
   if (bundled.length > 0) await getBundled(store, partition, bundled, tasks);
@@ -152,7 +154,7 @@ async function getChunk(
   }
 }
 
-/** What left its bundle meanwhile is read again where it stands now. */
+/** What left its bundle meanwhile is read again where it stands now: none comes back to one. */
 async function getBundled(
   store: Store,
   partition: number,
@@ -167,5 +169,5 @@ async function getBundled(
     if (record) tasks[placed.index] = unpackTask(uuidText(ids[i]!), asBytes(record));
     else left.push(placed);
   });
-  if (left.length > 0) await getChunk(store, partition, left, tasks);
+  if (left.length > 0) await getChunk(store, partition, left, tasks, true);
 }
