@@ -1,5 +1,5 @@
 import { DroverError } from "../errors.js";
-import type { NewTick, TakeReply, TickChange } from "../history/history.js";
+import type { NewTick, ScheduleName, TakeReply, TickChange } from "../history/history.js";
 import { limits } from "../limits.js";
 import { type Plan, planTicks } from "../task/schedule/plan.js";
 import type { Schedule, ScheduleState } from "../task/schedule/schedule.js";
@@ -93,6 +93,7 @@ export class Ticker implements TickDesk {
     if (names.length === 0) return false;
     const { now, schedules } = await this.#parts.history.schedules.named(names);
     const waiting = schedules.filter((each) => each.waiting.length > 0 && !each.paused);
+    this.#forget(names, waiting);
     const live = await this.#own.earlier.live(waiting);
     const free: Schedule[] = [];
     for (const [place, schedule] of waiting.entries()) {
@@ -101,6 +102,14 @@ export class Ticker implements TickDesk {
     }
     if (free.length > 0) await this.#take(free, now, free.map(nobody));
     return true;
+  }
+
+  /** Those of them that are gone, or wait no more: another coordinator has taken their ticks. */
+  #forget(names: readonly ScheduleName[], waiting: readonly Schedule[]): void {
+    for (const name of names) {
+      const waits = waiting.some((it) => it.namespace === name.namespace && it.name === name.name);
+      if (!waits) this.#own.ends.follow(name, []);
+    }
   }
 
   async #take(

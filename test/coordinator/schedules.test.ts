@@ -267,6 +267,22 @@ describe("a tick while the task of an earlier one lives", () => {
     expect((await view(node)).waiting).toEqual([]);
   });
 
+  it("buffer_one: once its schedule is removed, no task is listened to any more", async () => {
+    const { node, worker } = await run("buffer_one");
+    await pass(worker, minute + 1_000);
+    await world.wait("remove", node.coordinator.schedules.remove(namespace, "report"));
+    await finish(worker, 0);
+    await world.clock.advance(1_000);
+    const watched: string[] = [];
+    const watch = node.broker.watch.bind(node.broker);
+    node.broker.watch = async (ids) => {
+      watched.push(...ids);
+      return watch(ids);
+    };
+    await world.clock.advance(2 * limits.watchMs);
+    expect(watched).toEqual([]);
+  });
+
   it("buffer_one: one whose end nobody announced is found by looking", async () => {
     const { node, worker } = await run("buffer_one");
     await pass(worker, minute + 1_000);
