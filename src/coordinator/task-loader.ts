@@ -16,11 +16,12 @@ interface Asked {
   reject(error: unknown): void;
 }
 
-/** In the broker it has ended, or is not. */
+/** In the broker it has ended, or is not, or that does not answer. */
 interface Open {
   readonly id: string;
   readonly one: Asked;
   readonly live: Task | undefined;
+  readonly failed: Failed | undefined;
 }
 
 async function inTurns<T>(items: readonly T[], take: (item: T, index: number) => void) {
@@ -65,14 +66,15 @@ export class TaskLoader {
     const { broker } = this.#parts;
     const ids = asked.map(([id]) => id);
     const reads = partitionwise(broker, ids, slotOfId, (some) => broker.get(some));
-    const live = await reads.catch(() => []);
+    const live = await reads.catch((error: unknown) => ids.map(() => new Failed(error)));
     const open: Open[] = [];
     await inTurns(asked, ([id, one], index) => {
       const found = live[index];
+      const failed = found instanceof Failed ? found : undefined;
       const task = found instanceof Failed ? undefined : found;
       const shown = task && !(isFinal(task.status) && task.durability === "durable");
       if (shown) one.resolve(task);
-      else open.push({ id, one, live: task });
+      else open.push({ id, one, live: task, failed });
     });
     if (open.length > 0) await this.#readEnded(open);
   }
@@ -84,7 +86,12 @@ export class TaskLoader {
         undefined,
         open.map(({ id }) => id),
       );
-      await inTurns(open, ({ one, live }, index) => one.resolve(shownOf(live, stored[index])));
+      await inTurns(open, ({ one, live, failed }, index) => {
+        const row = stored[index];
+        // It may be one that history is yet to hear of.
+        if (failed && !row) one.reject(DroverError.from(failed.error));
+        else one.resolve(shownOf(live, row));
+      });
     } catch (error) {
       for (const { one, live } of open) {
         // What ended there meanwhile cannot be known; that it is not shown as ended yet can.

@@ -52,6 +52,25 @@ describe("Coordinator", () => {
     expect(ended).toMatchObject({ status: "completed" });
   });
 
+  it("never says that there is no task while the store that would know does not answer (P13)", async () => {
+    const node = await world.node();
+    const change = { durability: "relaxed" } as const;
+    await world.wait("relax", node.coordinator.updateQueue("default", "default", change));
+    const { history } = world;
+    const record = history.record.bind(history);
+    history.record = () => Promise.reject(new DroverError("history_unavailable", "no answer"));
+    const [id] = await world.submit(node, draft());
+    const get = node.broker.get.bind(node.broker);
+    node.broker.get = () => Promise.reject(new DroverError("broker_unavailable", "no answer"));
+    const unknown = world.wait("get", node.coordinator.get("default", id!));
+    await expect(unknown).rejects.toMatchObject({ id: "broker_unavailable" });
+    history.record = record;
+    await world.clock.advance(limits.recordHoldMs + 5_000);
+    const stored = await world.wait("get", node.coordinator.get("default", id!));
+    expect(stored).toMatchObject({ id, status: "pending" });
+    node.broker.get = get;
+  });
+
   it("serves a task that was there before the worker", async () => {
     const node = await world.node();
     const [id] = await world.submit(node, draft());
