@@ -136,8 +136,8 @@ export interface History {
    */
   exclusively<T>(name: string, work: (signal: AbortSignal) => Promise<T>): Promise<T | undefined>;
   /**
-   * Removes up to `limit` rows past their retention, old markers and keys. Returns how many rows
-   * went.
+   * Removes up to `limit` tasks past their retention, and as many old markers and keys. Returns how
+   * many tasks or keys went, whichever are more: as many as asked for means that there may be more.
    */
   prune(limit: number): Promise<number>;
 

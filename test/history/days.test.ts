@@ -122,6 +122,17 @@ test("an old day is dropped whole; what lives or is kept of it moves out first",
   expect((await history.get(namespace, [live.id]))[0]?.status).toBe("failed");
 });
 
+test("keys that have lapsed are as good a reason to go on as tasks", async () => {
+  const keys = ["a", "b", "c", "d", "e"];
+  await history.insert(keys.map((idempotencyKey) => factory.task({ idempotencyKey })));
+  await client.query("UPDATE idempotency_keys SET expires_at = 1 WHERE key = ANY ($1)", [keys]);
+  const standing = async () =>
+    (await client.query("SELECT key FROM idempotency_keys WHERE key = ANY ($1)", [keys])).rowCount;
+  expect([await history.prune(2), await standing()]).toEqual([2, 3]);
+  expect([await history.prune(2), await history.prune(2)]).toEqual([2, 1]);
+  expect(await standing()).toBe(0);
+});
+
 test("a day with too many live rows to move stands, and loses only what is over", async () => {
   const namespace = "standing";
   await makeDay(-15);

@@ -14,12 +14,13 @@ const pruneMarkers = sql("prune_markers");
 
 /**
  * Drops days of which nothing is left to keep, then removes up to `limit` other tasks past their
- * retention, and as many old keys and markers. Returns how many tasks went.
+ * retention, and as many old keys and markers. Returns how many tasks went, or keys, if more of
+ * those did.
  */
 export async function prune(database: Database, limit: number, shard: number): Promise<number> {
   await makeDays(database);
   await makeLogDays(database);
-  await database.rows(pruneKeys, [limit]);
+  const [keys] = await database.rows<{ gone: number }>(pruneKeys, [limit]);
   await database.rows(pruneUnique, []);
   await database.rows(pruneMarkers, [limit, limits.commitMarkerKeepMs]);
   const { gone, dying } = await dropOldDays(database, shard);
@@ -31,7 +32,7 @@ export async function prune(database: Database, limit: number, shard: number): P
     left -= await pruneTable(database, name, left, shard);
     if (aged && left > 0) left -= await pruneAged(database, name, left, shard);
   }
-  return gone + limit - left;
+  return Math.max(keys!.gone, gone + limit - left);
 }
 
 function pruneTable(
