@@ -1,5 +1,6 @@
 import type { ListTasksRequest, TaskFilter as WireFilter } from "../../gen/drover/v1/task_pb.js";
 import { checkFilter, type TaskFilter } from "../task/filter.js";
+import { refuse } from "../task/rules.js";
 import type { Opaque } from "./contract.js";
 import { toStatus } from "./convert-task.js";
 import { timestampMs } from "./convert-time.js";
@@ -24,7 +25,8 @@ function filterOf(
 ): TaskFilter {
   const { createdAfter, createdBefore } = wire;
   const filter: TaskFilter = {
-    statuses: statuses.map(toStatus).filter((status) => status !== undefined),
+    // One of a list that says nothing would leave more tasks to act on than were meant.
+    statuses: statuses.map((one) => toStatus(one) ?? refuse(`${path}status`, "a status", one)),
     type: wire.type || undefined,
     queue: wire.queue || undefined,
     tag: wire.tag || undefined,
