@@ -47,7 +47,8 @@ describe.each(["relaxed", "durable"] as const)("what comes twice of %s tasks", (
           ...repeated("accepted", 11),
           ...repeated("duplicate", 2),
         ]);
-        expect(await keysOf(harness, "t")).toBe(tasks);
+        // Of all these only what failed has a record of its own.
+        expect(await keysOf(harness, "t")).toBe(1);
         const again = await kit.lease(await kit.session(), 20);
         expect(again).toHaveLength(tasks - 10);
       });

@@ -56,6 +56,27 @@ describe("Tombstones of tasks that ended one behind another", () => {
     });
   });
 
+  it("stand once also where others of their bundle came at many other times", async () => {
+    await withKit(async (kit, harness) => {
+      const times = [0, 1, 2, 3, 4].flatMap((at) => [at, at, at, at]);
+      const leases = await leaseAll(
+        kit,
+        times.map((at, nth) => idOf(nth, ms + at)),
+      );
+      await verdictsOf(kit, leases.slice(4, 8));
+      expect(await tombFields(harness)).toHaveLength(1 + 1 + 1);
+      await verdictsOf(kit, leases.slice(9, 19));
+      expect(await tombFields(harness)).toHaveLength(2 + 5 + 1);
+      const ended = [...leases.slice(4, 8), ...leases.slice(9, 19)];
+      expect(await verdictsOf(kit, ended)).toEqual(new Set(["duplicate"]));
+      const tasks = ended.map(({ task }) => kit.task({ ...relaxed, id: task.id }));
+      expect(await kindsOf(kit, tasks)).toEqual(new Set(["known"]));
+      expect(await verdictsOf(kit, [leases[0]!, leases[8]!, leases[19]!])).toEqual(
+        new Set(["accepted"]),
+      );
+    });
+  });
+
   it("stand one by one where each came at another time", async () => {
     await withKit(async (kit, harness) => {
       const leases = await leaseAll(

@@ -34,7 +34,7 @@ const slice = 100;
 
 /** Keys that stand for themselves: fixed names, and those that expire. */
 const plain = new Set(
-  "m x k F ne lid ln qid qn nq sl lv mk ob oc oe co wt skew frozen d dl cd ex t".split(" "),
+  "m x k F ne lid ln qid qn nq sl lv mk ob oc oe co wt skew frozen d dl cd ex t bt".split(" "),
 );
 const owned = new Set(["p", "r", "h", "b", "i", "s", "sh", "z", "v", "L", "W", "c", "ll"]);
 /** Sorted sets that hold tasks. */
@@ -125,6 +125,7 @@ async function auditNames(walk: Walk, partition: number, names: Buffer[]): Promi
   for (const [i, name] of names.entries()) {
     if (!goOn) return false;
     if (holders.has(kinds[i]!)) goOn = await auditMembers(walk, partition, name);
+    if (kinds[i] === "bt") goOn = await auditTimes(walk, partition, name);
     if (kinds[i] === "L") goOn = await auditReferences(walk, partition, name);
   }
   return goOn;
@@ -142,7 +143,7 @@ async function auditTasks(walk: Walk, partition: number, ids: readonly Buffer[])
 }
 
 function auditMembers(walk: Walk, partition: number, name: Buffer): Promise<boolean> {
-  return eachSlice(walk, partition, name, async (ids) => {
+  return eachSlice(walk, partition, name, "ZSCAN", async (ids) => {
     for (const ghost of await judge(walk, partition, ["members", name], ids)) {
       const member = asBytes(ghost);
       const what = member.length < 16 ? "a bundle" : `task ${uuidText(member)}`;
@@ -153,7 +154,7 @@ function auditMembers(walk: Walk, partition: number, name: Buffer): Promise<bool
 
 function auditReferences(walk: Walk, partition: number, name: Buffer): Promise<boolean> {
   const lane = name.subarray(2);
-  return eachSlice(walk, partition, name, async (references) => {
+  return eachSlice(walk, partition, name, "ZSCAN", async (references) => {
     for (const empty of await judge(walk, partition, ["references", lane], references)) {
       const flow = `${lane.toString()}:${shown(asBytes(empty))}`;
       walk.report(`partition ${partition}: flow ${flow} is referred to, but holds no task`);
@@ -161,17 +162,27 @@ function auditReferences(walk: Walk, partition: number, name: Buffer): Promise<b
   });
 }
 
-/** Members of a sorted set, some at a time. */
+function auditTimes(walk: Walk, partition: number, name: Buffer): Promise<boolean> {
+  return eachSlice(walk, partition, name, "HSCAN", async (times) => {
+    for (const time of await judge(walk, partition, ["times"], times)) {
+      const at = asBytes(time).toString("hex");
+      walk.report(`partition ${partition}: time ${at} names a bundle that is none of it`);
+    }
+  });
+}
+
+/** Members of a sorted set, or fields of a hash, some at a time. */
 async function eachSlice(
   walk: Walk,
   partition: number,
   name: Buffer,
+  scan: "ZSCAN" | "HSCAN",
   judgeThem: (members: Buffer[]) => Promise<void>,
 ): Promise<boolean> {
   const key = Buffer.concat([Buffer.from(partitionKey(walk.prefix, partition)), name]);
   for (let cursor = "0"; ;) {
     const args = [key, cursor, "COUNT", String(scanCount)];
-    const [next, flat] = asList(await walk.connection.send("ZSCAN", args));
+    const [next, flat] = asList(await walk.connection.send(scan, args));
     const members = asList(flat)
       .filter((_, i) => i % 2 === 0)
       .map(asBytes);

@@ -32,9 +32,6 @@ export const longOwn = 0xff;
 /** Where in a record stands what a grant leaves alone. */
 const restAt = 78;
 
-/** A record's first byte is its version, which never comes that far. */
-export const isBundled = (record: Uint8Array): boolean => record[0] === 0xff;
-
 /** Undefined: these bytes are items one behind another. */
 export function togetherIn(packed: Buffer): Together | undefined {
   if (packed[0] !== togetherMark) return undefined;

@@ -2,7 +2,6 @@ import { uuidText } from "../../task/uuid.js";
 import { isFinal, type Task } from "../../task/task.js";
 import type { CancelItem, CancelReply } from "../broker.js";
 import type { Argument } from "./connection.js";
-import { isBundled } from "./bundle.js";
 import { checkpointKey, namespaceText, payloadKey, recordKey, resultKey } from "./keys.js";
 import { idBytes, unpackTask } from "./record.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
@@ -122,7 +121,6 @@ async function getChunk(
   partition: number,
   chunk: readonly Placed<string>[],
   tasks: (Task | undefined)[],
-  standAlone = false,
 ): Promise<void> {
   const base = store.base(partition);
   const keys = chunk.flatMap(({ item }) => {
@@ -132,7 +130,6 @@ async function getChunk(
   });
   const values = asList(await store.nodes.send(base, "MGET", keys));
   const absent: Placed<string>[] = [];
-  const bundled: Placed<string>[] = [];
   chunk.forEach(({ item, index }, i) => {
     const own = values.slice(i * 4, i * 4 + 4) as (Buffer | null)[];
     const [record, payload, result, checkpoint] = own;
@@ -141,33 +138,31 @@ async function getChunk(
       result: unpackResult(result),
       checkpoint: unpackResult(checkpoint),
     };
-    const isPart = record ? isBundled(record) : false;
-    if (isPart && !standAlone) bundled.push(chunk[i]!);
-    else if (record && !isPart) tasks[index] = unpackTask(uuidText(idBytes(item)), record, apart);
+    if (record) tasks[index] = unpackTask(uuidText(idBytes(item)), record, apart);
     else absent.push(chunk[i]!);
   });
-  if (bundled.length > 0) await getBundled(store, partition, bundled, tasks);
-  if (absent.length === 0) return;
-  const ids = absent.map(({ item }) => idBytes(item));
-  for (const [nth, snapshot] of await readEnded(store, partition, ids)) {
-    tasks[absent[nth]!.index] = unpackTask(uuidText(ids[nth]!), snapshot);
-  }
+  if (absent.length > 0) await getWithoutRecord(store, partition, absent, tasks);
 }
 
-/** What left its bundle meanwhile is read again where it stands now: none comes back to one. */
-async function getBundled(
+/** Those of a bundle, and those that ended; what left its bundle meanwhile is read again. */
+async function getWithoutRecord(
   store: Store,
   partition: number,
   chunk: readonly Placed<string>[],
   tasks: (Task | undefined)[],
 ): Promise<void> {
   const ids = chunk.map(({ item }) => idBytes(item));
-  const records = asList(await store.scripts.run("bundled", store.base(partition), ids));
+  // In this order: what stands in a bundle may end in between.
+  const [bundled, ended] = await Promise.all([
+    store.scripts.run("bundled", store.base(partition), ids),
+    readEnded(store, partition, ids),
+  ]);
+  const records = asList(bundled);
   const left: Placed<string>[] = [];
-  chunk.forEach((placed, i) => {
-    const record = records[i];
-    if (record) tasks[placed.index] = unpackTask(uuidText(ids[i]!), asBytes(record));
-    else left.push(placed);
+  chunk.forEach((placed, nth) => {
+    const record = records[nth] ? asBytes(records[nth]) : ended.get(nth);
+    if (record?.length === 0) left.push(placed);
+    else if (record) tasks[placed.index] = unpackTask(uuidText(ids[nth]!), record);
   });
-  if (left.length > 0) await getChunk(store, partition, left, tasks, true);
+  if (left.length > 0) await getChunk(store, partition, left, tasks);
 }

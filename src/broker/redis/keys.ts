@@ -8,11 +8,13 @@ import type { Lane } from "../broker.js";
  *
  *   m               hash   store, epoch, fencing counter, size of the outbox, sweep times,
  *                          last numbers
- *   t:id            string packed record (record.ts, lua/parts/record.lua), or where it stands in
- *                          a bundle
+ *   t:id            string packed record (record.ts, lua/parts/record.lua) of a task that stands
+ *                          alone
  *   b:name          hash   tasks that stand together (lua/parts/bundle.lua): what they have in
  *                          common, where the body of each starts, what is leased of them
  *   i:name          string these tasks, as they came
+ *   bt              hash   time that ids carry -> bundles with tasks of it
+ *                          (lua/parts/directory.lua)
  *   p:id  r:id      string payload, result too large for the record;  h:id  checkpoint
  *   x:number        hash   tombstones planted in one stretch of 5 minutes (lua/parts/tomb.lua); of
  *                          tasks that left no record they name the entry of the outbox that tells

@@ -46,6 +46,7 @@ const partNames = [
   "grant",
   "plain",
   "bundle",
+  "directory",
   "take",
   "slice",
   "asked",

@@ -5,14 +5,15 @@
 -- ARGV  1 'tasks', then ids: do they stand where their records say?
 --       1 'members'  2 key without its start, then ids: do they belong there?
 --       1 'references'  2 lane number, then references: do their flows hold tasks?
+--       1 'times', then times that ids carry: are there the bundles that they name?
 --       1 'keys', then keys without their start: does what they belong to exist?
 --       1 'queue'  2 queue number  3 most flows: counts and what is to be counted
 --       1 'totals'  2 most queues: the same over all queues
 -- Returns { id, status, expected, found } per wrong task; ids that do not belong; references to
---       nothing; keys without owner; for 'queue' { name, fields of the counts, waiting by level or
---       nothing where the flows are too many, live tasks by lanes }; for 'totals' { delayed,
---       running, delayed by counts, running by counts } or nothing where the queues or sessions
---       are too many
+--       nothing; times that name what is not there; keys without owner; for 'queue' { name, fields
+--       of the counts, waiting by level or nothing where the flows are too many, live tasks by
+--       lanes }; for 'totals' { delayed, running, delayed by counts, running by counts } or nothing
+--       where the queues or sessions are too many
 -- @include base
 -- @include record
 -- @include book
@@ -20,6 +21,7 @@
 -- @include grant
 -- @include plain
 -- @include bundle
+-- @include directory
 local function is_delayed(t) return t[STATUS] == SCHEDULED or t[STATUS] == RETRYING end
 local function is_waiting(t) return is_delayed(t) or t[STATUS] == PENDING end
 -- Past its time: leases take it out of their way, the next sweep ends it.
@@ -61,9 +63,7 @@ local function wrong_tasks()
   for i = 2, #ARGV do
     local id = ARGV[i]
     local rec = call('GET', record_key(id))
-    if rec and is_bundled(rec) then
-      if not bundle.stands(id, rec) then wrong[#wrong + 1] = { id, PENDING, 'bundled', '' } end
-    elseif rec then
+    if rec then
       local t = parse(rec)
       local expected, found = expected_of(rec, t), found_of(id, rec, t)
       if expected ~= found then wrong[#wrong + 1] = { id, t[STATUS], expected, found } end
@@ -92,8 +92,7 @@ local function ghosts(name)
       if there and not bundle.is_member(id, K .. name) then out[#out + 1] = id end
     else
       local rec = there and call('GET', record_key(id))
-      local alone = rec and not is_bundled(rec)
-      if there and not (alone and belongs(name, rec)) then out[#out + 1] = id end
+      if there and not (rec and belongs(name, rec)) then out[#out + 1] = id end
     end
   end
   return out
@@ -110,6 +109,14 @@ local function empty_references(lane)
   return out
 end
 
+local function stray_times()
+  local out = {}
+  for i = 2, #ARGV do
+    if not bundle.are_there(ARGV[i]) then out[#out + 1] = ARGV[i] end
+  end
+  return out
+end
+
 local function knows_session(session)
   if call('ZSCORE', K .. 'sl', session) then return true end
   return call('SISMEMBER', K .. 'lv', session) == 1
@@ -120,7 +127,7 @@ local function is_listed(lane)
 end
 
 local owners = {
-  b = function(name) return bundle.is_member(name) end,
+  b = function(name) return bundle.is_whole(name) end,
   i = function(name) return bundle.of(name) end,
   p = function(id) return call('EXISTS', record_key(id)) == 1 end,
   h = function(id) return call('EXISTS', record_key(id)) == 1 end,
@@ -209,6 +216,7 @@ local what = ARGV[1]
 if what == 'tasks' then return wrong_tasks() end
 if what == 'members' then return ghosts(ARGV[2]) end
 if what == 'references' then return empty_references(ARGV[2]) end
+if what == 'times' then return stray_times() end
 if what == 'keys' then return orphans() end
 if what == 'queue' then return queue_of(ARGV[2], tonumber(ARGV[3])) end
 return totals(tonumber(ARGV[2]))

@@ -12,6 +12,7 @@
 -- @include grant
 -- @include plain
 -- @include bundle
+-- @include directory
 -- @include settle
 local now = now_ms()
 local planted = 0

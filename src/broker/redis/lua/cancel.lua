@@ -15,6 +15,7 @@
 -- @include grant
 -- @include plain
 -- @include bundle
+-- @include directory
 -- @include settle
 local now = now_ms()
 

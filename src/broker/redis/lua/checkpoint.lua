@@ -11,6 +11,7 @@
 -- @include grant
 -- @include plain
 -- @include bundle
+-- @include directory
 local now = now_ms()
 local kept = {}
 for i = 1, #ARGV, 4 do

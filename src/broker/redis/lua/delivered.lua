@@ -10,6 +10,7 @@
 -- @include grant
 -- @include plain
 -- @include bundle
+-- @include directory
 -- @include settle
 local now = now_ms()
 local noted = 0

@@ -20,6 +20,7 @@
 -- @include grant
 -- @include plain
 -- @include bundle
+-- @include directory
 -- @include take
 -- @include slice
 -- @include asked
@@ -29,6 +30,8 @@
 local now = now_ms()
 local room, room_bytes = outbox_room()
 local lanes, ids = {}, {}
+-- Of those that came together, as bundle.newcomers says.
+local new
 -- Items by place; a plain one stands in the lists beside.
 local items, plain = {}, { lane = {}, flags = {}, priority = {}, rest = {} }
 local at = 2
@@ -61,18 +64,22 @@ local function next_plain(n, from)
   record_version = version
   return to
 end
-local mould
+local mould, many
 local function read_together()
   if string.byte(packed) ~= TOGETHER then return false end
-  local lane, many, version, flags, priority = read('>xI2I2xBxBB', packed)
-  local from = read('>I4', places) - many * 16
-  mould, record_version = sub(packed, 1, from), version
+  local lane, version, flags, priority
+  lane, many, version, flags, priority = read('>xI2I2xBxBB', packed)
+  mould, record_version = sub(packed, 1, read('>I4', places) - many * 16), version
   plain.lane[1], plain.flags[1], plain.priority[1] = lanes[lane + 1], flags, priority
-  for i = 1, many do ids[i] = sub(packed, from + i * 16 - 15, from + i * 16) end
   return true
+end
+local function split_ids()
+  for n = 1, many do ids[n] = sub(packed, #mould + n * 16 - 15, #mould + n * 16) end
+  return ids
 end
 -- As if each had come by itself.
 local function part_all()
+  split_ids()
   local lane, flags, priority = plain.lane[1], plain.flags[1], plain.priority[1]
   for n = 1, #ids do
     local from, to = read('>I4I4', places, n * 4 - 3)
@@ -107,37 +114,34 @@ local function key_holder(item)
   return expires > now and id
 end
 
-local together, name = read_together(), nil
+local together = read_together()
 if not together then read_each() end
 local refused, is_refused = {}, {}
 -- Where all are plain and told, the outbox gets them as they came.
 local as_came = next(items) == nil
 
--- Looked at once for all; where anything is the matter with one, each is judged alone. Their keys
--- are taken last: nothing is written before that all the rest is known to fit.
-local keys, recs, buried = {}, nil, nil
+-- Looked at once for all; where anything is the matter with one, each is judged alone.
+local recs, keys, buried
 local function fit_together()
   as_came = is_told(1)
-  if as_came and (room < #ids or room_bytes <= #packed + #ids * 128) then return false end
-  if next(tombs_of(ids, now, nil, times_in(packed, #mould + 1, #ids))) then return false end
-  for n = 1, #ids do
-    local id = ids[n]
-    if came[id] then return false end
-    came[id], keys[n] = true, RECORDS .. id
-  end
+  if as_came and (room < many or room_bytes <= #packed + many * 128) then return false end
+  new = bundle.newcomers(packed, #mould + 1, many)
+  if not new then return false end
+  local older = new.oldest <= (own().newest_tomb or 2 ^ 48)
+  if older and next(tombs_of(split_ids(), now, nil, new.times)) then return false end
   local start = pack(PLAIN_RECORD, record_version, PENDING, plain.flags[1], plain.priority[1], 0, 0)
   local header = sub(mould, MOULD_REST_AT, MOULD_SIZES_AT - 1)
   together = plain_grant(start .. string.rep('\0', 13) .. header)
-  if not together or not find_lane(plain.lane[1], lanes) then return false end
-  name = bundle.claim(keys)
-  return name
+  return together and find_lane(plain.lane[1], lanes)
 end
 if together and not fit_together() then
-  together, came = false, {}
+  together = false
   part_all()
 end
+if together and own().watched then split_ids() end
 if not together then
   recs, keys = read_records(ids)
+  bundle.stand_in(ids, recs)
   buried = tombs_of(ids, now)
 end
 
@@ -238,7 +242,10 @@ local function close_direct()
   own().fencing, own().granted = direct.counter, true
 end
 
-local births_at = as_came and #ids > 0 and tell_as_came(ids, packed, now) or 0
+local births_at = 0
+if as_came and (together or #ids > 0) then
+  births_at = tell_as_came(ids, together and many or #ids, packed, now)
+end
 local writes = {}
 local shelves = {}
 -- Where a call's plain tasks of one lane and priority go.
@@ -323,7 +330,8 @@ local function admit_together()
   local shelf = plain_shelf(plain.lane[1], plain.priority[1])
   local start = pack(PLAIN_RECORD, record_version, PENDING, plain.flags[1], plain.priority[1],
     shelf.lane, shelf.queue)
-  bundle.tie(shelf, name, #ids, births_at, start, together, packed, mould, places)
+  bundle.tie(shelf, new, births_at, start, together, packed, mould, places)
+  if not own().newest_alone then bundle.note_alone(math.max(now, new.newest)) end
 end
 
 -- Where the outbox could not say by one number where each stands, they stand alone.
@@ -332,8 +340,11 @@ if together and (births_at > 0 or not as_came) then
 elseif together then
   together = false
   part_all()
+  keys = select(2, read_records(ids))
 end
+local newest = 0
 for n = 1, together and 0 or #ids do
+  newest = math.max(newest, time_of(ids[n]))
   if items[n] and not is_refused[n] then
     admit(items[n], keys[n], recs[n])
   elseif not is_refused[n] then
@@ -344,6 +355,7 @@ for n = 1, together and 0 or #ids do
     end
   end
 end
+if newest > 0 then bundle.note_alone(newest) end
 close_plain()
 if direct then close_direct() end
 set_all(writes)

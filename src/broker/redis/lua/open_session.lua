@@ -16,6 +16,7 @@
 -- @include grant
 -- @include plain
 -- @include bundle
+-- @include directory
 -- @include session
 local session, generation, lease_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local worker, namespace = ARGV[5], ARGV[6]

@@ -11,6 +11,7 @@
 -- @include grant
 -- @include plain
 -- @include bundle
+-- @include directory
 local now = now_ms()
 local noted = 0
 for i = 1, #ARGV, 4 do

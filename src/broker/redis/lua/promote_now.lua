@@ -10,6 +10,7 @@
 -- @include grant
 -- @include plain
 -- @include bundle
+-- @include directory
 -- @include settle
 local id = ARGV[1]
 local rec = record_of(id)

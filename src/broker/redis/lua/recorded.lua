@@ -51,20 +51,21 @@ local function ids_told(fields, total)
   return ids
 end
 
+-- Entries that go, and those of them that tell of several, which go at once.
+local dropped, several_dropped = {}, {}
+
 local function drop(entry, total)
   local told = now - string.match(entry, '^%d+') > LATE_MS and call('XRANGE', OUTBOX, entry, entry)
   local fields = told and told[1] and told[1][2]
   if fields and fields[3] ~= 'p' then renew_tombs(entry, ids_told(fields, total), now) end
-  call('HDEL', K .. 'oe', entry)
-  return call('XDEL', OUTBOX, entry)
+  dropped[#dropped + 1] = entry
 end
 
--- Drops an entry once history holds all of it; until then notes which places it holds. Answers how
--- many it did not hold before.
-local function confirm(entry, total, bytes, runs)
-  local fresh, held = total, nil
+-- Drops an entry once history holds all of it; until then notes which places it holds. `held`: of
+-- one that tells of several.
+local function confirm(entry, total, bytes, runs, held)
+  local fresh = total
   if total > 1 then
-    held = call('HGET', HELD, entry)
     if not held then
       -- Gone, or told by an earlier version.
       if #call('XRANGE', OUTBOX, entry, entry) == 0 then return end
@@ -77,16 +78,30 @@ local function confirm(entry, total, bytes, runs)
       own().told = true
       return
     end
-    call('HDEL', HELD, entry)
+    several_dropped[#several_dropped + 1] = entry
   end
-  if drop(entry, total) == 0 then return end
+  drop(entry, total)
+  if total == 1 and call('XDEL', OUTBOX, entry) == 0 then return end
   own().owed, own().owed_bytes, own().told = own().owed - fresh, own().owed_bytes - bytes, true
 end
 
-local count = tonumber(ARGV[1])
+local count, several, held_of = tonumber(ARGV[1]), {}, {}
 for i = 2, count * 4 + 1, 4 do
-  confirm(ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2]), ARGV[i + 3])
+  if ARGV[i + 1] ~= '1' then several[#several + 1] = ARGV[i] end
 end
+for from = 1, #several, 1000 do
+  local to = math.min(from + 999, #several)
+  for n, held in ipairs(call('HMGET', HELD, unpack(several, from, to))) do
+    held_of[several[from + n - 1]] = held
+  end
+end
+for i = 2, count * 4 + 1, 4 do
+  local entry, total, bytes = ARGV[i], tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+  confirm(entry, total, bytes, ARGV[i + 3], held_of[entry])
+end
+call_sliced('HDEL', HELD, several_dropped)
+call_sliced('XDEL', OUTBOX, several_dropped)
+call_sliced('HDEL', K .. 'oe', dropped)
 if call('XLEN', OUTBOX) == 0 then
   own().owed, own().owed_bytes, own().told = 0, 0, true
 end
@@ -99,7 +114,7 @@ for at = 1, #packed, 20 do
   if not before or version > before then versions[id] = version end
 end
 local recs, keys = read_records(ids)
-local dropped, buried = {}, 0
+local ended, buried = {}, 0
 
 -- As parts/record.lua places them; the grant's settling and token stand as they do in a tombstone.
 local STATE = '>xBBxxxxxxxxxxxxxxxxxxxxxxI4'
@@ -112,10 +127,10 @@ local function bury(id, key, rec, flags)
     session = read('>I4c0', rec, HEAD_BYTES + spec_bytes + payload_bytes + 1)
   end
   entomb_as(id, pack(TOMB, run, now + TOMBSTONE_MS, sub(rec, SETTLED_FROM, TOKEN_TO), session))
-  dropped[#dropped + 1] = key
-  if band(flags, PAYLOAD_APART) ~= 0 then dropped[#dropped + 1] = K .. 'p:' .. id end
-  if band(flags, RESULT_APART) ~= 0 then dropped[#dropped + 1] = K .. 'r:' .. id end
-  if has_checkpoint_apart(rec) then dropped[#dropped + 1] = checkpoint_key(id) end
+  ended[#ended + 1] = key
+  if band(flags, PAYLOAD_APART) ~= 0 then ended[#ended + 1] = K .. 'p:' .. id end
+  if band(flags, RESULT_APART) ~= 0 then ended[#ended + 1] = K .. 'r:' .. id end
+  if has_checkpoint_apart(rec) then ended[#ended + 1] = checkpoint_key(id) end
   buried = buried + 1
   news[#news + 1] = id
 end
@@ -128,11 +143,11 @@ end
 
 for i, id in ipairs(ids) do
   local rec, version = recs[i], versions[id]
-  -- Its end left no record, but somebody may watch it.
+  -- It left no record, or stands together with others, of which its birth says what history holds;
+  -- but somebody may watch it.
   if not rec then
     news[#news + 1] = id
-  -- Of one that stands together with others its birth says what history holds.
-  elseif not is_bundled(rec) then
+  else
     local status, flags, current = read(STATE, rec)
     if status >= DONE and version >= current then
       bury(id, keys[i], rec, flags)
@@ -141,7 +156,7 @@ for i, id in ipairs(ids) do
     end
   end
 end
-for i = 1, #dropped, 1000 do call('DEL', unpack(dropped, i, math.min(i + 999, #dropped))) end
+for i = 1, #ended, 1000 do call('DEL', unpack(ended, i, math.min(i + 999, #ended))) end
 close_tombs(now)
 close_numbers()
 tell_watchers('t')

@@ -22,6 +22,7 @@
 -- @include grant
 -- @include plain
 -- @include bundle
+-- @include directory
 -- @include take
 -- @include slice
 -- @include asked
@@ -90,6 +91,7 @@ do
   end
 end
 local recs, keys = read_records(ids)
+bundle.stand_in(ids, recs)
 local written, writes = {}, {}
 
 local ends = {}
@@ -152,7 +154,6 @@ end
 local function close_runs(entry)
   for _, run in ipairs(runs) do
     entomb_run(entry, COMPLETE, run, now)
-    call('DEL', unpack(run.keys))
   end
 end
 

@@ -45,7 +45,9 @@ local function enqueue_alone()
   local timeout = is_free(flags, ITEM_WAIT_AT, packed)
   if not timeout or is_cold(ARGV[8]) or outbox_full() then return nil end
   local mine, place = own(), call('HGET', K .. 'lid', name)
-  if not place or not mine.newest_tomb or time_of(id) <= mine.newest_tomb then return nil end
+  local time = time_of(id)
+  if not place or not mine.newest_tomb then return nil end
+  if time <= mine.newest_tomb or time <= mine.newest_together then return nil end
   local lane, queue = string.match(place, '^(%d+):(%d+)$')
   local now, running = now_ms(), running_cells[priority]
   local worker, first_end = read_session_alone(at, now)
@@ -61,6 +63,7 @@ local function enqueue_alone()
     sub(ARGV[11], 1, 8), now, 0, 0, 0, 0, #tail) .. sub(packed, ITEM_REST_AT) .. tail
   -- The first that is written, and the last that may say no.
   if not call('SET', K .. 't:' .. id, rec, 'NX') then return nil end
+  bundle.note_alone(time)
   local entry, deadline = '', now + timeout
   if flags % 2 ~= IN_HISTORY then
     told_bytes = #packed + 128
@@ -86,7 +89,7 @@ local function settle_alone()
   births = {}
   local session, key = ARGV[place + 2], K .. 't:' .. id
   local rec = call('GET', key)
-  if not rec or is_bundled(rec) then return nil end
+  if not rec then return nil end
   local flags, run, priority, lane, queue = plain_end(rec, token, session, data)
   if not flags then return nil end
   local now = now_ms()

@@ -78,19 +78,22 @@ local function set_all(list)
   for i = 1, #list, 1000 do call('MSET', unpack(list, i, math.min(i + 999, #list))) end
 end
 
--- The partition's own numbers: read when first asked for, written once by `close_numbers`.
+-- The partition's own numbers: read when first asked for, written by `close_numbers`.
 local function own()
   if numbers then return numbers end
-  local row = call('HMGET', META, 'store', 'epoch', 'fc', 'obn', 'obb', 'xn', 'xb', 'xh', 'wt')
+  local row = call('HMGET', META, 'store', 'epoch', 'fc', 'obn', 'obb', 'xn', 'xb', 'xh', 'wt',
+    'an', 'tn')
   numbers = {
     store = row[1], epoch = tonumber(row[2] or 0), fencing = tonumber(row[3] or 0),
     owed = tonumber(row[4] or 0), owed_bytes = tonumber(row[5] or 0),
     newest_tomb = tonumber(row[6] or nil), forgotten = tonumber(row[7] or nil),
     kept_tombs = row[8] or '', watched = row[9],
+    newest_alone = tonumber(row[10] or nil), newest_together = tonumber(row[11] or 0),
   }
   return numbers
 end
 
+-- May be repeated.
 local function close_numbers()
   if not numbers then return end
   local row = {}
@@ -102,6 +105,14 @@ local function close_numbers()
   if numbers.entombed then
     row[#row + 1], row[#row + 2] = 'xn', digits(numbers.newest_tomb)
   end
+  if numbers.stood then
+    row[#row + 1], row[#row + 2] = 'an', digits(numbers.newest_alone)
+  end
+  if numbers.tied then
+    row[#row + 1], row[#row + 2] = 'tn', digits(numbers.newest_together)
+  end
+  numbers.granted, numbers.told, numbers.entombed = false, false, false
+  numbers.stood, numbers.tied = false, false
   if #row > 0 then call('HSET', META, unpack(row)) end
 end
 

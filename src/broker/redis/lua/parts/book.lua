@@ -67,10 +67,9 @@ end
 
 -- All that a script tells: new tasks, packed as enqueue.lua gets its plain items. Answers the birth
 -- of the first; those of the others follow. Where they have any, the entry's name says so.
-local function tell_as_came(ids, packed, now)
-  local n = #ids
+local function tell_as_came(ids, n, packed, now)
   told_bytes = #packed + n * 128
-  for i = 1, n do news[i] = ids[i] end
+  for i = 1, #ids do news[i] = ids[i] end
   local entry = write_outbox(n, 'p', packed, now)
   local birth = n > 1 and n <= 256 and birth_of(entry) or 0
   if birth > 0 then told_entry = told_entry .. '/p' end

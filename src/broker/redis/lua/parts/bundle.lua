@@ -5,15 +5,16 @@
 -- it from its slice first, and of one that waits unties the bundle: from then on each has the
 -- record and the places it would have had.
 --
--- Its name is a number of the partition's own. In place of a record each task has a byte that
--- begins none, that name, and its place. In a flow it stands by its name, at the order of its
--- first, which would stand before it (a name's first byte is above that of any id for long to
--- come), or of the next one, once one has gone alone. Among the leases of a session a slice by that
--- name and the place of its first.
+-- Its name is a number of the partition's own. A task of it is found by the time of its id; see
+-- parts/directory.lua. What scripts have in place of its record is a byte that begins none, that
+-- name, and its place. In a flow it stands by its name, at the order of its first, which would
+-- stand before it (a name's first byte is above that of any id for long to come), or of the next
+-- one, once one has gone alone. Among the leases of a session a slice by that name and the place of
+-- its first.
 --
 -- Of its hash: h as HEADER says, m the mould, o where the body of each starts among the bytes and
--- where they end, and by the place of its first each slice: how many, a mark for each, and the
--- header and the tail of the first as records.
+-- where they end, w the times of its ids, and by the place of its first each slice: how many, a
+-- mark for each, and the header and the tail of the first as records.
 --
 -- The bytes, as together.ts packs them: the mould, then the ids, then the bodies. In a mould stand
 -- a byte that begins no item, the lane, how many they are, how many bytes of the spec come before
@@ -35,7 +36,7 @@ do
   local function lane_of(b) return read('>I4I4', b.start, 5) end
 
   local function slice_from(from, done, head)
-    local slice = { from = from, count = #done, done = done, head = head }
+    local slice = { from = from, count = #done, done = done, before = done, head = head }
     slice.counter, slice.secret, slice.started = read('>dc8I6', head, 35)
     slice.session = read('>I4c0', head, 79)
     local _, ended = string.gsub(done, '\1', '\1')
@@ -58,11 +59,14 @@ do
         b.offsets = value
       elseif field == 'm' then
         b.mould = value
+      elseif field == 'w' then
+        b.times = value
       else
         local from, count = read('>I2', field), read('>I2', value)
         b.slices[#b.slices + 1] = slice_from(from, sub(value, 3, 2 + count), sub(value, 3 + count))
       end
     end
+    if b and not b.times then error('these tasks stand as an earlier version has left them') end
     bundle.known[name] = b
     return b
   end
@@ -126,7 +130,7 @@ do
     return call('GETRANGE', items_key(b.name), offset(b, from), offset(b, to) - 1)
   end
 
-  -- Of a task that has `ref` in its record's place.
+  -- Of a task that `ref` stands for.
   function bundle.record(ref)
     local b, place = bundle.find(ref)
     return b and record_at(b, place, bodies_of(b, place, place + 1), slice_of(b, place))
@@ -138,22 +142,15 @@ do
     if by ~= 0 then call('HINCRBY', clock_key(lane), 'b' .. level_of(b), by) end
   end
 
-  -- The name of a new bundle of the tasks that have these keys, which say so from now on; false,
-  -- with nothing written, where any of them is there already.
-  function bundle.claim(keys)
+  -- Tasks that came together and are `new`, as bundle.newcomers says; `birth`: of the first, 0:
+  -- history held them before; `offsets`: where each body starts among the bytes, and where they
+  -- end.
+  function bundle.tie(shelf, new, birth, start, timeout, packed, mould, offsets)
     local name = pack(NAME, NAMES_FROM + call('HINCRBY', META, 'bn', 1))
-    local ref, refs = '\255' .. name, {}
-    for i = 1, #keys do refs[i * 2 - 1], refs[i * 2] = keys[i], ref .. string.char(i - 1) end
-    return call('MSETNX', unpack(refs)) == 1 and name
-  end
-
-  -- Tasks that came together; `birth`: of the first, 0: history held them before; `offsets`: where
-  -- each body starts among the bytes, and where they end.
-  function bundle.tie(shelf, name, n, birth, start, timeout, packed, mould, offsets)
-    local order = shelf.clock.n + 1
+    local order, n = shelf.clock.n + 1, #new.times
     call('SET', items_key(name), packed)
-    local header = pack(HEADER, n, 0, timeout, start, order, birth)
-    call('HSET', key_of(name), 'h', header, 'm', mould, 'o', offsets)
+    local header, times = pack(HEADER, n, 0, timeout, start, order, birth), bundle.enlist(name, new)
+    call('HSET', key_of(name), 'h', header, 'm', mould, 'o', offsets, 'w', times)
     shelf.clock.n, shelf.came = order + n - 1, n
     local list = shelf_of(shelf.lane, shelf.level, shelf.level .. 'u')
     list[#list + 1], list[#list + 2] = order, name
@@ -167,6 +164,7 @@ do
   end
 
   local function drop(b)
+    bundle.strike(b)
     call('DEL', key_of(b.name), items_key(b.name))
     b.gone, b.changed = true, false
   end
@@ -209,6 +207,7 @@ do
     local function put(list, score, place, slice)
       local body = sub(packed, offset(b, place) + 1, offset(b, place + 1))
       local id, n = sub(packed, id_at(b, place) + 1, id_at(b, place + 1)), #writes
+      bundle.note_alone(time_of(id))
       writes[n + 1], writes[n + 2] = record_key(id), record_at(b, place, body, slice)
       list[#list + 1], list[#list + 2] = score, id
     end
@@ -229,6 +228,7 @@ do
     end
     set_all(writes)
     drop(b)
+    close_numbers()
   end
 
   -- One that goes alone has its place before those that wait, should it come back.
@@ -238,11 +238,12 @@ do
     call('ZADD', flow, 'XX', digits(b.order + b.next), b.name)
   end
 
-  -- One of a slice goes alone from now on; where it waits, all do. Answers its record; false: it
-  -- ended by this very call.
-  function bundle.part(id, ref)
+  -- One that runs goes alone from now on; where it waits, all do. Answers its record; false: it
+  -- stands in no bundle, or this very call has ended it.
+  function bundle.part(id)
+    local ref = bundle.among({ id })[id]
+    if not ref then return false end
     local b, place = bundle.find(ref)
-    if not b or b.gone then return false end
     local slice = slice_of(b, place)
     if not slice then
       bundle.untie(b.name)
@@ -250,11 +251,13 @@ do
     end
     if has_ended(slice, place) then return false end
     local rec = record_at(b, place, bodies_of(b, place, place + 1), slice)
+    bundle.note_alone(time_of(id))
     call('SET', record_key(id), rec)
     call('ZADD', held_key(slice.session), digits(slice.started + b.timeout), id)
     bundle.mark(b, slice, place - slice.from, 1)
     bundle.stand_behind(b)
     bundle.close()
+    close_numbers()
     return rec
   end
 
@@ -286,28 +289,28 @@ do
     return b.next < b.count and call('ZSCORE', flow, b.name) and flow
   end
 
-  -- Whether this member, or this bundle, stands where it is due; `key`: of the set it was found in.
+  -- Whether this member of a set stands where it is due.
   function bundle.is_member(member, key)
     if #member > 6 then
       local slice = slice_named(member)
       return slice and slice.left > 0 and held_key(slice.session) == key
     end
     local b = bundle.of(member)
-    if key then return b and waits_in(b) == key end
-    return b and (waits_in(b) or #b.slices > 0)
+    return b and waits_in(b) == key
   end
 
-  -- Whether this task stands where the byte string in its record's place says.
-  function bundle.stands(id, ref)
-    local b, place = bundle.find(ref)
-    if not b or ids_of(b, place, place + 1) ~= id then return false end
-    if place >= b.next then return waits_in(b) end
-    local slice = slice_of(b, place)
-    local runs = slice and not has_ended(slice, place)
-    return runs and call('ZSCORE', held_key(slice.session), member_of(b, slice))
+  -- Whether all of it stands where it is due.
+  function bundle.is_whole(name)
+    local b = bundle.of(name)
+    if not b or (b.next == b.count and #b.slices == 0) then return false end
+    if b.next < b.count and not waits_in(b) then return false end
+    for _, slice in ipairs(b.slices) do
+      if not call('ZSCORE', held_key(slice.session), member_of(b, slice)) then return false end
+    end
+    return bundle.is_enlisted(b)
   end
 
-  -- For parts/slice.lua.
+  -- For parts/directory.lua and parts/slice.lua.
   bundle.offset, bundle.record_at, bundle.has_ended = offset, record_at, has_ended
   bundle.ids_of, bundle.bodies_of = ids_of, bodies_of
   bundle.slice_from, bundle.slice_of, bundle.member_of = slice_from, slice_of, member_of

@@ -37,9 +37,33 @@ local function is_bundled(rec) return string.byte(rec) == 255 end
 
 -- The record of one that must stand alone from now on.
 local function record_of(id)
-  local rec = call('GET', RECORDS .. id)
-  if rec and is_bundled(rec) then return bundle.part(id, rec) end
-  return rec
+  return call('GET', RECORDS .. id) or bundle.part(id)
+end
+
+local function time_of(id) return (read('>I6', id)) end
+
+-- Those of some ids that stand one behind another, at most 256; each read alone would cost more.
+local function times_in(packed, from, many)
+  local times = { read('>' .. string.rep('I6xxxxxxxxxx', many), packed, from) }
+  times[many + 1] = nil
+  return times
+end
+
+-- The newest time of all tasks that ever stood alone: see parts/directory.lua.
+function bundle.note_alone(time)
+  local mine = own()
+  if mine.newest_alone and time <= mine.newest_alone then return end
+  mine.newest_alone, mine.stood = time, true
+end
+
+-- The place of an id among some that stand one behind another. Its last bytes are those that others
+-- do not share.
+function bundle.place_among(ids, id)
+  local rest, at = sub(id, 9), 0
+  repeat
+    at = string.find(ids, rest, at + 1, true)
+  until not at or (at % 16 == 9 and sub(ids, at - 8, at - 1) == sub(id, 1, 8))
+  return at and (at - 9) / 16
 end
 
 -- The keys of some tasks, and what stands there.

@@ -14,10 +14,11 @@ do
     local id = ids_of(b, place, place + 1)
     local rec = record_at(b, place, bodies_of(b, place, place + 1))
     local timeout, head, state = plain_grant(rec)
+    bundle.note_alone(time_of(id))
     return give(run, id, record_key(id), rec, nil, s, timeout, head, state) and 1 or 0
   end
 
-  local function note_granted(ids)
+  local function note_ids(ids)
     if not own().watched then return end
     for at = 1, #ids, 16 do news[#news + 1] = sub(ids, at, at + 15) end
   end
@@ -44,7 +45,7 @@ do
     local slice = slice_from(first, string.rep('\0', many), head)
     slice.changed, b.slices[#b.slices + 1] = true, slice
     hold_until(s.id, s.now + b.timeout, member_of(b, slice))
-    note_granted(ids)
+    note_ids(ids)
     local n = #run.slices
     run.slices[n + 1], run.slices[n + 2] = head, b.mould
     run.slices[n + 3], run.slices[n + 4] = ids, bodies
@@ -114,35 +115,28 @@ do
   -- `counter`, `secret`: of the first token; `wanted`: the ids of all of them, as whoever ended
   -- them says. Answers their bodies as well.
   function bundle.complete_run(session, many, counter, secret, results, wanted)
-    local ref = call('GET', RECORDS .. sub(wanted, 1, 16))
-    if not ref or not is_bundled(ref) then return nil end
-    local b, place = bundle.find(ref)
-    local slice = b and not b.gone and slice_of(b, place)
-    if not slice or slice.session ~= session or slice.secret ~= secret then return nil end
-    local nth = place - slice.from
-    if counter ~= slice.counter + nth or nth + many > slice.count then return nil end
+    local b, slice = bundle.find_grant(session, counter, secret, wanted)
+    local nth = slice and counter - slice.counter
+    if not slice or nth + many > slice.count then return nil end
+    local place = slice.from + nth
     if sub(slice.done, nth + 1, nth + many) ~= string.rep('\0', many) then return nil end
     local born = are_born(b, place, many)
     if born == nil or ids_of(b, place, place + many) ~= wanted then return nil end
     end_some(b, slice, nth, many)
-    local n, ids, keys = #told, {}, {}
-    for i = 1, many do
-      ids[i] = sub(wanted, i * 16 - 15, i * 16)
-      keys[i] = RECORDS .. ids[i]
-    end
+    local n = #told
     local about = (born and '\225\1' or '\225\0') .. number_of(b, slice)
-    told[n + 1], told[n + 2] = about .. pack('>BI2', nth, many) .. results, ids[1]
+    about = about .. pack('>BI2', nth, many) .. results
+    told[n + 1], told[n + 2] = about, sub(wanted, 1, 16)
     local bodies, beside, last = bodies_of(b, place, place + many), bundle.beside, #bundle.beside
     beside[last + 1], beside[last + 2] = 'i', wanted
     beside[last + 3], beside[last + 4] = 'b', bodies
     told_bytes = told_bytes + #bodies + #b.mould + #slice.head + #results + many * 144
     local relaxed = is_relaxed(b)
-    if relaxed and own().watched then
-      for i = 1, many do news[#news + 1] = ids[i] end
-    end
+    if relaxed then note_ids(wanted) end
     local run = {
-      place = n / 2 + bundle.more, ids = ids, keys = keys, session = session,
+      place = n / 2 + bundle.more, many = many, session = session,
       token = pack('>d', counter) .. secret, quiet = relaxed and many or 0, packed_ids = wanted,
+      times = b.times,
     }
     bundle.more = bundle.more + many - 1
     return run, bodies

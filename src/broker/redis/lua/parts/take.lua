@@ -108,7 +108,8 @@ do
           ids = call('ZRANGE', flow.key, seen, seen + flow.chunk - 1)
         end
         if #ids == 0 then return nil end
-        local recs, keys = read_records(ids)
+        local recs, keys = {}, {}
+        if #ids > 1 or #ids[1] == 16 then recs, keys = read_records(ids) end
         for i = 1, #ids do
           flow.ids[seen + i], flow.recs[seen + i], flow.keys[seen + i] = ids[i], recs[i], keys[i]
         end

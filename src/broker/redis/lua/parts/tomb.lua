@@ -8,15 +8,6 @@
 local tombs, newest_tomb, marks_of, run_tombs
 each_call(function() tombs, newest_tomb, marks_of, run_tombs = {}, 0, {}, {} end)
 
-local function time_of(id) return (read('>I6', id)) end
-
--- Those of some ids that stand one behind another, at most 256; each read alone would cost more.
-local function times_in(packed, from, many)
-  local times = { read('>' .. string.rep('I6xxxxxxxxxx', many), packed, from) }
-  times[many + 1] = nil
-  return times
-end
-
 local function tomb_bucket(now) return math.floor(now / TOMB_BUCKET_MS) end
 local function tomb_key(bucket) return K .. 'x:' .. bucket end
 
@@ -74,13 +65,23 @@ end
 
 local entomb_run
 do
-  -- Adds this name to those under the times of these ids; nil: they are too many.
-  local function name_run(name, times, key)
+  -- The times of its ids, or of all its bundle where these are few: to read each would cost more.
+  local function times_of_run(run)
+    if #run.times / 6 * IDS_PER_TIME > run.many then
+      return times_in(run.packed_ids, 1, run.many)
+    end
+    local times = {}
+    for at = 1, #run.times, 6 do times[#times + 1] = read('>I6', run.times, at) end
+    return times
+  end
+
+  -- Adds this name to those under these times; nil: they are too many for its ids.
+  local function name_run(name, times, many, key)
     local fields, seen = {}, {}
     for _, time in ipairs(times) do
       if not seen[time] then seen[time], fields[#fields + 1] = true, field_of(time) end
     end
-    if #fields * IDS_PER_TIME > #times then return nil end
+    if #fields * IDS_PER_TIME > many then return nil end
     local names = call('HMGET', key, unpack(fields))
     for n, field in ipairs(fields) do
       names[n] = (tombs[field] or names[n] or '') .. name
@@ -101,12 +102,13 @@ do
     local start = pack('>I4dB', 1, now + TOMBSTONE_MS, settled_by + IN_OUTBOX)
     local tomb = start .. run.token .. about .. run.session
     local name, packed = 'r' .. sub(run.token, 1, 8), run.packed_ids
-    local times = times_in(packed, 1, #run.ids)
-    local named, last = name_run(name, times, tomb_key(tomb_bucket(now))), #tombs + 2
+    local times, key = times_of_run(run), tomb_key(tomb_bucket(now))
+    local named, last = name_run(name, times, run.many, key), #tombs + 2
     tombs[last - 1] = name
     tombs[last] = pack('>I4c0', #tomb, tomb) .. (named and packed or '')
-    for n = 1, named and 0 or #run.ids do
-      tombs[last + n * 2 - 1], tombs[last + n * 2] = run.ids[n], name .. string.char(n - 1)
+    for n = 1, named and 0 or run.many do
+      local id = sub(packed, n * 16 - 15, n * 16)
+      tombs[last + n * 2 - 1], tombs[last + n * 2] = id, name .. string.char(n - 1)
     end
     if not named then newest_tomb = math.max(newest_tomb, unpack(times)) end
     call('HSET', K .. 'oe', ms .. '-' .. number, tomb_bucket(now))
@@ -181,15 +183,6 @@ do
     return run_tombs[name]
   end
 
-  -- The last bytes of an id are those that others do not share.
-  local function place_among(ids, id)
-    local rest, at = sub(id, 9), 0
-    repeat
-      at = string.find(ids, rest, at + 1, true)
-    until not at or (at % 16 == 9 and sub(ids, at - 8, at - 1) == sub(id, 1, 8))
-    return at and (at - 9) / 16
-  end
-
   -- `nth`: of a run. Nil where it is over: never while history has yet to learn of the end.
   local function read_tombstone(packed, nth, now)
     local run, expires, settled_by, token, at = read('>I4dBc16', packed)
@@ -218,7 +211,7 @@ do
     for at = 1, #names, RUN_NAME_BYTES do
       local name = sub(names, at, at + RUN_NAME_BYTES - 1)
       local run = run_of(key, name)
-      local place = run and place_among(run.ids, id)
+      local place = run and bundle.place_among(run.ids, id)
       if place then take(run, place, name) end
     end
   end
