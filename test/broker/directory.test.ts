@@ -238,6 +238,23 @@ describe("A task that is newer than all before it and stands alone", () => {
   });
 });
 
+describe("The size of the outbox", () => {
+  it("falls once for what is confirmed twice, told alone or with others", async () => {
+    await withKit(async (kit, { redis, prefix }) => {
+      const size = async () => Number(await redis.hget(`${partitionKey(prefix, 0)}m`, "obn"));
+      for (const count of [1, 1, 10, 10]) await kit.submitMany(count, relaxed);
+      const told = await kit.outbox();
+      expect(await size()).toBe(22);
+      for (const one of [told[0]!, told[0]!]) await kit.recorded(one);
+      expect(await size()).toBe(21);
+      for (const one of [...told.slice(2, 12), ...told.slice(2, 12)]) await kit.recorded(one);
+      expect(await size()).toBe(11);
+      expect(await redis.xlen(`${partitionKey(prefix, 0)}ob`)).toBe(2);
+      expect(await redis.hlen(`${partitionKey(prefix, 0)}oc`)).toBe(1);
+    });
+  });
+});
+
 describe("The script that reads tasks of bundles", () => {
   it("says which stands alone by now, and which does not stand there", async () => {
     await withKit(async (kit, { redis, prefix }) => {

@@ -144,7 +144,7 @@ async function getChunk(
   if (absent.length > 0) await getWithoutRecord(store, partition, absent, tasks);
 }
 
-/** Those of a bundle, and those that ended; what left its bundle meanwhile is read again. */
+/** Those of a bundle; what left it meanwhile is read again where it stands now. */
 async function getWithoutRecord(
   store: Store,
   partition: number,
@@ -152,17 +152,28 @@ async function getWithoutRecord(
   tasks: (Task | undefined)[],
 ): Promise<void> {
   const ids = chunk.map(({ item }) => idBytes(item));
-  // In this order: what stands in a bundle may end in between.
-  const [bundled, ended] = await Promise.all([
-    store.scripts.run("bundled", store.base(partition), ids),
-    readEnded(store, partition, ids),
-  ]);
-  const records = asList(bundled);
+  const records = asList(await store.scripts.run("bundled", store.base(partition), ids));
   const left: Placed<string>[] = [];
+  const absent: Placed<string>[] = [];
   chunk.forEach((placed, nth) => {
-    const record = records[nth] ? asBytes(records[nth]) : ended.get(nth);
-    if (record?.length === 0) left.push(placed);
-    else if (record) tasks[placed.index] = unpackTask(uuidText(ids[nth]!), record);
+    const record = records[nth];
+    if (!record) absent.push(placed);
+    else if (asBytes(record).length === 0) left.push(placed);
+    else tasks[placed.index] = unpackTask(uuidText(ids[nth]!), asBytes(record));
   });
   if (left.length > 0) await getChunk(store, partition, left, tasks);
+  if (absent.length > 0) await getEnded(store, partition, absent, tasks);
+}
+
+/** Asked for last, as what stands in a bundle may have ended since. */
+async function getEnded(
+  store: Store,
+  partition: number,
+  chunk: readonly Placed<string>[],
+  tasks: (Task | undefined)[],
+): Promise<void> {
+  const ids = chunk.map(({ item }) => idBytes(item));
+  for (const [nth, snapshot] of await readEnded(store, partition, ids)) {
+    tasks[chunk[nth]!.index] = unpackTask(uuidText(ids[nth]!), snapshot);
+  }
 }
