@@ -279,7 +279,9 @@ export class Submitter {
     try {
       const [live] = await this.#parts.broker.get([holder]).catch(() => [undefined]);
       const [stored] = live ? [live] : await this.#parts.history.get(task.namespace, [holder]);
-      if (stored && !sameSpec(stored, task, this.#parts.decodePayload)) throw conflict(holder, why);
+      const queue = await this.#queues.settings(task.namespace, task.queue);
+      const same = !stored || sameSpec(stored, task, this.#parts.decodePayload, queue);
+      if (!same) throw conflict(holder, why);
       return { kind: "existing", taskId: holder };
     } catch (error) {
       return refused(error);

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from "node:util";
-import type { Payload, TaskSpec, TaskTerms } from "./task.js";
+import { retryTermsOf } from "./retry-policy.js";
+import type { Payload, QueueSettings, RetryPolicy, TaskSpec, TaskTerms } from "./task.js";
 
 /**
  * The JSON value a payload stands for; undefined if it has none (typed bytes, or bytes that do not
@@ -8,27 +9,53 @@ import type { Payload, TaskSpec, TaskTerms } from "./task.js";
 export type PayloadDecoder = (payload: Payload) => unknown;
 
 /**
- * Whether a repeated submission asks for the same task. Judged on decoded values, never on bytes
- * alone: the order of map entries differs between retries. What a producer cannot hold still is
- * left out: trace context, and the queue's durability.
+ * Whether a repeated submission (`b`) asks for the same task. Judged on decoded values, never on
+ * bytes alone: the order of map entries differs between retries. What a producer cannot hold still
+ * is left out: trace context, the queue's durability, and what its queue said for it, which may be
+ * something else by now.
  */
-export function sameSpec(a: TaskSpec, b: TaskSpec, decode: PayloadDecoder): boolean {
+export function sameSpec(
+  a: TaskSpec,
+  b: TaskSpec,
+  decode: PayloadDecoder,
+  queue: QueueSettings,
+): boolean {
   return (
     a.namespace === b.namespace &&
     a.queue === b.queue &&
     a.type === b.type &&
     a.priority === b.priority &&
-    a.maxRetries === b.maxRetries &&
-    a.timeoutMs === b.timeoutMs &&
     a.groupKey === b.groupKey &&
     a.idempotencyKey === b.idempotencyKey &&
-    a.retentionMs === b.retentionMs &&
     sameTime(a, b) &&
     isDeepStrictEqual(plain(a.terms), plain(b.terms)) &&
-    isDeepStrictEqual(a.retry, b.retry) &&
+    sameButFor(saidByQueue(b.type, queue), a, b) &&
     isDeepStrictEqual({ ...a.requiredLabels }, { ...b.requiredLabels }) &&
     isDeepStrictEqual(a.tags, b.tags) &&
     samePayload(a.payload, b.payload, decode)
+  );
+}
+
+type Inherited = Pick<TaskSpec, "maxRetries" | "retry" | "timeoutMs" | "retentionMs">;
+
+/** Of a task that says nothing itself. */
+const saidByQueue = (type: string, queue: QueueSettings): Inherited => ({
+  ...retryTermsOf({}, type, queue),
+  retentionMs: Math.ceil(queue.retentionMs),
+});
+
+/** Each the same, or what the queue says now: then the repeat said nothing of it, as it seems. */
+function sameButFor(said: Inherited, a: Inherited, b: Inherited): boolean {
+  const parts = Object.keys(said.retry) as (keyof RetryPolicy)[];
+  return (
+    (a.maxRetries === b.maxRetries || b.maxRetries === said.maxRetries) &&
+    (a.timeoutMs === b.timeoutMs || b.timeoutMs === said.timeoutMs) &&
+    (a.retentionMs === b.retentionMs || b.retentionMs === said.retentionMs) &&
+    parts.every(
+      (part) =>
+        isDeepStrictEqual(a.retry[part], b.retry[part]) ||
+        isDeepStrictEqual(b.retry[part], said.retry[part]),
+    )
   );
 }
 

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { DroverError } from "../../src/errors.js";
 import { limits } from "../../src/limits.js";
+import { defaultQueueSettings } from "../../src/task/validate.js";
 import { createSeededRandom } from "../support/seeded-random.js";
 import { createTaskFactory } from "../support/task-factory.js";
 import { createWorld, draft, FakeWorker, offer, type World } from "./world.js";
@@ -162,6 +163,26 @@ describe("Coordinator", () => {
     const item = { draft: draft({ idempotencyKey: "k", priority: 3 }), requestId: "" };
     const [outcome] = await world.wait("submit", node.coordinator.submit("default", [item]));
     expect(outcome).toMatchObject({ kind: "refused", error: { id: "idempotency_conflict" } });
+  });
+
+  it("answers a repeat with the same task, though its queue says something else by then (P2)", async () => {
+    const node = await world.node();
+    const asked = draft({ idempotencyKey: "k", type: "a", retry: { initialBackoffMs: 7 } });
+    const [first] = await world.submit(node, asked);
+    const change = {
+      maxRetries: 9,
+      retentionMs: 1_000,
+      retry: { ...defaultQueueSettings("default", "default").retry, multiplier: 5, jitter: 0 },
+      types: { a: { timeoutMs: 12_345 } },
+    };
+    await world.wait("update", node.coordinator.updateQueue("default", "default", change));
+    const [again] = await world.submit(node, asked);
+    expect(again).toBe(first);
+    for (const other of [{ maxRetries: 8 }, { timeoutMs: 5 }, { retry: { initialBackoffMs: 8 } }]) {
+      const item = { draft: { ...asked, ...other }, requestId: "" };
+      const [outcome] = await world.wait("submit", node.coordinator.submit("default", [item]));
+      expect(outcome).toMatchObject({ kind: "refused", error: { id: "idempotency_conflict" } });
+    }
   });
 
   it("forms the same id from the same request id on any coordinator", async () => {

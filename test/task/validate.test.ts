@@ -265,7 +265,7 @@ function number(value: number) {
 describe("the same submission again", () => {
   const json = (text: string) => ({ contentType: "application/json", data: Buffer.from(text) });
   const same = (a: Partial<TaskDraft>, b: Partial<TaskDraft>, later = 0) =>
-    sameSpec(spec(a), spec(b, now + later), decodePayload);
+    sameSpec(spec(a), spec(b, now + later), decodePayload, queue);
 
   it("is told by values: order of keys, form and trace context do not count", () => {
     expect(same({ payload: json('{"a":1,"b":[2]}') }, { payload: json('{"b":[2],"a":1.0}') })).toBe(
@@ -283,9 +283,9 @@ describe("the same submission again", () => {
     const terms = { unique: { ...rule, onConflict: "reject" as const } };
     const stored = spec({ terms });
     const read = { ...stored, terms: JSON.parse(JSON.stringify(stored.terms)) as TaskTerms };
-    expect(sameSpec(read, spec({ terms }), decodePayload)).toBe(true);
+    expect(sameSpec(read, spec({ terms }), decodePayload, queue)).toBe(true);
     const other = { unique: { ...terms.unique, key: "l" } };
-    expect(sameSpec(read, spec({ terms: other }), decodePayload)).toBe(false);
+    expect(sameSpec(read, spec({ terms: other }), decodePayload, queue)).toBe(false);
   });
 
   it("keeps its delay, and a time that has passed meanwhile", () => {
