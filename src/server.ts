@@ -69,7 +69,7 @@ export function createServer(config: Config, given: ServerParts = {}): Server {
   const services = createSequence(
     [
       telemetry,
-      { start: () => history.start(), stop: () => history.stop() },
+      { start: () => history.start().catch(tellToMend), stop: () => history.stop() },
       claimed(history, config.partitions),
       { start: () => broker.start(), stop: () => broker.stop() },
       maintenance,
@@ -133,6 +133,14 @@ function historyOf(config: Config, events: Events): History {
     clock: systemClock,
     events,
   });
+}
+
+/** Nobody has asked anything yet: what is to be mended is the start itself. */
+function tellToMend(error: unknown): never {
+  const { id, message } = DroverError.from(error);
+  if (id !== "history_unavailable") throw error;
+  const hint = "Start Postgres, or mend database_url.";
+  throw new DroverError(id, message, { hint, cause: error });
 }
 
 /**

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ResultStatus, TaskService, WorkerService } from "../../gen/drover/v1/task_pb.js";
+import { explain } from "../../src/cli/exit.js";
 import { loadConfig } from "../../src/config.js";
 import { createServer, type Server } from "../../src/server.js";
 import { RawClient } from "./grpc-client.js";
@@ -151,4 +152,14 @@ describe("the main way, by hand", () => {
     stream.end();
     await stream.status();
   });
+});
+
+it("says what to mend where Postgres is not there at the start", async () => {
+  const env = { DATABASE_URL: "postgres://127.0.0.1:1/nothing" };
+  const flags = { ...memoryFlags, history: "postgres" as const };
+  const lost = createServer(loadConfig({ env, flags }));
+  const error = await lost.start().catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ id: "history_unavailable" });
+  expect(explain(error, {})).toContain("Start Postgres, or mend database_url.");
+  await lost.stop("the end of a test");
 });
