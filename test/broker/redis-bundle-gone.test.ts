@@ -73,6 +73,24 @@ describe.each(["relaxed", "durable"] as const)("what comes twice of %s tasks", (
     });
   });
 
+  it("is told of where it was accepted, be that not the first place", async () => {
+    await withKit(async (kit) => {
+      const { leases } = await lease(kit, "alike", 10, 10);
+      const { token, sessionId } = leases[2]!;
+      await kit.broker.progress([{ token, sessionId, progress: { fraction: 0.5, message: "" } }]);
+      const told = (await kit.outbox()).length;
+      const [a, b, alone] = completions(leases);
+      const replies = await kit.broker.settle([a!, b!, alone!, a!, b!]);
+      expect(replies.map(({ verdict }) => verdict)).toEqual([
+        ...repeated("duplicate", 2),
+        ...repeated("accepted", 3),
+      ]);
+      const seen = [3, 4, 2].map((nth) => replies[nth]!.transition!);
+      expect(seen.map(({ task }) => task.id)).toEqual(ids(leases.slice(0, 3)));
+      expect(seen).toEqual((await kit.outbox()).slice(told));
+    });
+  });
+
   it("is a duplicate also behind what was said of it otherwise", async () => {
     await withKit(async (kit) => {
       const { leases } = await lease(kit, "alike", 10, 10);

@@ -42,9 +42,10 @@ export function readSettled(
   const { chunk, runs } = settled;
   const verdicts = asBytes(reply[2]);
   const reader = new ToldReader(settled, reply);
-  // Those that went together are told first.
+  // Those that went together are told first. What comes twice was accepted in one place alone.
   for (let i = 0; i < runs.length; i += 2) {
-    reader.takeRun(runs[i]!, runs[i + 1]!, replies);
+    const from = runs[i]!;
+    if (verdicts[from] === codes.accepted) reader.takeRun(from, runs[i + 1]!, replies);
   }
   for (let nth = 0; nth < chunk.length; nth += 1) {
     const { index } = chunk[nth]!;
