@@ -18,10 +18,16 @@ export class TaskMaker {
 
   /**
    * A task from a template, with what its queue says now. Throws a DroverError if no valid one can
-   * be made. Always DURABLE: its row is part of another commit.
+   * be made. Always DURABLE: its row is part of another commit. `idIn`: its id, by slot; default a
+   * new one.
    */
-  async make(namespace: string, draft: TaskDraft, own: TaskTerms): Promise<Task> {
-    const { clock, random, carrier } = this.#parts;
+  async make(
+    namespace: string,
+    draft: TaskDraft,
+    own: TaskTerms,
+    idIn = (slot: number): string => this.#newId(slot),
+  ): Promise<Task> {
+    const { clock, carrier } = this.#parts;
     const queueName = draft.queue ?? defaultQueue;
     const queue = await this.#queues.settings(namespace, queueName);
     const now = clock.now();
@@ -29,8 +35,13 @@ export class TaskMaker {
     const terms = { ...draft.terms, ...own };
     // Not spread into a literal: so wide an object made that way costs 90 us.
     Object.assign(spec, { terms, durability: "durable" });
-    const id = formTaskId(now, slotOfQueue(namespace, queueName), random.bytes(8));
+    const id = idIn(slotOfQueue(namespace, queueName));
     this.#queues.touch(namespace, queueName);
     return newTask(id, spec, carrier?.atSubmit(id, spec.traceContext));
+  }
+
+  #newId(slot: number): string {
+    const { clock, random } = this.#parts;
+    return formTaskId(clock.now(), slot, random.bytes(8));
   }
 }

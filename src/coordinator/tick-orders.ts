@@ -1,9 +1,10 @@
+import { hash } from "node:crypto";
 import { DroverError } from "../errors.js";
 import type { NewTick, ScheduleName, TickChange } from "../history/history.js";
 import { limits } from "../limits.js";
-import { timeOfId } from "../task/ids.js";
+import { formTaskId, slotOfId, timeOfId } from "../task/ids.js";
 import { refuse } from "../task/rules.js";
-import type { Schedule, ScheduleState, TickCause } from "../task/schedule/schedule.js";
+import type { Schedule, ScheduleState, Tick } from "../task/schedule/schedule.js";
 import { ticksBetween } from "../task/schedule/timing.js";
 import type { Parts } from "./parts.js";
 import type { ScheduleBook } from "./schedule-book.js";
@@ -15,6 +16,8 @@ import { tickTask } from "./tick-tasks.js";
 
 /** Tries of a write that ticks keep overtaking. */
 const writeTries = 10;
+/** Ms after its own moment in which the tick of a trigger is looked for; some may be others'. */
+const triggersNear = 1_000;
 
 export interface TickOrdersParts {
   readonly book: ScheduleBook;
@@ -33,28 +36,30 @@ export class TickOrders {
   }
 
   /**
-   * The tick is the moment of the request, as its id says it: so a repeated request meets the tick
-   * it made before.
+   * The tick is the moment of the request, as its id says it, or one soon after that which is free;
+   * the id of the task tells whose it is: so a repeated request meets the tick it made before.
    */
   async trigger(namespace: string, name: string, requestId: string): Promise<Triggered> {
-    const { schedules } = this.#parts.history;
-    const id = requestIdOf(requestId, this.#parts.clock.now());
-    const asked = id === undefined ? await schedules.now() : timeOfId(id);
-    // A tick of a cron expression is at a whole second, and would be taken for this one.
-    const at = asked % 1000 === 0 ? asked + 1 : asked;
-    const before = await this.#taken({ namespace, name }, at);
-    if (before) return before;
-    const [taskId] = await this.#takeAll({ namespace, name }, [at], "trigger");
-    const taken = taskId === undefined ? await this.#taken({ namespace, name }, at) : undefined;
+    const { clock, history, random } = this.#parts;
+    const request =
+      requestIdOf(requestId, clock.now()) ??
+      formTaskId(await history.schedules.now(), 0, random.bytes(8));
+    const mark = new TriggerMark(namespace, name, request);
+    const from = timeOfId(request);
+    const near = { from, until: from + triggersNear, limit: triggersNear + 1 };
+    let known: string | undefined;
+    const [taskId] = await this.#write(namespace, name, async (schedule) => {
+      const ticks = await history.schedules.ticks(schedule, near);
+      known = ticks.find((tick) => mark.isOn(tick.taskId))?.taskId;
+      if (known !== undefined) return undefined;
+      const at = freeTick(from, ticks);
+      const task = await tickTask(this.#own.tasks, schedule, at, mark.idIn);
+      const tick = { at, outcome: "taken", cause: "trigger", task, error: "" } as const;
+      return { ticks: [tick], state: { lastTaken: { at, taskId: task.id } } };
+    });
+    if (known !== undefined) return { taskId: known, existing: true };
     if (taskId !== undefined) return { taskId, existing: false };
-    if (taken) return taken;
-    throw new DroverError("stale_schedule", `schedule "${name}" was deleted meanwhile`);
-  }
-
-  async #taken(name: ScheduleName, at: number): Promise<Triggered | undefined> {
-    const range = { from: at, until: at, limit: 1 };
-    const [tick] = await this.#parts.history.schedules.ticks(name, range);
-    return tick?.taskId ? { taskId: tick.taskId, existing: true } : undefined;
+    throw new DroverError("stale_schedule", `schedule "${name}" was changed meanwhile`);
   }
 
   async backfill(namespace: string, name: string, range: BackfillRange): Promise<Backfilled> {
@@ -70,7 +75,7 @@ export class TickOrders {
     const taskIds: string[] = [];
     for (let from = 0; from < open.ticks.length; from += limits.ticksAtOnce) {
       const slice = open.ticks.slice(from, from + limits.ticksAtOnce);
-      taskIds.push(...(await this.#takeAll(schedule, slice, "backfill")));
+      taskIds.push(...(await this.#takeAll(schedule, slice)));
     }
     return { taskIds, waiting: 0, existing };
   }
@@ -96,21 +101,15 @@ export class TickOrders {
     return { ticks, known: all.length - ticks.length };
   }
 
-  #takeAll(
-    { namespace, name }: ScheduleName,
-    times: readonly number[],
-    cause: TickCause,
-  ): Promise<string[]> {
+  #takeAll({ namespace, name }: ScheduleName, times: readonly number[]): Promise<string[]> {
     return this.#write(namespace, name, async (schedule) => {
       const ticks = await Promise.all(
         times.map(async (at) => {
           const task = await tickTask(this.#own.tasks, schedule, at);
-          return { at, outcome: "taken", cause, task, error: "" } as const;
+          return { at, outcome: "taken", cause: "backfill", task, error: "" } as const;
         }),
       );
-      const last = ticks.at(-1);
-      if (cause !== "trigger" || !last) return { ticks };
-      return { ticks, state: { lastTaken: { at: last.at, taskId: last.task.id } } };
+      return { ticks };
     });
   }
 
@@ -130,17 +129,22 @@ export class TickOrders {
     return times.length;
   }
 
-  /** Writes beside the ticks of the timing; returns ids of the tasks that came of it. */
+  /**
+   * Writes beside the ticks of the timing; returns ids of the tasks that came of it. `change`:
+   * undefined for nothing; nobody else has written since it was asked.
+   */
   async #write(
     namespace: string,
     name: string,
     change: (
       schedule: Schedule,
-    ) => Promise<{ ticks: readonly NewTick[]; state?: Partial<ScheduleState> }>,
+    ) => Promise<{ ticks: readonly NewTick[]; state?: Partial<ScheduleState> } | undefined>,
   ): Promise<string[]> {
     for (let tries = 1; tries <= writeTries; tries += 1) {
       const schedule = await this.#own.book.find(namespace, name);
-      const { ticks, state = {} } = await change(schedule);
+      const changed = await change(schedule);
+      if (!changed) return [];
+      const { ticks, state = {} } = changed;
       const taken = ticks.filter(({ task }) => task);
       const counts = { ...schedule.counts, taken: schedule.counts.taken + taken.length };
       const next: TickChange = { schedule, state: { ...schedule, counts, ...state }, ticks };
@@ -152,6 +156,32 @@ export class TickOrders {
     }
     throw new DroverError("stale_schedule", `schedule "${name}" keeps being changed`);
   }
+}
+
+/** What tells the task of a trigger, whatever queue the schedule names by then. */
+class TriggerMark {
+  readonly #time: number;
+  readonly #digest: Buffer;
+
+  constructor(namespace: string, name: string, request: string) {
+    this.#time = timeOfId(request);
+    this.#digest = hash("sha256", `${namespace}\0trigger\0${name}\0${request}`, "buffer");
+  }
+
+  readonly idIn = (slot: number): string => formTaskId(this.#time, slot, this.#digest);
+
+  /** "" is no task's. */
+  isOn(taskId: string): boolean {
+    return taskId !== "" && taskId === this.idIn(slotOfId(taskId));
+  }
+}
+
+/** A tick of a cron expression is at a whole second, and would be taken for a trigger there. */
+function freeTick(from: number, ticks: readonly Pick<Tick, "at">[]): number {
+  const taken = new Set(ticks.map(({ at }) => at));
+  let at = from;
+  while (at % 1_000 === 0 || taken.has(at)) at += 1;
+  return at;
 }
 
 function checkRange(schedule: Schedule, range: BackfillRange, now: number): void {

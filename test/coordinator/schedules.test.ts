@@ -367,6 +367,30 @@ describe("ticks that people ask for", () => {
     });
   });
 
+  it("triggers of one millisecond make a task each, and their repeats the same ones", async () => {
+    const [a, b] = [await world.node(), await world.node()];
+    await make(a, { paused: true });
+    const time = world.clock.now();
+    const requests = [1, 2, 3].map((n) => formTaskId(time, 0, Buffer.alloc(8, n)));
+    const all = (node: Node) =>
+      world.wait(
+        "trigger",
+        Promise.all(
+          ["", "", ...requests].map((id) =>
+            node.coordinator.schedules.trigger(namespace, "report", id),
+          ),
+        ),
+      );
+    const first = await all(a);
+    expect(first.map(({ existing }) => existing)).toEqual(Array(5).fill(false));
+    expect(new Set(first.map(({ taskId }) => taskId)).size).toBe(5);
+    const again = await all(b);
+    const kept = first.slice(2).map(({ taskId }) => ({ taskId, existing: true }));
+    expect(again.slice(2)).toEqual(kept);
+    expect(await tasksOf()).toHaveLength(7);
+    expect(await view(a)).toMatchObject({ counts: { taken: 7 } });
+  });
+
   it("a backfill takes what was not taken of a range, once", async () => {
     const node = await world.node();
     const { schedules } = node.coordinator;
