@@ -16,6 +16,8 @@ import { tickTask } from "./tick-tasks.js";
 
 /** Tries of a write that ticks keep overtaking. */
 const writeTries = 10;
+/** Most ms before the second try, and as much more before each later one. */
+const againMs = 20;
 /** Ms after its own moment in which the tick of a trigger is looked for; some may be others'. */
 const triggersNear = 1_000;
 
@@ -140,6 +142,7 @@ export class TickOrders {
       schedule: Schedule,
     ) => Promise<{ ticks: readonly NewTick[]; state?: Partial<ScheduleState> } | undefined>,
   ): Promise<string[]> {
+    const { clock, history, random } = this.#parts;
     for (let tries = 1; tries <= writeTries; tries += 1) {
       const schedule = await this.#own.book.find(namespace, name);
       const changed = await change(schedule);
@@ -148,8 +151,11 @@ export class TickOrders {
       const taken = ticks.filter(({ task }) => task);
       const counts = { ...schedule.counts, taken: schedule.counts.taken + taken.length };
       const next: TickChange = { schedule, state: { ...schedule, counts, ...state }, ticks };
-      const reply = await this.#parts.history.schedules.take([next]);
-      if (reply.outcomes[0] === "stale") continue;
+      const reply = await history.schedules.take([next]);
+      if (reply.outcomes[0] === "stale") {
+        await clock.sleep(random.next() * tries * againMs);
+        continue;
+      }
       this.#own.submitter.enqueueTaken(reply.tasks, reply.marker);
       this.#own.book.onChanged();
       return reply.tasks.map(({ id }) => id);

@@ -371,7 +371,7 @@ describe("ticks that people ask for", () => {
     const [a, b] = [await world.node(), await world.node()];
     await make(a, { paused: true });
     const time = world.clock.now();
-    const requests = [1, 2, 3].map((n) => formTaskId(time, 0, Buffer.alloc(8, n)));
+    const requests = Array.from({ length: 18 }, (_, n) => formTaskId(time, 0, Buffer.alloc(8, n)));
     const all = (node: Node) =>
       world.wait(
         "trigger",
@@ -382,13 +382,13 @@ describe("ticks that people ask for", () => {
         ),
       );
     const first = await all(a);
-    expect(first.map(({ existing }) => existing)).toEqual(Array(5).fill(false));
-    expect(new Set(first.map(({ taskId }) => taskId)).size).toBe(5);
+    expect(first.some(({ existing }) => existing)).toBe(false);
+    expect(new Set(first.map(({ taskId }) => taskId)).size).toBe(20);
     const again = await all(b);
     const kept = first.slice(2).map(({ taskId }) => ({ taskId, existing: true }));
     expect(again.slice(2)).toEqual(kept);
-    expect(await tasksOf()).toHaveLength(7);
-    expect(await view(a)).toMatchObject({ counts: { taken: 7 } });
+    expect(await tasksOf()).toHaveLength(22);
+    expect(await view(a)).toMatchObject({ counts: { taken: 22 } });
   });
 
   it("a backfill takes what was not taken of a range, once", async () => {
