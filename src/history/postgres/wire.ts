@@ -175,7 +175,8 @@ export class RowWriter {
 
   /** The messages of a COPY as they stand in the writer's own buffer. */
   messages(): Buffer {
-    return this.#buffer.subarray(0, this.#endCopy());
+    const end = this.#endCopy();
+    return this.#buffer.subarray(0, end);
   }
 
   /** The parameter, or the messages of a COPY; the writer must not be used afterwards. */
