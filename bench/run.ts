@@ -191,8 +191,8 @@ function settingsOf(rigs: readonly Rig[]): Record<string, string | number> {
     latency: `${load.perSecond} tasks a second for ${load.latencySeconds} s`,
     redis: "one for each system: appendonly, appendfsync everysec, no snapshots, noeviction",
     warm_up:
-      `one round of half of the tasks and, where the ends are of Node, ${warmUps} times all of them ` +
-      "end to end, single and in bulk, not counted; processes live on between rounds",
+      `one round of half of the tasks and, where the ends are of Node, ${warmUps} times all of ` +
+      "them end to end, single and in bulk, not counted; processes live on between rounds",
     ...(flags.profile === undefined ? {} : { profile: "CPU profiles were taken" }),
     ...Object.fromEntries(systemSettings),
   };

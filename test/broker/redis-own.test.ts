@@ -298,7 +298,9 @@ describe("fencing numbers", () => {
 describe("a store that forgets, hangs or fills", () => {
   it("loads its scripts again after SCRIPT FLUSH and FUNCTION FLUSH", async () => {
     const server = await ownRedis();
-    const harness = await makeRedisBroker({ url: server.url });
+    const warnings: string[] = [];
+    const more = { onWarning: (message: string) => void warnings.push(message) };
+    const harness = await makeRedisBroker({ url: server.url, more });
     const { broker, redis } = harness;
     try {
       await broker.open(0, 1);
@@ -307,6 +309,9 @@ describe("a store that forgets, hangs or fills", () => {
       const [reply] = await Promise.all([submit(broker, task), broker.now()]);
       expect(reply.outcomes).toEqual([{ kind: "enqueued", outboxId: undefined }]);
       expect((await broker.get([task.id]))[0]?.status).toBe("pending");
+      // A library that Redis refuses, say for more than 200 locals, would go as scripts, unnoticed.
+      expect(await redis.function("LIST")).toHaveLength(1);
+      expect(warnings).toEqual([]);
     } finally {
       await harness.stop();
     }
