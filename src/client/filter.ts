@@ -47,9 +47,16 @@ const listNames: Names<TaskFilter & PageOptions> = {
 
 type WireFilter = MessageInitShape<typeof TaskFilterSchema>;
 
-/** A misspelt field would leave more tasks to act on than were meant: throws a TypeError. */
+/**
+ * A misspelt field, or one of a variable that turned out empty, would leave more tasks to act on
+ * than were meant: throws a TypeError.
+ */
 export function toWireFilter(filter: TaskFilter): WireFilter {
   refuseUnknown("filter", filter, names);
+  for (const [name, value] of Object.entries(filter)) {
+    if (value !== "" && !(Array.isArray(value) && value.length === 0)) continue;
+    throw new TypeError(`filter.${name}: expected a value, or no such field, got an empty one`);
+  }
   const { status, ...rest } = filter;
   return { ...fieldsOf(rest), status: statusesOf(status) };
 }

@@ -114,6 +114,8 @@ it.each([
   [{ queue: "mail", status: "faild" }, 'status: expected one of blocked, .*, got "faild"'],
   [{ queue: "mail", status: ["failed", "x"] }, 'status: expected one of .*, got "x"'],
   ["failed", "filter: expected an object of options, got failed"],
+  [{ status: "failed", batchId: "" }, "filter.batchId: expected a value, .*, got an empty one"],
+  [{ queue: "mail", status: [] }, "filter.status: expected a value"],
 ])("acts on no tasks that %j may not have meant", async (filter, message) => {
   const client = clientOfNobody();
   for (const many of ["cancelMany", "purgeMany", "retryMany"] as const) {
