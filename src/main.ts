@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { setFlagsFromString } from "node:v8";
 import { Command, InvalidArgumentError } from "commander";
 import { addClientCommands } from "./cli/commands.js";
 import { showConfig } from "./cli/config.js";
@@ -8,7 +7,6 @@ import { exitCodeOf, explain } from "./cli/exit.js";
 import { showMigration } from "./cli/migrate.js";
 import { processParts } from "./cli/parts.js";
 import { type ConfigInput, configWarnings, explainConfig, loadConfig } from "./config.js";
-import { untilSignal } from "./signals.js";
 
 interface ServeFlags {
   config?: string;
@@ -39,31 +37,9 @@ const sourcesOf = (flags: ServeFlags) => {
 };
 
 // What serves is loaded by the commands that serve: a client command starts in half the time.
-async function serve(flags: ServeFlags): Promise<void> {
-  collectForBursts();
-  const { createServer } = await import("./server.js");
-  const config = loadConfig(sourcesOf(flags));
-  const server = createServer(config);
-  // Heard from the very first line of the log on: whoever reads "started" may ask for the end.
-  const signalled = untilSignal();
-  await server.start();
-  await server.stop(await signalled);
-}
-
-/**
- * How V8 collects what the tasks of a coordinator leave behind.
- *
- * By how many of the first objects of a place in the code outlive a collection V8 decides, for
- * good, whether all of them are made among the old, where only a full collection frees them. Those
- * of the first calls of a process do outlive it, and nearly all tasks after them would not.
- *
- * How much may grow old before a full collection V8 decides by the speed of late: after a few idle
- * seconds it is a few MB, which a burst of tasks fills every 150 ms, at half of the coordinator's
- * CPU. Four times what was alive is what V8 itself allows at most, and a busy coordinator gets.
- */
-function collectForBursts(): void {
-  setFlagsFromString("--no-allocation-site-pretenuring");
-  setFlagsFromString("--heap-growing-percent=300");
+async function runServer(flags: ServeFlags): Promise<void> {
+  const { serve } = await import("./serve.js");
+  process.exitCode = await serve(loadConfig(sourcesOf(flags)));
 }
 
 interface WorkFlags {
@@ -146,7 +122,7 @@ program
   .option("--port <port>", "REST and Connect (default 8080, or PORT)", whole)
   .option("--grpc-port <port>", "gRPC (default 50051, or GRPC_PORT)", whole)
   .option("--log-level <level>", "trace, debug, info, warn, error or silent")
-  .action(serve);
+  .action(runServer);
 
 program
   .command("worker")
