@@ -49,6 +49,7 @@ function transition(task: Task, change: Partial<Task>, whole: boolean): Transiti
   return {
     partition: 0,
     outboxId: "1-0",
+    outboxPlace: 0,
     task: whole ? next : Object.assign(next, { payload: undefined }),
     payloadOmitted: !whole,
     attempt: attemptOf(task, outcome),

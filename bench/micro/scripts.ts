@@ -105,8 +105,7 @@ class Side {
     const { outcomes } = await this.#broker.enqueue(items);
     return outcomes.flatMap((outcome, n) => {
       if (outcome.kind !== "enqueued") throw new Error(`a task was ${outcome.kind}`);
-      const { outboxId } = outcome;
-      return outboxId === undefined ? [] : [itemOf({ outboxId, task: tasks[n]! })];
+      return outcome.outboxId === undefined ? [] : [itemOf({ ...outcome, task: tasks[n]! })];
     });
   }
 
@@ -137,8 +136,8 @@ class Side {
     const items = tasks.map((task) => ({ task, origin: "submit" as const }));
     const { leases, outcomes } = await this.#broker.enqueue(items, this.#request(tasks.length));
     const told = outcomes.flatMap((outcome, n) => {
-      const outboxId = outcome.kind === "enqueued" ? outcome.outboxId : undefined;
-      return outboxId === undefined ? [] : [itemOf({ outboxId, task: tasks[n]! })];
+      if (outcome.kind !== "enqueued" || outcome.outboxId === undefined) return [];
+      return [itemOf({ ...outcome, task: tasks[n]! })];
     });
     const left = tasks.length - leases.length;
     const all = left > 0 ? [...leases, ...(await this.#lease(left))] : leases;
@@ -179,9 +178,12 @@ class Side {
 
 type Run<T, R> = (items: readonly T[]) => Promise<R>;
 
-const itemOf = ({ outboxId, task }: Pick<Transition, "outboxId" | "task">): RecordedItem => ({
+type Ended = Pick<Transition, "outboxId" | "outboxPlace" | "task">;
+
+const itemOf = ({ outboxId, outboxPlace, task }: Ended): RecordedItem => ({
   partition,
   outboxId: outboxId!,
+  outboxPlace,
   taskId: task.id,
   version: task.version,
 });

@@ -12,6 +12,7 @@ export interface Births {
   /** Of memory, all of them. Estimated. */
   readonly bytes: number;
   outboxIdOf(nth: number): string;
+  outboxPlaceOf(nth: number): number;
   transitionOf(nth: number): Transition;
 }
 

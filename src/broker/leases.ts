@@ -27,6 +27,8 @@ export type EnqueueOutcome =
   | {
       readonly kind: "enqueued";
       readonly outboxId: string | undefined;
+      /** There. */
+      readonly outboxPlace: number;
       /** It stands among the births of the reply, which know its place in the outbox as well. */
       readonly born?: boolean;
     }

@@ -55,8 +55,10 @@ export interface SettledLeased {
 /** A change that history must learn. */
 export interface Transition {
   readonly partition: number;
-  /** Undefined for changes that need no outbox (grants). */
+  /** The entry of the outbox that tells of it; undefined for changes that need none (grants). */
   readonly outboxId: string | undefined;
+  /** Among the transitions that the entry tells of. Most share theirs with others. */
+  readonly outboxPlace: number;
   /**
    * After the change. Payload may be missing where history already has the row: see
    * `payloadOmitted`. One that is there all the same is the task's.
@@ -96,6 +98,7 @@ export interface OverdueLease extends Lease {
 export interface RecordedItem {
   readonly partition: number;
   readonly outboxId: string;
+  readonly outboxPlace: number;
   readonly taskId: string;
   readonly version: number;
 }

@@ -1,4 +1,4 @@
-import type { EnqueueItem, EnqueueOutcome } from "../broker/broker.js";
+import type { EnqueueItem, EnqueueOutcome, Transition } from "../broker/broker.js";
 import { DroverError } from "../errors.js";
 import type { InsertOutcome } from "../history/history.js";
 import { limits } from "../limits.js";
@@ -251,7 +251,7 @@ export class Submitter {
 
   #taken(item: EnqueueItem, outcome: EnqueueOutcome): Answer {
     if (outcome.kind === "enqueued") {
-      if (!outcome.born) this.#record(item.task, outcome.outboxId);
+      if (!outcome.born) this.#record(item.task, outcome);
       return { kind: "submitted", taskId: idOf(item) };
     }
     const { task } = item;
@@ -269,10 +269,13 @@ export class Submitter {
     }
   }
 
-  #record(task: Task, outboxId: string | undefined): void {
+  #record(
+    task: Task,
+    { outboxId, outboxPlace }: Pick<Transition, "outboxId" | "outboxPlace">,
+  ): void {
     const partition = partitionOfSlot(slotOfId(task.id), this.#parts.broker.partitions);
-    const attempt = undefined;
-    this.#parts.recorder.keep({ partition, outboxId, task, payloadOmitted: false, attempt });
+    const told = { partition, outboxId, outboxPlace, task };
+    this.#parts.recorder.keep({ ...told, payloadOmitted: false, attempt: undefined });
   }
 
   async #existing(task: Task, holder: string, why: "known" | "key_taken"): Promise<SubmitOutcome> {

@@ -72,13 +72,13 @@ export class HeldBirths {
   }
 
   /** Whether it is the birth that this transition tells of. */
-  has({ partition, outboxId, task }: Transition): boolean {
+  has({ partition, outboxId, outboxPlace, task }: Transition): boolean {
     const place = this.#places.get(task.id);
     if (place === undefined) return false;
     const nth = nthOf(place);
     const { births } = this.#held.of(place);
     if (births.partition !== partition || births.version !== task.version) return false;
-    return births.outboxIdOf(nth) === outboxId;
+    return births.outboxIdOf(nth) === outboxId && births.outboxPlaceOf(nth) === outboxPlace;
   }
 
   take(taskId: string): Birth | undefined {

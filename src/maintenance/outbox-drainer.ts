@@ -73,11 +73,11 @@ async function drain(
   partition: number,
   signal: AbortSignal,
 ): Promise<void> {
-  let told = new Set<Transition["outboxId"]>();
+  let told = new Set<string>();
   for (;;) {
     signal.throwIfAborted();
     const entries = await broker.readOutbox(partition, limits.outboxIdleMs, limits.outboxBatch);
-    if (entries.some((entry) => told.has(entry.outboxId))) throw notTaken(partition);
+    if (entries.some((entry) => told.has(nameOf(entry)))) throw notTaken(partition);
     // All at once: the recorder keeps the order of each task, and order between tasks means nothing
     // to history.
     const answers = await abortable(
@@ -89,12 +89,15 @@ async function drain(
         const answer = answers[index]!;
         return answer.status === "fulfilled" && wanted(answer.value);
       });
-    told = new Set(answered((outcome) => outcome !== "missing").map((entry) => entry.outboxId));
+    told = new Set(answered((outcome) => outcome !== "missing").map(nameOf));
     if (told.size > 0) events.emit("outbox.drained", { partition, entries: told.size });
     await orphans.check(answered((outcome) => outcome === "missing"));
     if (entries.length < limits.outboxBatch || told.size === 0) return;
   }
 }
+
+const nameOf = ({ partition, outboxId, outboxPlace }: Transition): string =>
+  `${partition}:${outboxId}/${outboxPlace}`;
 
 /** Recorded, and yet read again: the broker did not hear of it, and to go on would never end. */
 const notTaken = (partition: number): DroverError =>
@@ -120,7 +123,7 @@ class Orphans {
     const { broker, events, clock } = this.#options;
     if (this.#since.size > 2 * limits.outboxBatch) this.#since.clear();
     const old = missing.filter((entry) => {
-      const key = `${entry.partition}:${entry.outboxId}`;
+      const key = nameOf(entry);
       if (!this.#since.has(key)) this.#since.set(key, clock.monotonic());
       return clock.monotonic() - this.#since.get(key)! >= orphanMs;
     });
@@ -129,9 +132,10 @@ class Orphans {
     const orphaned = old.filter((_, index) => known[index] === undefined);
     if (orphaned.length === 0) return;
     await broker.recorded(
-      orphaned.map(({ partition, outboxId = "", task }) => ({
+      orphaned.map(({ partition, outboxId = "", outboxPlace, task }) => ({
         partition,
         outboxId,
+        outboxPlace,
         taskId: task.id,
         version: task.version,
       })),

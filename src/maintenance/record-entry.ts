@@ -7,6 +7,7 @@ import type { Birth } from "./held-births.js";
 export class Entry {
   readonly partition: number;
   readonly outboxId: string | undefined;
+  readonly outboxPlace: number;
   readonly taskId: string;
   readonly version: number;
   readonly isFinal: boolean;
@@ -39,6 +40,7 @@ export class Entry {
     const { task, payloadOmitted, successor, attempt } = told;
     this.partition = told.partition;
     this.outboxId = told.outboxId;
+    this.outboxPlace = told.outboxPlace;
     this.taskId = task.id;
     this.version = task.version;
     this.isFinal = isFinal(task.status);
@@ -102,10 +104,14 @@ export class Entry {
   }
 
   /** Whether it tells of this entry of the outbox. */
-  tells({ partition, outboxId, task: { version } }: Transition): boolean {
+  tells({ partition, outboxId, outboxPlace, task: { version } }: Transition): boolean {
     if (partition !== this.partition) return false;
-    if (version === this.version && outboxId === this.outboxId) return true;
-    return version === this.birth?.version && outboxId === this.birth.outboxIdOf(this.nthBirth);
+    const { birth, nthBirth } = this;
+    if (version === this.version && outboxId === this.outboxId) {
+      return outboxPlace === this.outboxPlace;
+    }
+    if (version !== birth?.version || outboxId !== birth.outboxIdOf(nthBirth)) return false;
+    return outboxPlace === birth.outboxPlaceOf(nthBirth);
   }
 
   /** History's answer. Made when first asked for: most entries have nobody who waits. */
@@ -142,6 +148,10 @@ class LoneBirth implements Births {
     return this.#told.outboxId!;
   }
 
+  outboxPlaceOf(): number {
+    return this.#told.outboxPlace;
+  }
+
   transitionOf(): Told {
     return this.#told;
   }
@@ -163,6 +173,7 @@ export const toldAs = (
 ): Told => ({
   partition: told.partition,
   outboxId: told.outboxId,
+  outboxPlace: told.outboxPlace,
   task,
   payloadOmitted,
   attempt: told.attempt,

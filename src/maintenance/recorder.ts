@@ -347,6 +347,7 @@ function runningTransition(task: Task, partitions: number): Transition {
   return {
     partition: partitionOfSlot(slotOfId(task.id), partitions),
     outboxId: undefined,
+    outboxPlace: 0,
     task,
     payloadOmitted: true,
     attempt: attemptOf(task, undefined, undefined, undefined),

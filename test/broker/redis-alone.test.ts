@@ -7,6 +7,7 @@ import { makeRedisBroker } from "../support/redis-harness.js";
 import { createSeededRandom } from "../support/seeded-random.js";
 import { ownRedis } from "../support/stores.js";
 import { createTaskFactory, laneOf, sessionInfo } from "../support/task-factory.js";
+import { itemOf } from "../support/outbox-items.js";
 
 const factory = createTaskFactory(createSeededRandom(17), () => systemClock.now());
 const sessionId = "session-1";
@@ -119,8 +120,7 @@ describe("a task that comes alone", () => {
       const { births, leases } = await submit(task);
       expect(leases).toMatchObject([{ task: { id: task.id, payload: task.payload } }]);
       expect(await redis.xlen(outbox)).toBe(before + 1);
-      const { partition, outboxId } = births[0]!.transitionOf(0);
-      await broker.recorded([{ partition, outboxId: outboxId!, taskId: task.id, version: 1 }]);
+      await broker.recorded([itemOf(births[0]!.transitionOf(0))]);
       expect(await redis.xlen(outbox)).toBe(before);
     });
   });

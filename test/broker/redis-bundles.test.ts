@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { Lease, Settlement } from "../../src/broker/broker.js";
+import type { Lease, Settlement, Transition } from "../../src/broker/broker.js";
 import { partitionKey } from "../../src/broker/redis/keys.js";
 import { limits } from "../../src/limits.js";
 import type { Durability, Task } from "../../src/task/task.js";
@@ -38,6 +38,8 @@ function kindOf(durability: Durability) {
     durability === "relaxed" ? task : { ...task, payload: undefined };
   return { alike, bornOf, half, asTold };
 }
+
+const placeOf = ({ outboxId, outboxPlace }: Transition): string => `${outboxId}/${outboxPlace}`;
 
 const verdictsOf = async (kit: Kit, settlements: readonly Settlement[]): Promise<string[]> =>
   (await kit.broker.settle(settlements)).map(({ verdict }) => verdict);
@@ -195,12 +197,12 @@ describe.each(durabilities)("a slice of %s tasks", (durability) => {
       const rest = completions(leases.slice(6), true);
       const seen = await kit.broker.settle([...known, { token, sessionId, ...fail }, ...rest]);
       const read = (await kit.outbox()).slice(bornOf(20));
-      const told = new Map(read.map((one) => [one.outboxId, one]));
+      const told = new Map(read.map((one) => [placeOf(one), one]));
       expect(told.size).toBe(10);
       for (const [n, { transition }] of seen.entries()) {
         expect(transition!.task.id).toBe(leases[n]!.task.id);
         expect({ ...transition, task: asTold(transition!.task) }).toEqual(
-          told.get(transition!.outboxId!),
+          told.get(placeOf(transition!)),
         );
       }
     });
@@ -297,9 +299,9 @@ describe.each(durabilities)("a slice of %s tasks", (durability) => {
       const told = replies.map(({ transition }) => transition?.task.id);
       expect(told).toEqual(ids(all).map((id, n) => (n === 3 ? undefined : id)));
       const read = (await kit.outbox()).slice(bornOf(20) + 1);
-      const byOutboxId = new Map(read.map(({ outboxId, task }) => [outboxId, task.id]));
+      const byPlace = new Map(read.map((one) => [placeOf(one), one.task.id]));
       for (const { transition } of replies) {
-        if (transition) expect(byOutboxId.get(transition.outboxId)).toBe(transition.task.id);
+        if (transition) expect(byPlace.get(placeOf(transition))).toBe(transition.task.id);
       }
     });
   });

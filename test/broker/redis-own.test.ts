@@ -12,6 +12,7 @@ import { makeRedisBroker, type RedisHarness } from "../support/redis-harness.js"
 import { createSeededRandom } from "../support/seeded-random.js";
 import { freshPrefix, ownRedis } from "../support/stores.js";
 import { createTaskFactory, laneOf, sessionInfo } from "../support/task-factory.js";
+import { itemOf } from "../support/outbox-items.js";
 
 const factory = createTaskFactory(createSeededRandom(11), () => systemClock.now());
 const sessionId = "session-1";
@@ -68,9 +69,8 @@ describe("tombstones", () => {
         await harness.advance(limits.tombstoneMs);
         await holding(broker);
         const { reply, task } = await complete();
-        const { outboxId = "", task: ended } = reply.transition!;
-        const told = { partition: 0, outboxId, taskId: task.id, version: ended.version };
-        await broker.recorded([told]);
+        expect(reply.transition!.task.id).toBe(task.id);
+        await broker.recorded([itemOf(reply.transition!)]);
         await broker.sweep(0);
         stretches.push(await harness.redis.keys(`${partitionKey(harness.prefix, 0)}x:*`));
       }
@@ -307,7 +307,7 @@ describe("a store that forgets, hangs or fills", () => {
       await Promise.all([redis.script("FLUSH"), redis.function("FLUSH")]);
       const task = factory.task();
       const [reply] = await Promise.all([submit(broker, task), broker.now()]);
-      expect(reply.outcomes).toEqual([{ kind: "enqueued", outboxId: undefined }]);
+      expect(reply.outcomes).toMatchObject([{ kind: "enqueued", outboxId: undefined }]);
       expect((await broker.get([task.id]))[0]?.status).toBe("pending");
       // A library that Redis refuses, say for more than 200 locals, would go as scripts, unnoticed.
       expect(await redis.function("LIST")).toHaveLength(1);
@@ -513,11 +513,11 @@ describe("the births of tasks that came together", () => {
       const tasks = Array.from({ length: 3 }, () => factory.task({ durability: "relaxed" }));
       const { outcomes } = await submit(broker, ...tasks);
       const births = outcomes.map((outcome, n) => {
-        const outboxId = (outcome.kind === "enqueued" && outcome.outboxId) || "";
-        return { partition: 0, outboxId, taskId: tasks[n]!.id, version: 1 };
+        const { outboxId = "", outboxPlace } = outcome as typeof outcome & { kind: "enqueued" };
+        return { partition: 0, outboxId, outboxPlace, taskId: tasks[n]!.id, version: 1 };
       });
       const drained = await broker.readOutbox(0, 0, 10);
-      expect(drained.map(({ outboxId }) => outboxId)).toEqual(births.map((one) => one.outboxId));
+      expect(drained.map(itemOf)).toEqual(births);
       await broker.recorded(births.slice(0, 2));
       const { leases } = await broker.lease(request(tasks, 3));
       const replies = await broker.settle([
@@ -528,10 +528,7 @@ describe("the births of tasks that came together", () => {
       ]);
       const told = replies.map(({ transition }) => transition!);
       expect(told.map(({ payloadOmitted }) => payloadOmitted)).toEqual([true, false, true]);
-      const ends = told.map(({ outboxId, task }) => {
-        return { partition: 0, outboxId: outboxId!, taskId: task.id, version: task.version };
-      });
-      await broker.recorded([births[2]!, ...ends]);
+      await broker.recorded([births[2]!, ...told.map(itemOf)]);
       expect(await broker.readOutbox(0, 0, 10)).toEqual([]);
       expect(await redis.exists(`${partitionKey(prefix, 0)}oc`)).toBe(0);
       const [left, ...gone] = await broker.get(tasks.map(({ id }) => id));

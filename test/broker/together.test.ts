@@ -113,7 +113,8 @@ const askedOf = ({ id, type, queue, payload, tags, traceContext, createdAt, time
 });
 
 const byId = (a: { id: string }, b: { id: string }): number => (a.id < b.id ? -1 : 1);
-const byOutboxId = (a: Transition, b: Transition): number => (a.outboxId! < b.outboxId! ? -1 : 1);
+const byOutboxId = (a: Transition, b: Transition): number =>
+  a.outboxId === b.outboxId ? a.outboxPlace - b.outboxPlace : a.outboxId! < b.outboxId! ? -1 : 1;
 
 describe("Tasks that come together", () => {
   it("stand each by itself where their entry of the outbox has too high a number", async () => {

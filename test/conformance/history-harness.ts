@@ -54,6 +54,7 @@ export function told(
   return {
     partition: 0,
     outboxId: "1-0",
+    outboxPlace: 0,
     task: payloadOmitted ? { ...next, payload: undefined } : next,
     payloadOmitted,
     attempt: rest.attempt,

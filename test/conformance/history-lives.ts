@@ -90,6 +90,7 @@ class Story {
     this.transitions.push({
       partition: 0,
       outboxId: attempt?.endedAt === undefined && attempt ? undefined : `${this.#events}-0`,
+      outboxPlace: 0,
       task: payloadOmitted ? { ...task, payload: undefined } : task,
       payloadOmitted,
       attempt,

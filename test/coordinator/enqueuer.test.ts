@@ -13,7 +13,8 @@ async function heardOf(leases: readonly Lease[]): Promise<string[]> {
   const heard: string[] = [];
   const item = { task: task({ durability: "relaxed" }), origin: "submit" } as const;
   const births = { ids: [item.task.id], bytes: 1 } as Partial<Births> as Births;
-  const outcome = { kind: "enqueued", outboxId: undefined, born: true } as const;
+  const place = { outboxId: undefined, outboxPlace: 0 };
+  const outcome = { kind: "enqueued", ...place, born: true } as const;
   const reply: EnqueueReply = { outcomes: [outcome], births: [births], leases: [...leases] };
   const demand: Demand = {
     reserve: () => ({ request: { partition: 0 } as LeaseRequest }),

@@ -8,6 +8,7 @@ import { defaultSpec, specColumn } from "../../src/history/postgres/spec-column.
 import type { Durability, Task } from "../../src/task/task.js";
 import { freshSchema, sharedPostgres } from "../support/stores.js";
 import { attemptThatTold, changes, factory, json, plain, toldOf } from "../support/told-tasks.js";
+import { itemOf } from "../support/outbox-items.js";
 
 let real: History;
 beforeAll(async () => {
@@ -94,14 +95,14 @@ test("takes what is plain, whole and completed, and tells it as it came", () => 
       else expect(judged).toBe("refused");
     }
     expect(sheet.size).toBe(kept.length);
-    for (const [nth, { task, partition, outboxId, payloadOmitted }] of kept.entries()) {
-      const { id: taskId, version } = task;
-      expect(sheet.itemOf(nth)).toEqual({ partition, outboxId, taskId, version });
+    for (const [nth, one] of kept.entries()) {
+      const { task, partition, outboxId, outboxPlace, payloadOmitted } = one;
+      expect(sheet.itemOf(nth)).toEqual(itemOf(one));
       const told = sheet.toldOf(nth);
       expect(told).toBeInstanceOf(EarlyRow);
       expect(plain(told.task)).toEqual(plain(task));
       expect(told.attempt).toEqual(attemptThatTold(task));
-      expect(told).toMatchObject({ partition, outboxId, payloadOmitted });
+      expect(told).toMatchObject({ partition, outboxId, outboxPlace, payloadOmitted });
     }
     taken += kept.length;
   });

@@ -114,5 +114,5 @@ describe("a Postgres that goes away", () => {
 
 function told(one: Task) {
   const done = { ...one, status: "completed" as const, version: 3 };
-  return { partition: 0, outboxId: "1-0", task: done, attempt: undefined };
+  return { partition: 0, outboxId: "1-0", outboxPlace: 0, task: done, attempt: undefined };
 }

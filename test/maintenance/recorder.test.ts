@@ -37,6 +37,7 @@ function gated() {
 const change = (world: World, id: string, version: number): Transition => ({
   partition: 0,
   outboxId: undefined,
+  outboxPlace: 0,
   task: { ...world.row(id)!, version },
   payloadOmitted: true,
   attempt: undefined,

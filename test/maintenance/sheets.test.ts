@@ -11,6 +11,7 @@ import { limits } from "../../src/limits.js";
 import { heldMost } from "../../src/maintenance/holders.js";
 import { type Durability, isFinal, type Task } from "../../src/task/task.js";
 import { over, type Site, submit, Worker, World } from "./world.js";
+import { itemOf } from "../support/outbox-items.js";
 
 /** Of this many ends each. */
 const sheetSize = 3;
@@ -40,8 +41,7 @@ class ListSheet implements EndSheet {
   }
   taskIdOf = (nth: number): string => this.list[nth]!.task.id;
   itemOf(nth: number) {
-    const { partition, outboxId, task } = this.list[nth]!;
-    return { partition, outboxId: outboxId!, taskId: task.id, version: task.version };
+    return itemOf(this.list[nth]!);
   }
   toldOf = (nth: number): Told => this.list[nth]!;
 }
@@ -116,6 +116,7 @@ function birthsOf(list: readonly Transition[]): Births {
     version: 1,
     bytes: 1_000,
     outboxIdOf: (nth) => list[nth]!.outboxId!,
+    outboxPlaceOf: (nth) => list[nth]!.outboxPlace,
     transitionOf: (nth) => list[nth]!,
   };
 }

@@ -8,6 +8,7 @@ const birthsOf = (bytes: number): Births => ({
   version: 1,
   bytes,
   outboxIdOf: String,
+  outboxPlaceOf: Number,
   transitionOf: () => {
     throw new Error("not asked for");
   },

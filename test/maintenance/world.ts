@@ -228,6 +228,7 @@ export async function submit(site: Site, task: Task): Promise<string> {
 export const submitted = (task: Task, outboxId: string | undefined): Transition => ({
   partition: 0,
   outboxId,
+  outboxPlace: 0,
   task,
   payloadOmitted: false,
   attempt: undefined,

@@ -76,6 +76,7 @@ export const attemptThatTold = (task: Task): Attempt | undefined =>
 export const toldOf = (task: Task, payloadOmitted = false): Told => ({
   partition: 0,
   outboxId: "1-0",
+  outboxPlace: 3,
   task,
   payloadOmitted,
   attempt: attemptThatTold(task),

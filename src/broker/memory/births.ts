@@ -22,6 +22,10 @@ class ToldBirths implements Births {
     return this.#transitions[nth]!.outboxId!;
   }
 
+  outboxPlaceOf(nth: number): number {
+    return this.#transitions[nth]!.outboxPlace;
+  }
+
   transitionOf(nth: number): Transition {
     return this.#transitions[nth]!;
   }
@@ -50,6 +54,7 @@ export function birthsOf(
 export const birthOf = (births: Births, nth: number): RecordedItem => ({
   partition: births.partition,
   outboxId: births.outboxIdOf(nth),
+  outboxPlace: births.outboxPlaceOf(nth),
   taskId: births.ids[nth]!,
   version: births.version,
 });

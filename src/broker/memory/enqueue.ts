@@ -27,7 +27,7 @@ export function enqueue(partition: Partition, item: EnqueueItem): EnqueueOutcome
   const record = partition.admit(waiting(task, now), lane, adoptFrom(item));
   const outboxId = relaxedSubmit ? partition.log(record, undefined).outboxId : undefined;
   if (item.origin === "restore") partition.news("changed", task.id);
-  return { kind: "enqueued", outboxId };
+  return { kind: "enqueued", outboxId, outboxPlace: 0 };
 }
 
 /**

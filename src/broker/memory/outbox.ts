@@ -30,10 +30,11 @@ export class Outbox {
     return this.size >= this.bounds.outboxEntries || this.bytes >= this.bounds.outboxBytes;
   }
 
-  append(transition: Omit<Transition, "outboxId">, now: number): Transition {
+  append(transition: Omit<Transition, "outboxId" | "outboxPlace">, now: number): Transition {
     this.lastId += 1;
     const outboxId = `${now}-${this.lastId}`;
-    const entry = { transition: { ...transition, outboxId }, at: now, bytes: sizeOf(transition) };
+    const told = { ...transition, outboxId, outboxPlace: 0 };
+    const entry = { transition: told, at: now, bytes: sizeOf(transition) };
     this.entries.set(outboxId, entry);
     this.bytes += entry.bytes;
     return entry.transition;

@@ -1,7 +1,6 @@
 import { FreshTask, specOf } from "../../task/fresh-task.js";
 import type { Task } from "../../task/task.js";
 import type { Births, EnqueueItem, Transition } from "../broker.js";
-import { placeIn } from "./keys.js";
 
 /** Of an object for them all, and of a place of each. */
 const overheadBytes = 96;
@@ -33,14 +32,19 @@ export class PackedBirths implements Births {
     return this.#tasks.bytes + this.ids.length * overheadBytes;
   }
 
-  outboxIdOf(nth: number): string {
-    return placeIn(this.entry, nth);
+  outboxIdOf(): string {
+    return this.entry;
+  }
+
+  outboxPlaceOf(nth: number): number {
+    return nth;
   }
 
   transitionOf(nth: number): Transition {
     return {
       partition: this.partition,
-      outboxId: this.outboxIdOf(nth),
+      outboxId: this.entry,
+      outboxPlace: nth,
       task: this.#tasks.taskOf(nth, this.ids[nth]!),
       payloadOmitted: false,
       attempt: undefined,

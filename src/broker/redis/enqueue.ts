@@ -8,7 +8,7 @@ import { TogetherTasks } from "./bundle.js";
 import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
 import { isInHistory, ItemPacker, ItemTasks } from "./items.js";
-import { laneText, placeIn } from "./keys.js";
+import { laneText } from "./keys.js";
 import { itemStart, LoneMoulds } from "./mould.js";
 import { leaseArguments, readAlone, readLeases } from "./lease.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
@@ -163,7 +163,12 @@ function placesOf(starts: readonly number[], end: number): Buffer {
 }
 
 /** The births of the reply say where the outbox tells of it. */
-const bornOutcome: EnqueueOutcome = { kind: "enqueued", outboxId: undefined, born: true };
+const bornOutcome: EnqueueOutcome = {
+  kind: "enqueued",
+  outboxId: undefined,
+  outboxPlace: 0,
+  born: true,
+};
 
 /** `refused`: place in the chunk, outcome and holder's id of each; the others were taken in. */
 function readOutcomes(
@@ -186,8 +191,8 @@ function readOutcomes(
       continue;
     }
     outcomes[index] ??= isInHistory(item)
-      ? { kind: "enqueued", outboxId: undefined }
-      : { kind: "enqueued", outboxId: placeIn(entry, told++), born };
+      ? { kind: "enqueued", outboxId: undefined, outboxPlace: 0 }
+      : { kind: "enqueued", outboxId: entry, outboxPlace: told++, born };
   }
 }
 

@@ -59,18 +59,15 @@ export const resultKey = (base: string, id: Uint8Array): Buffer => withId(`${bas
 export const checkpointKey = (base: string, id: Uint8Array): Buffer => withId(`${base}h:`, id);
 export const outboxKey = (base: string): string => `${base}ob`;
 /**
- * The name of one transition: its entry (id, transitions, bytes) as scripts answer it, and its
- * place there.
- */
-export const placeIn = (entry: string, place: number): string => `${entry}/${place}`;
-
-/**
  * How an outbox entry holds what it tells: transitions, those of them that all are ends of RELAXED
  * tasks which left no record, or new tasks as they came.
  */
 export type EntryKind = "m" | "e" | "p";
 
-/** As `write_outbox` and `tell_as_came` in lua/parts/book.lua make it. */
+/**
+ * The name of an entry, as `write_outbox` and `tell_as_came` in lua/parts/book.lua make it: id,
+ * transitions, bytes.
+ */
 export function nameOfEntry(id: string, total: number, bytes: number, kind: EntryKind): string {
   const number = Number(id.slice(id.indexOf("-") + 1));
   const tells = kind === "e" || (kind === "p" && total > 1 && total <= 256 && number <= 31);
@@ -88,10 +85,6 @@ export const tellsEnds = (entry: string): boolean => entry.endsWith("/e");
 
 /** The parts of its name that scripts take: id, transitions, bytes. */
 export const partsOfEntry = (entry: string): string[] => entry.split("/", 3);
-
-/** Whether it names a transition of this entry; "" is none. */
-export const isPlaceIn = (entry: string, outboxId: string): boolean =>
-  entry !== "" && outboxId.charCodeAt(entry.length) === 0x2f && outboxId.startsWith(entry);
 
 /** Which parts of its entries history holds already. */
 export const partlyKey = (base: string): string => `${base}oc`;

@@ -6,7 +6,6 @@ import {
   outboxKey,
   partlyKey,
   payloadKey,
-  placeIn,
   resultKey,
   type EntryKind,
 } from "./keys.js";
@@ -72,7 +71,8 @@ function readEntry(partition: number, row: Reply, held: Reply | undefined): Told
       ? []
       : {
           partition,
-          outboxId: placeIn(name, place),
+          outboxId: name,
+          outboxPlace: place,
           outcome: part.outcome,
           payloadOmitted: part.payloadOmitted,
           at,

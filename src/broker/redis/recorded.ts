@@ -1,9 +1,8 @@
-import { codeAt } from "../../short-text.js";
 import type { RecordedBirths, RecordedItem } from "../broker.js";
 import { PackedBirths } from "./births.js";
 import { Packer } from "./bytes.js";
 import type { Argument } from "./connection.js";
-import { isPlaceIn, partsOfEntry, tellsBirths, tellsEnds } from "./keys.js";
+import { partsOfEntry, tellsBirths, tellsEnds } from "./keys.js";
 import type { Store } from "./store.js";
 
 /** Records that a script reads at once: some 2 ms of a busy Redis. */
@@ -71,24 +70,23 @@ class Telling {
       return;
     }
     for (const nth of nths) {
-      this.item({ partition, outboxId: births.outboxIdOf(nth), taskId: ids[nth]!, version });
+      const [outboxId, outboxPlace] = [births.outboxIdOf(nth), births.outboxPlaceOf(nth)];
+      this.item({ partition, outboxId, outboxPlace, taskId: ids[nth]!, version });
     }
   }
 
   /** One without outbox id only tells of its task. */
-  item({ outboxId, taskId, version }: RecordedItem): void {
-    // Most are of the entry before them.
-    const isSame = isPlaceIn(this.#entry, outboxId);
-    const end = isSame ? this.#entry.length : outboxId.lastIndexOf("/");
-    if (!isSame && end >= 0) {
-      this.#entry = outboxId.slice(0, end);
-      this.#places = this.#placesOf(this.#entry);
-    }
-    if (end >= 0) {
-      this.#places.push(numberAt(outboxId, end + 1));
+  item({ outboxId, outboxPlace, taskId, version }: RecordedItem): void {
+    if (outboxId !== "") {
+      // Most are of the entry before them.
+      if (outboxId !== this.#entry) {
+        this.#entry = outboxId;
+        this.#places = this.#placesOf(outboxId);
+      }
+      this.#places.push(outboxPlace);
       this.#count += 1;
     }
-    if (end < 0 || !isToldBy(this.#entry, version)) {
+    if (outboxId === "" || !isToldBy(outboxId, version)) {
       packer.uuid(taskId);
       packer.uint32(version);
       this.#tasks += 1;
@@ -141,11 +139,4 @@ function isAscending(places: readonly number[]): boolean {
     if (places[nth]! <= places[nth - 1]!) return false;
   }
   return true;
-}
-
-/** The digits that end a text, from there on. */
-function numberAt(text: string, from: number): number {
-  let value = 0;
-  for (let at = from; at < text.length; at += 1) value = value * 10 + codeAt(text, at) - 0x30;
-  return value;
 }

@@ -3,7 +3,6 @@ import { leaseTokenIdAt } from "../../task/ids.js";
 import type { SettleReply, Settlement, Transition } from "../broker.js";
 import { PackedStrings, type Stretch, stringsOf } from "./bytes.js";
 import { completed, completedTask } from "./completed.js";
-import { placeIn } from "./keys.js";
 import { payloadsByPlace } from "./lease.js";
 import { asBytes, asList, asNumber, asText, type Reply } from "./scripts.js";
 import { kindCode } from "./settlements.js";
@@ -131,7 +130,8 @@ class ToldReader {
     if (!task) return undefined;
     return {
       partition: this.#settled.partition,
-      outboxId: placeIn(this.#entry, this.#place),
+      outboxId: this.#entry,
+      outboxPlace: this.#place,
       task,
       payloadOmitted: this.#told[this.#about + 1] === 1,
       attempt: attemptOf(task, this.#at, "completed", undefined),
@@ -149,7 +149,8 @@ class ToldReader {
     return transitionOf({
       partition: this.#settled.partition,
       id,
-      outboxId: placeIn(this.#entry, this.#place),
+      outboxId: this.#entry,
+      outboxPlace: this.#place,
       at: this.#at,
       outcome: kindCode(item),
       payloadOmitted,

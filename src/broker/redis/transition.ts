@@ -1,7 +1,6 @@
 import { attemptOf } from "../../task/attempt.js";
 import type { AttemptOutcome, Payload } from "../../task/task.js";
 import type { Transition } from "../broker.js";
-import { placeIn } from "./keys.js";
 import { hasPayloadApart, unpackTask } from "./record.js";
 import { asBytes, asNumber, type Reply } from "./scripts.js";
 import { unpackSuccessor } from "./successor.js";
@@ -39,7 +38,8 @@ export function readTransition(
   return transitionOf({
     partition: told.partition,
     id,
-    outboxId: placeIn(told.entry, asNumber(row[from])),
+    outboxId: told.entry,
+    outboxPlace: asNumber(row[from]),
     at: told.at,
     outcome,
     payloadOmitted: asNumber(row[from + 1]) === 1,
@@ -53,6 +53,7 @@ export interface ToldChange {
   readonly partition: number;
   readonly id: string;
   readonly outboxId: string;
+  readonly outboxPlace: number;
   readonly at: number;
   /** 0: no attempt ended by it. */
   readonly outcome: number;
@@ -63,14 +64,14 @@ export interface ToldChange {
 }
 
 export function transitionOf(change: ToldChange): Transition {
-  const { partition, outboxId, payloadOmitted, payload, result } = change;
+  const { partition, outboxId, outboxPlace, payloadOmitted, payload, result } = change;
   const task = unpackTask(change.id, change.snapshot, { payload, result }, payloadOmitted);
   const outcome = outcomes[change.outcome - 1];
   const error = outcome && isTrouble(outcome) ? task.error : undefined;
   const attempt = outcome && attemptOf(task, change.at, outcome, error);
-  if (change.outcome !== succeeded) return { partition, outboxId, task, payloadOmitted, attempt };
-  const successor = unpackSuccessor(change.snapshot);
-  return { partition, outboxId, task, payloadOmitted, attempt, successor };
+  const told = { partition, outboxId, outboxPlace, task, payloadOmitted, attempt };
+  if (change.outcome !== succeeded) return told;
+  return { ...told, successor: unpackSuccessor(change.snapshot) };
 }
 
 const isTrouble = (outcome: AttemptOutcome): boolean =>

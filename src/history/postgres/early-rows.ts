@@ -20,7 +20,7 @@ export const rowMost = dataMost + 3 * specMost + 4 * 1024;
 /** What the object around a row takes. */
 const overheadBytes = 256;
 
-type Envelope = Pick<Told, "partition" | "outboxId" | "payloadOmitted">;
+type Envelope = Pick<Told, "partition" | "outboxId" | "outboxPlace" | "payloadOmitted">;
 type Gist = Pick<Task, "id" | "namespace" | "queue" | "status" | "version" | "retentionMs">;
 
 /**
@@ -31,6 +31,7 @@ type Gist = Pick<Task, "id" | "namespace" | "queue" | "status" | "version" | "re
 export class EarlyRow implements Told, Written {
   readonly partition: number;
   readonly outboxId: string | undefined;
+  readonly outboxPlace: number;
   readonly payloadOmitted: boolean;
   readonly taskId: string;
   readonly id: string;
@@ -55,6 +56,7 @@ export class EarlyRow implements Told, Written {
   ) {
     this.partition = told.partition;
     this.outboxId = told.outboxId;
+    this.outboxPlace = told.outboxPlace;
     this.payloadOmitted = told.payloadOmitted;
     this.taskId = task.id;
     this.id = task.id;

@@ -44,6 +44,7 @@ class PostgresSheet implements EndSheet {
   #rows = rowsIn(this.#buffer, this.#shape);
   readonly #ids: string[] = [];
   readonly #outboxIds: string[] = [];
+  readonly #outboxPlaces: number[] = [];
   readonly #versions: number[] = [];
   readonly #from: number[] = [];
   /** Where the rows lack their last two columns. */
@@ -95,6 +96,7 @@ class PostgresSheet implements EndSheet {
     this.#before = task;
     this.#ids.push(task.id);
     this.#outboxIds.push(outboxId);
+    this.#outboxPlaces.push(told.outboxPlace);
     this.#versions.push(task.version);
     this.#kinds.push(this.#kindOf(told.partition, task));
     return "taken";
@@ -134,6 +136,7 @@ class PostgresSheet implements EndSheet {
     return {
       partition: this.#kinds[nth]!.partition,
       outboxId: this.#outboxIds[nth]!,
+      outboxPlace: this.#outboxPlaces[nth]!,
       taskId: this.#ids[nth]!,
       version: this.#versions[nth]!,
     };
@@ -141,8 +144,9 @@ class PostgresSheet implements EndSheet {
 
   toldOf(nth: number): Told {
     const { partition, namespace, queue, status, retentionMs } = this.#kinds[nth]!;
-    const { outboxId, taskId: id, version } = this.itemOf(nth);
-    const told = { partition, outboxId, payloadOmitted: this.#standing.includes(nth) };
+    const { outboxId, outboxPlace, taskId: id, version } = this.itemOf(nth);
+    const payloadOmitted = this.#standing.includes(nth);
+    const told = { partition, outboxId, outboxPlace, payloadOmitted };
     const gist = { id, namespace, queue, status, version, retentionMs };
     return new EarlyRow(told, gist, this.#shape, this.#rows, this.#from[nth]!, this.#to[nth]!);
   }

@@ -20,6 +20,7 @@ import type { Task } from "../../../src/task/task.js";
 import { createSeededRandom } from "../../support/seeded-random.js";
 import { createTaskFactory, laneOf, sessionInfo } from "../../support/task-factory.js";
 import type { BrokerHarness, BrokerHarnessOptions } from "../broker-harness.js";
+import { itemOf } from "../../support/outbox-items.js";
 
 /**
  * One promise, tried on one broker. A plain function, so that a broken broker can be put to it as
@@ -230,8 +231,8 @@ export class Kit {
     return (await this.broker.cancel([{ taskId, namespace, graceMs }]))[0]!;
   }
 
-  recorded({ partition, outboxId, task: { id, version } }: Transition): Promise<void> {
-    return this.broker.recorded([{ partition, outboxId: outboxId!, taskId: id, version }]);
+  recorded(transition: Transition): Promise<void> {
+    return this.broker.recorded([itemOf(transition)]);
   }
 
   outbox(limit = 1_000): Promise<Transition[]> {

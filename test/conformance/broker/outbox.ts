@@ -11,6 +11,7 @@ import {
   type Check,
   type Kit,
 } from "./kit.js";
+import { itemOf } from "../../support/outbox-items.js";
 
 const said = async (kit: Kit): Promise<string[]> =>
   (await kit.outbox()).map(({ task }) => `${task.status} v${task.version}`);
@@ -49,6 +50,7 @@ export const outboxChecks: readonly Check[] = [
     expect(entry).toMatchObject({
       partition: 0,
       outboxId: transition.outboxId,
+      outboxPlace: transition.outboxPlace,
       payloadOmitted: transition.payloadOmitted,
       task: { id: lease.task.id, status: "failed", version: transition.task.version },
       attempt: { outcome: "failed", fencingToken: lease.task.fencingToken },
@@ -67,7 +69,8 @@ export const outboxChecks: readonly Check[] = [
       expect(durable).toMatchObject({ kind: "enqueued", outboxId: undefined });
       const entries = await kit.outbox();
       expect(entries).toMatchObject([{ payloadOmitted: false, attempt: undefined }]);
-      expect(fast).toMatchObject({ kind: "enqueued", outboxId: entries[0]!.outboxId });
+      const { outboxId, outboxPlace } = entries[0]!;
+      expect(fast).toMatchObject({ kind: "enqueued", outboxId, outboxPlace });
       expect(entries[0]!.task).toMatchObject({
         status: "pending",
         version: 1,
@@ -182,14 +185,7 @@ export const outboxChecks: readonly Check[] = [
     const entries = await kit.outbox();
     expect(ids(entries.map((entry) => entry.task))).toEqual([task.id, task.id]);
     const { version } = end.task;
-    await kit.broker.recorded(
-      entries.map(({ partition, outboxId }) => ({
-        partition,
-        outboxId: outboxId!,
-        taskId: task.id,
-        version,
-      })),
-    );
+    await kit.broker.recorded(entries.map((entry) => ({ ...itemOf(entry), version })));
     expect(await said(kit)).toEqual([]);
     expect(await kit.get(task)).toBeUndefined();
   }),
@@ -209,9 +205,15 @@ export const outboxChecks: readonly Check[] = [
     const told = tasks.map((_, nth) => born!.transitionOf(nth));
     const entries = await kit.outbox();
     expect(told).toEqual(entries);
-    expect(tasks.map((_, nth) => born!.outboxIdOf(nth))).toEqual(entries.map((e) => e.outboxId));
+    const places = entries.map(({ outboxId, outboxPlace }) => ({ outboxId, outboxPlace }));
+    expect(
+      tasks.map((_, nth) => ({
+        outboxId: born!.outboxIdOf(nth),
+        outboxPlace: born!.outboxPlaceOf(nth),
+      })),
+    ).toEqual(places);
     expect(outcomes).toMatchObject(
-      entries.map(({ outboxId }) => ({ kind: "enqueued", outboxId, born: true })),
+      places.map((place) => ({ kind: "enqueued", ...place, born: true })),
     );
   }),
   checkDurable("B9", "gives no birth that wins a key, or that history has", async (kit) => {
@@ -239,14 +241,12 @@ export const outboxChecks: readonly Check[] = [
     expect(await left()).toEqual(ids([0, 4, 6].map((nth) => tasks[nth]!)));
     expect((await kit.broker.sweep(0)).outboxEntries).toBe(3);
     const end = await kit.end(await kit.take(await kit.session()), done);
-    const { partition, outboxId = "", task } = end;
-    const item = { partition, outboxId, taskId: task.id, version: task.version };
-    await kit.broker.recorded([item], [{ births: births[0]!, nths: [4, 6, 0] }]);
+    await kit.broker.recorded([itemOf(end)], [{ births: births[0]!, nths: [4, 6, 0] }]);
     expect(await left()).toEqual([]);
     expect((await kit.broker.sweep(0)).outboxEntries).toBe(0);
     await tell(0, 6);
     expect(await kit.statusOf(tasks[6]!)).toBe("pending");
-    expect(await kit.get(task)).toBeUndefined();
+    expect(await kit.get(end.task)).toBeUndefined();
   }),
   check("B9", "says which new tasks have ended, and whether history holds it", async (kit) => {
     const tasks = Array.from({ length: 6 }, () => kit.task(relaxed));

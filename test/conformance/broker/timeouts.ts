@@ -16,6 +16,7 @@ import {
   type Holder,
   type Kit,
 } from "./kit.js";
+import { itemOf } from "../../support/outbox-items.js";
 
 /** Long enough that the first sweep, which is a cautious one, is over. */
 const soonMs = 20_000;
@@ -58,7 +59,7 @@ const startChecks: readonly Check[] = [
       task: { id: task.id, status: "expired", version: 2, error: { code: "expired" } },
     });
     expect(transition!.task.completedAt).toBeGreaterThanOrEqual(task.terms!.expireAt!);
-    expect((await kit.outbox()).map((entry) => entry.outboxId)).toEqual([transition!.outboxId]);
+    expect((await kit.outbox()).map(itemOf)).toEqual([itemOf(transition!)]);
     expect(await after(kit, 1_000)).toEqual(nothing);
     expect(await kit.lease(await kit.session())).toEqual([]);
     await kit.recorded(transition!);

@@ -26,6 +26,7 @@ import {
   type ReferenceBroker,
 } from "./reference.js";
 import { cut, leave, open, renew } from "./session-commands.js";
+import { itemOf } from "../../support/outbox-items.js";
 
 const queues = ["q1", "q2"] as const;
 const types = ["a", "b"] as const;
@@ -106,7 +107,7 @@ async function enqueueBoth(
   followOutbox(
     model,
     before,
-    reply.outcomes.map((outcome) => (outcome.kind === "enqueued" ? outcome.outboxId : undefined)),
+    reply.outcomes.map((outcome) => (outcome.kind === "enqueued" ? outcome : undefined)),
   );
   real.births.push(...reply.births);
   followEager(model, sessionId, waiting, reply.leases);
@@ -487,11 +488,7 @@ const recorded = fc
           ({ task }) =>
             task === one || (input.later && task.id === one.id && task.version <= version),
         );
-        await real.broker.recorded(
-          told.map(({ partition, outboxId, task: { id: taskId } }) => {
-            return { partition, outboxId: outboxId!, taskId, version };
-          }),
-        );
+        await real.broker.recorded(told.map((entry) => ({ ...itemOf(entry), version })));
         for (const entry of told) {
           const index = entries.indexOf(entry);
           entries.splice(index, 1);

@@ -56,7 +56,7 @@ export const completeMany: fc.Arbitrary<Step> = fc
       followOutbox(
         model,
         before,
-        replies.map((reply) => reply.transition?.outboxId),
+        replies.map((reply) => reply.transition),
       );
     }),
   );
