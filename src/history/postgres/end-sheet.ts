@@ -44,11 +44,12 @@ class PostgresSheet implements EndSheet {
   #rows = rowsIn(this.#buffer, this.#shape);
   readonly #ids: string[] = [];
   readonly #outboxIds: string[] = [];
-  readonly #outboxPlaces: number[] = [];
-  readonly #versions: number[] = [];
-  readonly #from: number[] = [];
+  /** Lists that grow leave three times what they hold to collect. */
+  readonly #outboxPlaces = new Uint32Array(copyRows);
+  readonly #versions = new Uint32Array(copyRows);
+  readonly #from = new Uint32Array(copyRows);
   /** Where the rows lack their last two columns. */
-  readonly #to: number[] = [];
+  readonly #to = new Uint32Array(copyRows);
   /** Places of those whose births history holds: their rows are replaced. */
   readonly #standing: number[] = [];
   readonly #kinds: Kind[] = [];
@@ -87,17 +88,18 @@ class PostgresSheet implements EndSheet {
     if (!shape) return "refused";
     if (!this.#hasRoomFor(shape)) return "full";
     const rows = this.#rows;
-    if (told.payloadOmitted) this.#standing.push(this.size);
-    this.#from.push(rows.length);
+    const nth = this.size;
+    if (told.payloadOmitted) this.#standing.push(nth);
+    this.#from[nth] = rows.length;
     rows.begin();
     writePlain(rows, { task, payload }, this.#shape, this.#before);
-    this.#to.push(rows.later(2));
+    this.#to[nth] = rows.later(2);
     rows.end();
     this.#before = task;
     this.#ids.push(task.id);
     this.#outboxIds.push(outboxId);
-    this.#outboxPlaces.push(told.outboxPlace);
-    this.#versions.push(task.version);
+    this.#outboxPlaces[nth] = told.outboxPlace;
+    this.#versions[nth] = task.version;
     this.#kinds.push(this.#kindOf(told.partition, task));
     return "taken";
   }
@@ -154,7 +156,7 @@ class PostgresSheet implements EndSheet {
   /** All of them ended `now`, by the store's clock. */
   copyAt(now: number): Copy {
     this.#tries += 1;
-    for (let nth = 0; nth < this.#to.length; nth += 1) {
+    for (let nth = 0; nth < this.size; nth += 1) {
       const at = this.#to[nth]!;
       this.#rows.fill(at, 0, now);
       this.#rows.fill(at, 1, now + bigint(this.#kinds[nth]!.retentionMs));
