@@ -1,5 +1,5 @@
 /*
- * Maps and sets for what comes and goes: a task under way, a call without its answer.
+ * Maps for what comes and goes: a task under way, a call without its answer.
  *
  * V8 keeps the entries of a Map in a table that is replaced when it is full of deleted ones, and
  * the old table points to its successor, for the sake of iterators. Once one of them has grown old
@@ -62,39 +62,5 @@ export class ChurnMap<Key, Value> implements Iterable<[Key, Value]> {
 
   [Symbol.iterator](): MapIterator<[Key, Value]> {
     return this.#entries.entries();
-  }
-}
-
-/** As ChurnMap, of keys alone. */
-export class ChurnSet<Key> implements Iterable<Key> {
-  readonly #keys = new ChurnMap<Key, true>();
-
-  get size(): number {
-    return this.#keys.size;
-  }
-
-  has(key: Key): boolean {
-    return this.#keys.has(key);
-  }
-
-  add(key: Key): this {
-    this.#keys.set(key, true);
-    return this;
-  }
-
-  delete(key: Key): boolean {
-    return this.#keys.delete(key);
-  }
-
-  clear(): void {
-    this.#keys.clear();
-  }
-
-  values(): MapIterator<Key> {
-    return this.#keys.keys();
-  }
-
-  [Symbol.iterator](): MapIterator<Key> {
-    return this.#keys.keys();
   }
 }

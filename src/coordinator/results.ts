@@ -24,13 +24,11 @@ export class ResultDesk {
   /** Frees the slots at once; the acks follow when there are any. */
   take(session: WorkerSession, results: readonly WorkerResult[]): void {
     const reports: Report[] = [];
-    const { settling } = session;
     let ended = 0;
     let oldest = Infinity;
     for (const { key, outcome } of results) {
-      const before = settling.size;
-      if (settling.add(key).size === before) continue;
-      const held = session.takeKey(key);
+      const held = session.leases.settle(key);
+      if (held === "again") continue;
       if (held) {
         ended += 1;
         if (held.since < oldest) oldest = held.since;
@@ -70,7 +68,7 @@ export class ResultDesk {
       await this.#report(session, [report], [this.#settlement(session, report, task)]);
     } catch {
       // The stream has ended: the worker sends it again on its next one.
-      session.settling.delete(report.key);
+      session.leases.settled(report.key);
     }
   }
 
@@ -93,7 +91,7 @@ export class ResultDesk {
   ): void {
     const acks: ResultAck[] = [];
     for (const report of reports) {
-      session.settling.delete(report.key);
+      session.leases.settled(report.key);
       const ack = ackOf(report);
       if (ack) acks.push(ack);
     }

@@ -159,8 +159,8 @@ export class SessionBook implements SessionOwner {
   frame(session: WorkerSession, frame: WorkerFrame): void {
     const bound =
       2 * Math.max(limits.unackedResultsMin, limits.unackedResultsPerSlot * session.offer.slots);
-    if (session.settling.size + frame.results.length > bound) {
-      const message = `${session.settling.size} results of this worker wait for history`;
+    if (session.leases.settling + frame.results.length > bound) {
+      const message = `${session.leases.settling} results of this worker wait for history`;
       session.close(new DroverError("overloaded", message, { retryAfterMs: 1_000 }));
       return;
     }

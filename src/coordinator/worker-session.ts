@@ -1,11 +1,11 @@
 import { setMaxListeners } from "node:events";
-import { ChurnMap, ChurnSet } from "../churn.js";
 import type { Lease, SessionInfo } from "../broker/broker.js";
 import type { Clock } from "../clock.js";
 import type { DroverError } from "../errors.js";
 import { limits } from "../limits.js";
 import { bytesKey, bytesOfKey } from "../short-text.js";
 import type { Offer, Session, SessionHello, SessionPort, WorkerFrame } from "./frames.js";
+import { LeaseBook } from "./lease-book.js";
 import { Standby } from "./standby.js";
 
 /** A lease as its session's coordinator keeps it. */
@@ -19,6 +19,8 @@ export interface Held {
   graceMs: number;
   /** The store knows that its worker was told. */
   deliveryNoted: boolean;
+  /** Its result is under way. */
+  settling: boolean;
 }
 
 /** What a session asks of the coordinator around it. */
@@ -47,6 +49,7 @@ const heldOf = (lease: Lease, since: number): Held => ({
   cancelRequested: lease.task.cancelRequestedAt !== undefined,
   graceMs: limits.cancelGraceMs,
   deliveryNoted: lease.task.cancellation?.deliveredAt !== undefined,
+  settling: false,
 });
 
 /**
@@ -60,10 +63,8 @@ export class WorkerSession implements Session {
   readonly hello: SessionHello;
   readonly port: SessionPort;
   /** Those that were sent. */
-  readonly leases = new ChurnMap<string, Held>();
+  readonly leases = new LeaseBook();
   readonly standby: Standby;
-  /** Results under way: their slots are free, their tokens still listed by the worker. */
-  readonly settling = new ChurnSet<string>();
   /** Ends with the stream: what waits on this session's behalf stops. */
   readonly ended = new AbortController();
   readonly connectedAt: number;
@@ -208,13 +209,7 @@ export class WorkerSession implements Session {
 
   /** Takes a lease off the books; undefined if it is not out. */
   take(token: Uint8Array): Held | undefined {
-    return this.takeKey(tokenKey(token));
-  }
-
-  takeKey(key: string): Held | undefined {
-    const held = this.leases.get(key);
-    this.leases.delete(key);
-    return held;
+    return this.leases.take(tokenKey(token));
   }
 
   /** Tells the worker that a lease ended without it. */
@@ -250,13 +245,13 @@ export class WorkerSession implements Session {
   /** It is out, or stands by. */
   holds(token: Uint8Array): boolean {
     const key = tokenKey(token);
-    return this.leases.has(key) || this.standby.has(key);
+    return this.leases.get(key) !== undefined || this.standby.has(key);
   }
 
   /** Tokens of every lease that is out or stands by, or whose result is under way. */
   inventory(): Uint8Array[] {
     const held = [...this.leases.values(), ...this.standby.held()];
-    return [...held.map(({ lease }) => lease.token), ...[...this.settling].map(bytesOfKey)];
+    return [...held.map(({ lease }) => lease.token), ...this.leases.settlingKeys().map(bytesOfKey)];
   }
 
   /**
@@ -269,7 +264,7 @@ export class WorkerSession implements Session {
     for (const token of listed) {
       const key = tokenKey(token);
       keys.add(key);
-      if (!this.leases.has(key) && !this.settling.has(key)) unknown.push(token);
+      if (!this.leases.get(key) && !this.leases.isSettling(key)) unknown.push(token);
     }
     const lost: Held[] = [];
     for (const [key, held] of this.leases) {
