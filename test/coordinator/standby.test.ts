@@ -270,7 +270,7 @@ it("forgets a lease that ended before it was sent, and says nothing of it", asyn
   const { session, worker, leases, back } = await alone();
   session.deliver(leases);
   session.revoke(leases[slots]!.token, "its time was over");
-  for (const [key] of [...session.leases]) session.leases.take(key);
+  for (const [key] of session.leases) session.leases.take(key);
   session.sendStandby();
   expect(worker.commands).toEqual([]);
   expect(worker.leases).toEqual(leases.toSpliced(slots, 1));
