@@ -1,48 +1,84 @@
-import { afterEach, expect, it, onTestFinished } from "vitest";
+import { afterEach, beforeEach, expect, it } from "vitest";
+import type { Lease } from "../../src/broker/broker.js";
+import type { WorkerResult } from "../../src/coordinator/frames.js";
 import type { WorkerSession } from "../../src/coordinator/worker-session.js";
-import { createWorld, draft, offer } from "./world.js";
+import { limits } from "../../src/limits.js";
+import { bytesKey } from "../../src/short-text.js";
+import { openAt, slots } from "./fellow.js";
+import { createWorld, draft, type World } from "./world.js";
 
-const world = createWorld();
-afterEach(() => world.stop());
-
-it("a failure reported while the store is refilled keeps the retries of its task", async () => {
-  const node = await world.node();
-  const worker = await world.open(node, world.worker(), { offer: offer(1) });
-  const [id] = await world.submit(node, draft());
-  await world.until("a lease", () => worker.leases.length === 1);
-  const [lease] = worker.leases;
-  // Not out here any more: what it may cost stands in the record alone.
-  (worker.session as WorkerSession).take(lease!.token);
-  const { broker } = node;
-  const [get, status] = [broker.get.bind(broker), broker.status.bind(broker)];
-  let emptied = true;
-  broker.get = async (ids) => (emptied ? ids.map(() => undefined) : get(ids));
-  broker.status = async (partition) => ({ ...(await status(partition)), cold: emptied });
-  worker.fail(lease!);
-  await world.clock.advance(2_000);
-  expect(worker.acks).toEqual([]);
-  emptied = false;
-  await world.until("an ack", () => worker.acks.length === 1);
-  const task = await world.wait("get", node.coordinator.get("default", id!));
-  expect([task?.status, task?.retryCount]).toEqual(["retrying", 1]);
+let world: World;
+beforeEach(() => {
+  world = createWorld();
+});
+afterEach(async () => {
+  await world.stop();
 });
 
-it("many results that a store keeps waiting are no leak to warn of", async () => {
-  const warnings: Error[] = [];
-  const warned = (warning: Error): void => void warnings.push(warning);
-  process.on("warning", warned);
-  onTestFinished(() => void process.off("warning", warned));
+/** A worker all of whose slots are taken. */
+async function busy() {
   const node = await world.node();
-  const worker = await world.open(node, world.worker(), { offer: offer(20) });
-  await world.submit(node, ...Array.from({ length: 20 }, () => draft()));
-  await world.until("leases", () => worker.leases.length === 20);
-  const settle = node.broker.settle.bind(node.broker);
-  node.broker.settle = () => Promise.reject(new Error("away"));
-  node.broker.settleAndLease = () => Promise.reject(new Error("away"));
-  for (const lease of worker.leases) worker.succeed(lease);
-  await world.clock.advance(500);
-  node.broker.settle = settle;
-  await world.until("acks", () => worker.acks.length === 20);
-  await new Promise((resolve) => setImmediate(resolve));
-  expect(warnings).toEqual([]);
+  await world.submit(node, ...Array.from({ length: slots }, () => draft()));
+  const { worker } = await openAt(world, node);
+  await world.until("leased", () => worker.leases.length === slots);
+  return worker;
+}
+
+const success = ({ token }: Pick<Lease, "token">): WorkerResult => ({
+  key: bytesKey(token),
+  outcome: { kind: "success", result: undefined },
+});
+
+/** Tokens of leases that may have been granted somewhere, and were not. */
+const invented = ({ token }: Lease, count: number, from: number): Uint8Array[] =>
+  Array.from({ length: count }, (_, nth) => {
+    const other = Buffer.from(token);
+    other.writeUInt32BE(from + nth, token.length - 4);
+    return other;
+  });
+
+it("a result that is sent again while it is under way is answered once, and holds up no other", async () => {
+  const worker = await busy();
+  const [first, second] = worker.leases as [Lease, Lease];
+  worker.frame({ results: [success(first), success(first), success(second)] });
+  worker.frame({ results: [success(first)] });
+  await world.until("answered", () => worker.acks.length >= 2);
+  await world.clock.advance(1_000);
+  expect(worker.acks).toMatchObject([
+    { token: first.token, verdict: "accepted" },
+    { token: second.token, verdict: "accepted" },
+  ]);
+});
+
+it("a lease whose result is under way is known, and takes no slot", async () => {
+  const worker = await busy();
+  const session = worker.session as WorkerSession;
+  const [first] = worker.leases as [Lease];
+  worker.frame({ results: [success(first)] });
+  worker.beat(worker.leases);
+  expect(session.info().running).toBe(slots - 1);
+  expect(session.inventory().map(bytesKey).toSorted()).toEqual(
+    worker.leases.map(({ token }) => bytesKey(token)).toSorted(),
+  );
+  await world.until("answered", () => worker.acks.length === 1 && worker.beats.length === 1);
+  expect(worker.beats).toMatchObject([{ unknownTokens: [] }]);
+  expect(session.inventory()).toHaveLength(slots - 1);
+  worker.beat(worker.leases);
+  await world.until("answered", () => worker.beats.length === 2);
+  expect(worker.beats[1]).toMatchObject({ unknownTokens: [first.token] });
+});
+
+it("a worker of which too many results are under way is asked to come again", async () => {
+  const worker = await busy();
+  const [first] = worker.leases as [Lease];
+  const bound = 2 * limits.unackedResultsMin;
+  const report = (count: number, from: number): void =>
+    worker.frame({
+      results: invented(first, count, from).map((token) => success({ token })),
+    });
+  report(bound - 1, 0);
+  report(1, bound);
+  expect(worker.closed).toBe(false);
+  report(1, bound + 1);
+  expect(worker.closedWith).toMatchObject({ id: "overloaded", retryAfterMs: 1_000 });
 });
