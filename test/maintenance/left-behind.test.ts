@@ -134,6 +134,29 @@ describe("a coordinator that dies after the script, before it recorded", () => {
     expect(world.historyStore.tasks.size).toBe(1_300);
     expect(await site.broker.readOutbox(0, 0, 10)).toEqual([]);
   });
+
+  it("leaves an entry that tells of more than one read brings", async () => {
+    const { broker } = await start();
+    const dead = await world.site();
+    const read = broker.readOutbox.bind(broker);
+    const recorded = broker.recorded.bind(broker);
+    const names: string[] = [];
+    broker.readOutbox = async (...query) =>
+      (await read(...query)).map((entry) => {
+        const outboxPlace = names.push(entry.outboxId!) - 1;
+        return { ...entry, outboxId: "all", outboxPlace };
+      });
+    broker.recorded = (items, born) =>
+      recorded(
+        items.map((item) => ({ ...item, outboxId: names[item.outboxPlace]!, outboxPlace: 0 })),
+        born,
+      );
+    const tasks = Array.from({ length: 1_300 }, () => world.tasks.task({ durability: "relaxed" }));
+    await dead.broker.enqueue(tasks.map((task) => ({ task, origin: "submit" as const })));
+    await world.clock.advance(limits.outboxIdleMs + 1_000);
+    expect(world.historyStore.tasks.size).toBe(1_300);
+    expect(await read(0, 0, 10)).toEqual([]);
+  });
 });
 
 describe("an outage of history beyond what coordinators may hold", () => {
