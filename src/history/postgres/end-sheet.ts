@@ -46,7 +46,7 @@ class PostgresSheet implements EndSheet {
   readonly #outboxIds: string[] = [];
   /** Lists that grow leave three times what they hold to collect. */
   readonly #outboxPlaces = new Uint32Array(copyRows);
-  readonly #versions = new Uint32Array(copyRows);
+  readonly #versions = new Float64Array(copyRows);
   readonly #from = new Uint32Array(copyRows);
   /** Where the rows lack their last two columns. */
   readonly #to = new Uint32Array(copyRows);
