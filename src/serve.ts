@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { setFlagsFromString } from "node:v8";
 import { Worker } from "node:worker_threads";
 import type { Config } from "./config.js";
@@ -36,10 +37,14 @@ export function serve(config: Config): Promise<number> {
  * The young it collects when 16 MB of them are there, at most; which is every 2,500 tasks, and
  * those under way are copied each time, and are old after the second. With four times the room, and
  * from the start instead of after some bursts, nearly all are over by then.
+ *
+ * It takes as many threads for that as there are cores. Of two they take from Redis and the workers
+ * what they save here: with one thread the last percent of tasks starts 0.84 as late under load.
  */
 function collectForBursts(): void {
   setFlagsFromString("--no-allocation-site-pretenuring");
   setFlagsFromString("--heap-growing-percent=300");
   setFlagsFromString(`--min-semi-space-size=${youngMb}`);
   setFlagsFromString(`--max-semi-space-size=${youngMb}`);
+  if (availableParallelism() <= 2) setFlagsFromString("--no-parallel-scavenge");
 }
