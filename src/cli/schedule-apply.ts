@@ -29,9 +29,16 @@ export function addApply(schedule: Command, parts: CliParts): void {
       const bytes = await parts.terminal.read(source, fileBytes);
       const name = source === "-" ? "stdin" : source;
       const file = readScheduleFile(name, bytes.toString("utf8"));
+      if (flags.prune && file.schedules.length === 0) throw namesNone(name);
       await withClient(parts, flags, (client) => apply(client, file, flags, parts));
     });
 }
+
+/** What went wrong when the file was made would delete all there are. */
+const namesNone = (name: string): DroverError =>
+  new DroverError("invalid_field", `${name}: expected a schedule beside --prune, got none`, {
+    hint: "It would delete all schedules. If that is meant, delete each by drover schedule delete.",
+  });
 
 async function apply(
   client: Client,

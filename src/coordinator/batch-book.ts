@@ -73,7 +73,9 @@ export class BatchBook implements Batches {
     namespace: string,
     page: Page,
   ): Promise<{ batches: BatchView[]; nextPageToken: string }> {
-    const below = decodePageToken("batches", page.pageToken) || highestId;
+    const below =
+      decodePageToken("batches", page.pageToken, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/) ||
+      highestId;
     const { batches: history } = this.#parts.history;
     const found = await history.list(namespace, below, page.pageSize + 1);
     const shown = found.slice(0, page.pageSize);

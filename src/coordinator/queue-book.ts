@@ -4,7 +4,7 @@ import { DroverError } from "../errors.js";
 import { defaultQueueSettings } from "../task/validate.js";
 import type { Page, QueueChange, QueueView, Stats } from "./coordinator.js";
 import type { Parts } from "./parts.js";
-import { decodePageToken, encodePageToken } from "./page.js";
+import { decodePageToken, encodePageToken, namePattern } from "./page.js";
 
 interface Entry {
   settings: QueueSettings;
@@ -107,7 +107,7 @@ export class QueueBook {
     namespace: string,
     page: Page,
   ): Promise<{ queues: QueueView[]; nextPageToken: string }> {
-    const after = decodePageToken("queues", page.pageToken);
+    const after = decodePageToken("queues", page.pageToken, namePattern);
     const found = await this.#parts.history.queues(namespace, after, page.pageSize + 1);
     const shown = found.slice(0, page.pageSize);
     const queues: QueueView[] = [];

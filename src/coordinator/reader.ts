@@ -64,7 +64,7 @@ export class Reader {
     { pageSize, pageToken }: Page,
   ): Promise<{ entries: LogEntry[]; nextPageToken: string }> {
     const list = `logs ${taskId}`;
-    const [fencingToken = 0, sequence = 0] = decodePageToken(list, pageToken)
+    const [fencingToken = 0, sequence = 0] = decodePageToken(list, pageToken, /^\d{1,16} \d{1,16}$/)
       .split(" ")
       .map((it) => Number(it) || 0);
     if (!(await this.find(namespace, taskId))) throw notFound(taskId);

@@ -10,7 +10,7 @@ import { dueOf, nextTick, ticksBetween } from "../task/schedule/timing.js";
 import { checkSchedule } from "../task/schedule/validate.js";
 import { refuse } from "../task/rules.js";
 import type { Page } from "./coordinator.js";
-import { decodePageToken, encodePageToken } from "./page.js";
+import { decodePageToken, encodePageToken, namePattern } from "./page.js";
 import type { Parts } from "./parts.js";
 import type { Preview, PreviewAsk, ScheduleView, WantedSchedule } from "./schedules.js";
 
@@ -71,7 +71,7 @@ export class ScheduleBook {
     namespace: string,
     page: Page,
   ): Promise<{ schedules: ScheduleView[]; nextPageToken: string }> {
-    const after = decodePageToken("schedules", page.pageToken);
+    const after = decodePageToken("schedules", page.pageToken, namePattern);
     const found = await this.#parts.history.schedules.list(namespace, after, page.pageSize + 1);
     const shown = found.slice(0, page.pageSize);
     const last = shown.at(-1);

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import type { Lease, Settlement, SettleReply } from "../../src/broker/broker.js";
+import type { Lease, Settlement, SettleReply, Transition } from "../../src/broker/broker.js";
 import { systemClock } from "../../src/clock.js";
 import type { Payload, Priority } from "../../src/task/task.js";
 import { bytesKey } from "../../src/short-text.js";
@@ -16,6 +16,7 @@ import { result } from "./bundle-kit.js";
 
 const large: Payload = { contentType: "a/b", data: Buffer.alloc(3_000) };
 const rounds = 20;
+const placeOf = ({ outboxId, outboxPlace }: Transition): string => `${outboxId} ${outboxPlace}`;
 
 class Life {
   readonly #kit: Kit;
@@ -74,15 +75,15 @@ class Life {
   }
 
   async settled(batch: readonly Settlement[], replies: readonly SettleReply[]): Promise<void> {
-    const told = new Map((await this.#kit.outbox()).map((one) => [one.outboxId, one.task.id]));
-    const places = new Set<string | undefined>();
+    const told = new Map((await this.#kit.outbox()).map((one) => [placeOf(one), one.task.id]));
+    const places = new Set<string>();
     for (const [nth, { verdict, transition }] of replies.entries()) {
       const key = bytesKey(batch[nth]!.token);
       if (verdict !== "accepted") continue;
       expect(this.#accepted.has(key)).toBe(false);
       this.#accepted.add(key);
-      places.add(transition!.outboxId);
-      expect(told.get(transition!.outboxId)).toBe(transition!.task.id);
+      places.add(placeOf(transition!));
+      expect(told.get(placeOf(transition!))).toBe(transition!.task.id);
     }
     expect(places.size).toBe(replies.filter(({ verdict }) => verdict === "accepted").length);
     for (const [nth, { verdict }] of replies.entries()) {

@@ -162,6 +162,11 @@ describe("drover schedule apply", () => {
       changes: [{}, { name: "often", action: "delete" }],
     });
     expect((await json("schedule", "list"))["schedules"]).toHaveLength(1);
+    const { message } = await failure(
+      drover("schedule", "apply", file("schedules: []\n"), "--prune"),
+    );
+    expect(message).toMatch(/expected a schedule beside --prune, got none/);
+    expect((await json("schedule", "list"))["schedules"]).toHaveLength(1);
   });
 
   it("tells of every mistake with its line, and changes nothing", async () => {
