@@ -19,8 +19,10 @@ export function checkOptions(given: SubmitOptions): void {
   }
   for (const name of Object.keys(given) as (keyof SubmitOptions)[]) {
     const value: unknown = given[name];
+    // One of another name may be there, with no value.
+    if (value === undefined || value === null) continue;
     const [words, is] = optionKinds[name];
-    if (value === undefined || value === null || is(value)) continue;
+    if (is(value)) continue;
     refuse(`options.${name}`, words, value);
   }
 }

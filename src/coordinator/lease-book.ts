@@ -23,8 +23,9 @@ export class LeaseBook implements Iterable<[string, Held]> {
     return this.#settling;
   }
 
-  /** It is out from now on. */
+  /** It is out from now on, unless its result came before it, as it may in a resumed session. */
   set(key: string, held: Held): void {
+    if (this.isSettling(key)) held.settling = true;
     this.#known.set(key, held);
   }
 

@@ -3,23 +3,14 @@ import { partitionKey } from "../../src/broker/redis/keys.js";
 import { unpackTask } from "../../src/broker/redis/record.js";
 import { asBytes, asList } from "../../src/broker/redis/scripts.js";
 import { systemClock } from "../../src/clock.js";
-import { formTaskId, slotOfQueue } from "../../src/task/ids.js";
 import type { Task } from "../../src/task/task.js";
 import { uuidBytes } from "../../src/task/uuid.js";
 import { done, failed, ids, Kit } from "../conformance/broker/kit.js";
 import { auditParts } from "../support/redis-audit.js";
 import { makeRedisBroker, type RedisHarness } from "../support/redis-harness.js";
-import { completions, keysOf, withKit } from "./bundle-kit.js";
+import { bundleMs as ms, completions, idOf, keysOf, withKit } from "./bundle-kit.js";
 
-const ms = 1_700_000_000_000;
-const slot = slotOfQueue("default", "default");
 const relaxed = { durability: "relaxed" } as const;
-
-const idOf = (nth: number, atMs = ms): string => {
-  const bytes = Buffer.alloc(8, 7);
-  bytes.writeUInt16BE(nth, 1);
-  return formTaskId(atMs, slot, bytes);
-};
 
 /** Alike, of these numbers. */
 const tasksOf = (kit: Kit, from: number, count: number, atMs = ms): Task[] =>

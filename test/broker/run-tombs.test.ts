@@ -2,23 +2,13 @@ import { describe, expect, it } from "vitest";
 import type { Lease } from "../../src/broker/broker.js";
 import { partitionKey } from "../../src/broker/redis/keys.js";
 import { limits } from "../../src/limits.js";
-import { formTaskId, slotOfQueue } from "../../src/task/ids.js";
 import type { Task } from "../../src/task/task.js";
 import { uuidText } from "../../src/task/uuid.js";
 import { done, ids, type Kit } from "../conformance/broker/kit.js";
 import type { RedisHarness } from "../support/redis-harness.js";
-import { completions, withKit } from "./bundle-kit.js";
+import { bundleMs as ms, completions, idOf, withKit } from "./bundle-kit.js";
 
-const ms = 1_700_000_000_000;
-const slot = slotOfQueue("default", "default");
 const relaxed = { durability: "relaxed" } as const;
-
-/** Of one millisecond, as bulks of tasks are, unless it is said otherwise. */
-const idOf = (nth: number, atMs = ms): string => {
-  const bytes = Buffer.alloc(8, 7);
-  bytes.writeUInt16BE(nth, 1);
-  return formTaskId(atMs, slot, bytes);
-};
 
 async function leaseAll(kit: Kit, taskIds: readonly string[]): Promise<Lease[]> {
   await kit.submit(...taskIds.map((id) => kit.task({ ...relaxed, id })));

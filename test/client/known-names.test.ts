@@ -25,6 +25,13 @@ it.each([
   });
 });
 
+it("takes an option that there is not for none where it has no value", async () => {
+  const options = wrong<{ timeoutMs: number }>({ other: undefined, uniqueKey: "a", timeoutMs: 50 });
+  await expect(clientOfNobody().submit("send", {}, options)).rejects.toMatchObject({
+    id: "deadline_exceeded",
+  });
+});
+
 it("refuses of many those alone that have a part which there is not", async () => {
   const parts = wrong<{ type: string; payload: unknown }[]>([
     { type: "a", payload: {}, queue: "mail" },
